@@ -1,0 +1,255 @@
+"""What one stage hands to the next: whole files, a manifest that says how they were made, errors for people.
+
+The only code that all stages share. It runs on Python 3.7 as well (``tpu-train``) and needs nothing
+outside the standard library.
+
+An output folder goes through three states:
+
+1. ``claim`` writes ``run.json``: the stage, its options and a fingerprint of its inputs.
+2. Files appear one by one, each under a temporary name first, so that a final name always holds a
+   whole file.
+3. ``write_manifest`` comes last. No ``manifest.json``, not finished: the same command goes on from
+   what is there.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional
+
+MANIFEST = "manifest.json"
+RUN = "run.json"
+VERSION = "0.1.0"
+PARTIAL = ".partial"
+
+
+class Refusal(Exception):
+    """An error for a person: what is wrong, where, and what to do about it. Exit code 2, no traceback."""
+
+
+def run(stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None) -> int:
+    """Call ``main`` with the command line and turn its end into an exit code.
+
+    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 130/143: interrupted by
+    SIGINT/SIGTERM, told in one line. Anything else is a bug and keeps its traceback.
+    """
+
+    def terminated(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt(signum)
+
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except Refusal as refusal:
+        print("%s: error: %s" % (stage, refusal), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        signum = interrupt.args[0] if interrupt.args else signal.SIGINT
+        print("%s: interrupted; the same command goes on from here" % stage, file=sys.stderr)
+        return 128 + int(signum)
+    except BrokenPipeError:
+        # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """``--help`` with every default shown, and paragraphs of the description kept as written."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in text.strip().splitlines())
+
+    def _get_help_string(self, action: argparse.Action) -> Optional[str]:
+        if action.default is None or action.default is False or action.required:
+            return action.help
+        return super()._get_help_string(action)
+
+
+@contextlib.contextmanager
+def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """A file that gets its name only when it is complete and on disk.
+
+    Written as ``.<name>.partial`` beside it, synchronised, then renamed over ``path``. When the body
+    fails, nothing is left. Text modes are UTF-8 with plain newlines.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, "." + name + PARTIAL)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with open(temporary, mode, **text) as stream:  # type: ignore[call-overload]
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
+def write_json(path: str, value: Any) -> None:
+    """``value`` as indented UTF-8 JSON with sorted keys, whole or not at all."""
+    with whole_file(path, "w") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1, sort_keys=True)
+        stream.write("\n")
+
+
+def read_json(path: str) -> Any:
+    """The JSON value of a file; ``Refusal`` names file and position when it is none."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except OSError as error:
+        raise Refusal("cannot read %s: %s" % (path, error.strerror))
+    except UnicodeDecodeError as error:
+        raise Refusal("%s is not UTF-8 (byte %d)" % (path, error.start))
+    except ValueError as error:
+        raise Refusal("%s is not JSON: %s" % (path, error))
+
+
+def sha256(path: str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe(path: str) -> Dict[str, Any]:
+    """What a manifest says of every file: its size in bytes and its SHA-256."""
+    return {"bytes": os.path.getsize(path), "sha256": sha256(path)}
+
+
+def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
+    """Make ``out`` the folder of this very run. True when the run is already finished there.
+
+    ``options`` and ``inputs`` are what decides the bytes of the output (not the number of jobs): plain
+    JSON values. A folder that another run has claimed, or that holds files of unknown origin, is
+    refused with the first difference named.
+    """
+    identity = {"stage": stage, "version": VERSION, "options": options, "inputs": inputs}
+    identity = json.loads(json.dumps(identity))
+    record = os.path.join(out, RUN)
+    try:
+        os.makedirs(out, exist_ok=True)
+        known = os.path.exists(record)
+        strangers = [] if known else sorted(n for n in os.listdir(out) if not n.endswith(PARTIAL))
+        if not known and not strangers:
+            write_json(record, identity)
+    except OSError as error:
+        raise Refusal("cannot write to %s: %s" % (out, error.strerror))
+    if strangers:
+        raise Refusal(
+            "%s holds files that are not of a %s run (%s); name an empty folder with --out" % (out, stage, strangers[0])
+        )
+    difference = _difference(read_json(record), identity)
+    if difference:
+        raise Refusal(
+            "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
+        )
+    return os.path.exists(os.path.join(out, MANIFEST))
+
+
+def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
+    """The first place where two JSON values differ, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            found = _difference(old.get(key), new.get(key), (name + "." + key).lstrip("."))
+            if found:
+                return found
+        return None
+    if old == new:
+        return None
+    return "%s was %s and is now %s" % (name, json.dumps(old, ensure_ascii=False), json.dumps(new, ensure_ascii=False))
+
+
+def write_manifest(
+    stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any], files: Dict[str, Any], **more: Any
+) -> None:
+    """Finish a run: ``manifest.json`` with options, inputs, versions, counts and every file's size and SHA-256.
+
+    ``files`` maps a path relative to ``out`` to what ``describe`` says of it, plus whatever the stage
+    knows (examples, lines). ``more`` are the stage's own sections (``counts``, ``dropped``,
+    ``versions``). Times are left out: the same input gives the same manifest, byte for byte.
+    """
+    manifest = dict(more, stage=stage, version=VERSION, options=options, inputs=inputs, files=files)
+    write_json(os.path.join(out, MANIFEST), manifest)
+
+
+def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
+    """The manifest that ``stage`` left in ``folder``; ``Refusal`` says which command makes it."""
+    path = os.path.join(folder, MANIFEST)
+    if not os.path.isdir(folder):
+        raise Refusal("there is no folder %s; make %s writes one" % (folder, stage))
+    if not os.path.exists(path):
+        state = "is not finished" if os.path.exists(os.path.join(folder, RUN)) else "was not written by " + stage
+        raise Refusal("%s %s: it has no %s; run make %s" % (folder, state, MANIFEST, stage))
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("stage") != stage:
+        raise Refusal("%s is not a manifest of %s" % (path, stage))
+    return manifest
+
+
+class Progress:
+    """How far a long job is, on standard error: done, rate, time left.
+
+    On a terminal one line is rewritten; elsewhere a plain line appears every ten seconds. ``total`` may
+    be unknown (None): then only count and rate are shown.
+    """
+
+    def __init__(self, stage: str, unit: str, total: Optional[float] = None) -> None:
+        self.stage, self.unit, self.total = stage, unit, total
+        self.done = 0.0
+        self.start = self.last = time.monotonic()
+        self.terminal = sys.stderr.isatty()
+        self.every = 0.2 if self.terminal else 10.0
+
+    def add(self, amount: float, note: str = "") -> None:
+        """``amount`` more units are done; ``note`` is shown behind the figures."""
+        self.done += amount
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            self._show(note, "\r" if self.terminal else "")
+
+    def close(self, note: str = "") -> None:
+        """The last line: everything that was done, in how long."""
+        self._show(note, "\r" if self.terminal else "", final=True)
+
+    def _show(self, note: str, start: str, final: bool = False) -> None:
+        elapsed = max(time.monotonic() - self.start, 1e-9)
+        rate = self.done / elapsed
+        line = "%s: %s" % (self.stage, format(int(self.done), ","))
+        if self.total and not final:
+            line += " of %s (%d %%)" % (format(int(self.total), ","), 100 * self.done / self.total)
+        line += " %s, %s/s" % (self.unit, format(rate, ",.0f" if rate >= 10 else ",.1f"))
+        if final:
+            line += ", in %s" % duration(elapsed)
+        elif self.total and rate:
+            line += ", %s left" % duration(max(self.total - self.done, 0) / rate)
+        if note:
+            line += ", " + note
+        clear = "\x1b[K" if self.terminal else ""
+        print(start + line + clear, end="" if self.terminal and not final else "\n", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``0.4 s``, ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 10:
+        return "%.1f s" % seconds
+    if seconds < 60:
+        return "%d s" % seconds
+    if seconds < 3600:
+        return "%d min %02d s" % divmod(int(seconds), 60)
+    return "%d h %02d min" % divmod(int(seconds) // 60, 60)
