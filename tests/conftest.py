@@ -1,0 +1,48 @@
+"""What every test may ask for: a stage's real command, the sample corpus, the shared real data when it is there."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def stage_command(stage: str) -> list[str]:
+    """The command line of a stage in its own virtual environment (`make venv` makes them)."""
+    python = ROOT / ".venv" / stage.replace("_", "-") / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{python} is missing; run make venv")
+    return [str(python), "-m", f"stages.{stage.replace('-', '_')}"]
+
+
+@pytest.fixture(scope="session")
+def run_stage() -> Run:
+    """Run a stage's command: `run_stage("corpus", "--dump", path, …, code=0, stdin=None, env={})`.
+
+    Asserts the exit code, and that no refusal (2) shows a traceback. Returns the completed process with
+    `stdout` and `stderr` as text.
+    """
+
+    def run(
+        stage: str, *arguments: object, code: int = 0, stdin: str | None = None, env: dict[str, str] | None = None
+    ) -> Any:
+        done = subprocess.run(
+            [*stage_command(stage), *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            timeout=1800,
+        )
+        assert done.returncode == code, f"exit code {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
+        if code == 2:
+            assert "Traceback" not in done.stderr
+        return done
+
+    return run
