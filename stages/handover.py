@@ -13,6 +13,7 @@ An output folder goes through three states:
 """
 
 import argparse
+import concurrent.futures.process
 import contextlib
 import hashlib
 import json
@@ -20,7 +21,7 @@ import os
 import signal
 import sys
 import time
-from typing import IO, Any, Callable, Dict, Iterator, List, Optional
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
@@ -199,6 +200,69 @@ def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("stage") != stage:
         raise Refusal("%s is not a manifest of %s" % (path, stage))
     return manifest
+
+
+def documents(corpus: str, name: str, described: Dict[str, Any]) -> Iterator[List[str]]:
+    """The articles of one corpus shard, each a list of sentences, in order.
+
+    ``described`` is what the corpus manifest says of the file. A file of other bytes is refused at its
+    end, when they are known: do not finish anything before the iterator is exhausted.
+    """
+    path = os.path.join(corpus, name)
+    digest = hashlib.sha256()
+    article: List[str] = []
+    try:
+        with open(path, "rb") as stream:
+            for line in stream:
+                digest.update(line)
+                if line != b"\n":
+                    article.append(line.decode("utf-8", "replace").rstrip("\n"))
+                elif article:
+                    yield article
+                    article = []
+    except OSError as error:
+        raise Refusal("cannot read %s: %s" % (path, error.strerror))
+    if digest.hexdigest() != described["sha256"]:
+        raise Refusal("%s is not what make corpus wrote (its SHA-256 differs); make the corpus again" % path)
+    if article:
+        yield article
+
+
+def cores() -> int:
+    """How many processors this process may use: the default number of jobs."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def over_shards(function: Callable[[Any], Any], shards: Iterable[Any], jobs: int) -> Iterator[Any]:
+    """``function`` of every shard, over ``jobs`` processes, results in the order of the shards.
+
+    ``function`` and what it takes and gives are pickled between processes of this program, so it must be
+    a module's own function or a partial of one. With one job everything runs in this process.
+    """
+    if jobs == 1:
+        yield from map(function, shards)
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, initializer=_leave_signals_to_the_parent)
+    try:
+        yield from pool.map(function, shards)
+    except concurrent.futures.process.BrokenProcessPool:
+        raise Refusal(
+            "a worker process died (killed, or out of memory); the same command goes on from here, "
+            "and fewer --jobs need less memory"
+        )
+    except BaseException:
+        # Do not wait for shards that nobody will take.
+        for worker in list(pool._processes.values()):
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _leave_signals_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Progress:

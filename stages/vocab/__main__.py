@@ -1,0 +1,115 @@
+"""A corpus folder → the WordPiece and the character vocabulary."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections import Counter
+from importlib.metadata import version
+
+from stages.handover import (
+    MANIFEST,
+    HelpFormatter,
+    Progress,
+    Refusal,
+    claim,
+    cores,
+    over_shards,
+    read_manifest,
+    run,
+    sha256,
+    write_manifest,
+)
+from stages.vocab.files import count_shard, write_vocabulary
+from stages.vocab.sampling import draw
+from stages.vocab.training import TooSmall, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What decides the vocabularies; the defaults are the published recipe."""
+
+    vocab_size: int = 32768
+    alphabet_size: int = 6129
+    unused: int = 10
+    sample: int = 3_000_000
+    seed: int = 12345
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    recipe = Options()
+    parser = argparse.ArgumentParser("vocab", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="DIR", help="folder that corpus wrote")
+    add("--out", required=True, metavar="DIR", help="folder for <model>/vocab.txt of both models")
+    add("--vocab-size", type=int, default=recipe.vocab_size, metavar="N", help="entries of the WordPiece vocabulary")
+    add("--alphabet-size", type=int, default=recipe.alphabet_size, metavar="N", help="characters in both vocabularies")
+    add("--unused", type=int, default=recipe.unused, metavar="N", help="entries <unused0>… kept free for later use")
+    add("--sample", type=int, default=recipe.sample, metavar="N", help="sentences drawn from the corpus")
+    add("--seed", type=int, default=recipe.seed, metavar="S", help="seed of the draw")
+    add("--jobs", type=int, default=cores(), metavar="J", help="processes; no influence on the result")
+    given = parser.parse_args(arguments)
+    for name, least in (("alphabet_size", 1), ("unused", 0), ("sample", 1), ("seed", 0), ("jobs", 1)):
+        if getattr(given, name) < least:
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}")
+    return given
+
+
+def main(arguments: list[str]) -> None:
+    """Sample sentences, count their words, train, write."""
+    given = parse(arguments)
+    options = Options(given.vocab_size, given.alphabet_size, given.unused, given.sample, given.seed)
+    corpus = read_manifest(given.corpus, "corpus")
+    shards = sorted(corpus["files"].items())
+    inputs = {"corpus": sha256(os.path.join(given.corpus, MANIFEST))}
+    if claim("vocab", given.out, dataclasses.asdict(options), inputs):
+        print(f"vocab: {given.out} is finished already", file=sys.stderr)
+        return
+
+    takes = draw([described["sentences"] for _, described in shards], options.sample, options.seed)
+    tasks = [
+        (given.corpus, number, name, described, take, options.seed)
+        for number, ((name, described), take) in enumerate(zip(shards, takes, strict=True))
+    ]
+    words: Counter[str] = Counter()
+    progress = Progress("vocab", "sentences", sum(takes))
+    for take, counted in zip(takes, over_shards(count_shard, tasks, given.jobs), strict=True):
+        words.update(counted)
+        progress.add(take)
+    progress.close(f"{len(words):,} different words")
+
+    try:
+        made = train(words, options.vocab_size, options.alphabet_size, options.unused)
+    except TooSmall as error:
+        raise Refusal(f"--vocab-size is too small: {error}; raise it or lower --alphabet-size")
+    if len(made.wordpiece) < options.vocab_size:
+        print(
+            f"vocab: the corpus gives {len(made.wordpiece):,} entries, not {options.vocab_size:,}; "
+            "the later stages take the size from the manifest",
+            file=sys.stderr,
+        )
+    alphabet = len(made.character) - options.unused - 5
+    if alphabet < options.alphabet_size:
+        print(f"vocab: it has {alphabet:,} characters, not {options.alphabet_size:,}", file=sys.stderr)
+    files = {
+        f"{model}/vocab.txt": write_vocabulary(given.out, model, entries)
+        for model, entries in (("wordpiece_tinysegmenter", made.wordpiece), ("character", made.character))
+    }
+    write_manifest(
+        "vocab",
+        given.out,
+        dataclasses.asdict(options),
+        inputs,
+        files,
+        counts={"sentences": sum(takes), "words": words.total(), "different_words": len(words), "alphabet": alphabet},
+        versions={name: version(name) for name in ("tokenizers", "tinysegmenter3", "numpy")},
+    )
+    print(
+        f"vocab: wrote {len(made.wordpiece):,} WordPiece and {len(made.character):,} character entries to {given.out}",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run("vocab", main))

@@ -1,0 +1,95 @@
+"""Word frequencies → the entries of the WordPiece and of the character vocabulary, the same ones every time."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Split
+from tokenizers.trainers import WordPieceTrainer
+
+from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
+
+# A pair of pieces is merged when it occurs at least this often (the published recipe's, and the
+# `tokenizers` library's default for BERT).
+LEAST_FREQUENCY = 2
+# Words handed to the trainer at once: long enough that the calls cost nothing, short enough for memory.
+BLOCK = 1 << 16
+
+
+class Vocabularies(NamedTuple):
+    """Entries in the order of their ids. `character` is the beginning of `wordpiece`."""
+
+    wordpiece: list[str]
+    character: list[str]
+
+
+class TooSmall(ValueError):
+    """The vocabulary size asked for has no room for the alphabet."""
+
+
+def choose_alphabet(words: Counter[str], size: int) -> list[str]:
+    """The `size` most frequent characters, ties by code point, in the order of their code points."""
+    characters: Counter[str] = Counter()
+    for word, frequency in words.items():
+        for character in word:
+            characters[character] += frequency
+    by_frequency = sorted(characters, key=lambda character: (-characters[character], character))
+    return sorted(by_frequency[:size])
+
+
+def train(words: Counter[str], vocabulary_size: int, alphabet_size: int, unused: int) -> Vocabularies:
+    """Train WordPiece with the `tokenizers` library on words and their frequencies.
+
+    The library breaks ties by hash order, which differs from run to run, in two places: where it cuts the
+    alphabet, and in the ids of the `##` characters, which then decide between merges of equal frequency.
+    Both are chosen here and handed to it as special tokens in a fixed order; what is left is deterministic.
+
+    Words with a character outside the alphabet are left out, since inference makes them `[UNK]` as a
+    whole; the library would drop the character and learn pieces across the gap.
+
+    Raises TooSmall where specials, alphabet and `##` characters alone exceed `vocabulary_size`.
+    """
+    specials = [*SPECIAL_TOKENS, *(f"<unused{number}>" for number in range(unused))]
+    alphabet = choose_alphabet(words, alphabet_size)
+    within = set(alphabet)
+    known = sorted((word, frequency) for word, frequency in words.items() if within.issuperset(word))
+    continuations = sorted({"##" + character for word, _ in known for character in word[1:]})
+    fixed = [*specials, *alphabet, *continuations]
+    if len(fixed) > vocabulary_size:
+        raise TooSmall(
+            f"{len(specials)} special and unused entries, {len(alphabet)} characters and "
+            f"{len(continuations)} ## characters are already {len(fixed)}, more than {vocabulary_size}"
+        )
+
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Split(" ", "removed")
+    trainer = WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        min_frequency=LEAST_FREQUENCY,
+        limit_alphabet=len(alphabet),
+        special_tokens=fixed,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_blocks(known), trainer)
+    by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    entries = [entry for entry, _ in by_id]
+    return Vocabularies(entries, entries[: len(specials) + len(alphabet)])
+
+
+def _blocks(words: list[tuple[str, int]]) -> Iterator[str]:
+    """Every word as often as it occurs, separated by spaces, in strings of bounded length."""
+    block: list[str] = []
+    size = 0
+    for word, frequency in words:
+        while frequency:
+            repeats = min(frequency, BLOCK - size)
+            block.append((word + " ") * repeats)
+            frequency -= repeats
+            size += repeats
+            if size == BLOCK:
+                yield "".join(block)
+                block, size = [], 0
+    if block:
+        yield "".join(block)
