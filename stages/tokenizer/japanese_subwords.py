@@ -6,10 +6,18 @@ inside a model folder, and be imported where transformers is not installed.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
-import tinysegmenter
+try:
+    from tinysegmenter import tokenize as tinysegment
+except ImportError:
+    raise ImportError(
+        "words are split by tinysegmenter3; pip install tinysegmenter3==0.1.0 "
+        "(and not tinysegmenter, another project that installs a module of the same name)"
+    ) from None
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # A longer word is one [UNK], as in BERT's WordPiece (max_input_chars_per_word).
@@ -21,15 +29,52 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
-def word_spans(text: str, spaces: frozenset[str] = frozenset()) -> Iterator[tuple[int, int]]:
+def normalise_from(text: str) -> tuple[str, list[int], list[int]]:
+    """`normalise(text)`, and where each of its characters comes from: start and end in `text`.
+
+    The text is normalised in stretches that do not act on one another. A stretch that stays as it is maps one
+    to one; the characters of any other come from the whole of it (`㌔` → `キロ`, `ｶ` + `ﾞ` → `ガ`).
+    """
+    cuts = [0, *(place for place, character in enumerate(text) if place and _stands_apart(character)), len(text)]
+    plain = [normalise(text[start:end]) for start, end in itertools.pairwise(cuts)]
+    whole = normalise(text)
+    if "".join(plain) != whole:  # A Unicode newer than the rule of _stands_apart: one stretch, coarse but right.
+        cuts, plain = [0, len(text)], [whole]
+    starts: list[int] = []
+    ends: list[int] = []
+    for start, end, stretch in zip(cuts, cuts[1:], plain, strict=False):
+        if stretch == text[start:end]:
+            starts.extend(range(start, end))
+            ends.extend(range(start + 1, end + 1))
+        else:
+            starts.extend([start] * len(stretch))
+            ends.extend([end] * len(stretch))
+    return whole, starts, ends
+
+
+@lru_cache(maxsize=1 << 16)
+def _stands_apart(character: str) -> bool:
+    """Whether this character and what stands before it are normalised without regard to each other.
+
+    So it is where its decomposition begins with neither a mark nor a Hangul vowel or final: only those are
+    reordered or composed with what stands before (Unicode Standard Annex 15, "Stable Code Points").
+    """
+    first = unicodedata.normalize("NFKD", character)[0]
+    return unicodedata.category(first)[0] != "M" and not "\u1160" <= first <= "\u11ff"
+
+
+def word_spans(
+    text: str, spaces: frozenset[str] = frozenset(), segment: Callable[[str], Iterable[str]] = tinysegment
+) -> Iterator[tuple[int, int]]:
     """Start and end of each word of a normalised text, in characters.
 
     TinySegmenter reads the text whole, white space included, and each of its pieces is then cut at white
     space, as WordPiece does. White space belongs to no word; a white-space character that is in `spaces`
-    (the character vocabulary has it) is a word of its own.
+    (the character vocabulary has it) is a word of its own. `segment` may stand in for TinySegmenter: text →
+    consecutive pieces.
     """
     end = 0
-    for piece in tinysegmenter.tokenize(text):
+    for piece in segment(text):
         start, end = end, end + len(piece)
         word = start
         for position in range(start, end):
@@ -45,7 +90,7 @@ def word_spans(text: str, spaces: frozenset[str] = frozenset()) -> Iterator[tupl
 
 def split_words(text: str) -> list[str]:
     """The words of a normalised text, without white space."""
-    return [word for piece in tinysegmenter.tokenize(text) for word in piece.split()]
+    return [word for piece in tinysegment(text) for word in piece.split()]
 
 
 def wordpieces(word: str, vocabulary: dict[str, int]) -> list[str] | None:

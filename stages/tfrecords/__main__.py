@@ -1,0 +1,114 @@
+"""A corpus folder and its vocabularies → gzip TFRecords to train on, for both models."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from stages.handover import (
+    MANIFEST,
+    HelpFormatter,
+    Progress,
+    claim,
+    cores,
+    over_shards,
+    read_manifest,
+    run,
+    sha256,
+    write_manifest,
+)
+from stages.tfrecords.examples import COUNTS
+from stages.tfrecords.files import MODELS, Options, Shard, file_name, forget_records, open_vocabulary, write_shard
+
+EPILOG = """
+20 predictions at length 512 mask 3.9 % of the tokens, not 15 %: the budget of an example is
+min(max-predictions, 15 % of its length). That is the published recipe; --max-predictions 77 masks 15 %.
+"""
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
+    """The command line."""
+    recipe = Options()
+    parser = argparse.ArgumentParser("tfrecords", description=__doc__, epilog=EPILOG, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--corpus", required=True, metavar="DIR", help="folder that corpus wrote")
+    add("--vocab", required=True, metavar="DIR", help="folder with <model>/vocab.txt")
+    add("--out", required=True, metavar="DIR", help="folder for <model>/pretrain_*.tfrecord.gz")
+    add("--model", choices=["wordpiece", *MODELS], help="only this one (default: both)")
+    add("--seq-length", type=int, default=recipe.seq_length, metavar="L", help="tokens in an example")
+    add("--dupe-factor", type=int, default=recipe.dupe_factor, metavar="K", help="copies of the corpus, masked anew")
+    add("--max-predictions", type=int, default=recipe.max_predictions, metavar="P", help="most masked tokens in one")
+    add("--masked-lm-prob", type=float, default=recipe.masked_lm_prob, metavar="R", help="share of tokens masked")
+    add("--ngram", type=int, default=recipe.ngram, metavar="N", help="most words masked in a row")
+    add("--short-seq-prob", type=float, default=recipe.short_seq_prob, metavar="R", help="share of shorter sequences")
+    add("--seed", type=int, default=recipe.seed, metavar="S", help="seed of all draws")
+    add("--jobs", type=int, default=cores(), metavar="J", help="processes; no influence on the result")
+    given = parser.parse_args(arguments)
+    options = Options(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)})
+    for name, least, most in (
+        ("seq_length", 8, 65536), ("dupe_factor", 1, 10**6), ("max_predictions", 1, options.seq_length - 3),
+        ("masked_lm_prob", 0.0001, 1), ("ngram", 1, 100), ("short_seq_prob", 0, 1), ("seed", 0, 2**63), ("jobs", 1, 10**4),
+    ):  # fmt: skip
+        if not least <= getattr(given, name) <= most:
+            parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}")
+    return given, options
+
+
+def main(arguments: list[str]) -> None:
+    """Write one file a shard and model, then the manifests."""
+    given, options = parse(arguments)
+    corpus = read_manifest(given.corpus, "corpus")
+    models = [m for m in MODELS if given.model is None or m.startswith(given.model)]
+    opened = {model: open_vocabulary(given.vocab, model) for model in models}
+    inputs = {
+        model: {"corpus": sha256(os.path.join(given.corpus, MANIFEST)), "vocabulary": sha256(path)}
+        for model, (path, _) in opened.items()
+    }
+    settings = {model: {"model": model, **dataclasses.asdict(options)} for model in models}
+    finished = [claim("tfrecords", os.path.join(given.out, m), settings[m], inputs[m]) for m in models]
+    if all(finished):
+        print(f"tfrecords: {given.out} is finished already ({', '.join(models)})", file=sys.stderr)
+        return
+    models = [model for model, done in zip(models, finished, strict=True) if not done]
+
+    paths = {model: opened[model][0] for model in models}
+    shards = [
+        Shard(given.corpus, number, name, described, paths, given.out, options)
+        for number, (name, described) in enumerate(sorted(corpus["files"].items()))
+    ]
+    files: dict[str, dict[str, Any]] = {model: {} for model in models}
+    progress = Progress("tfrecords", "characters", sum(shard.described["characters"] for shard in shards))
+    examples = 0
+    for shard, made in zip(shards, over_shards(write_shard, shards, given.jobs), strict=True):
+        for model, described in made.items():
+            files[model][file_name(shard.number)] = described
+            examples += described["examples"]
+        progress.add(shard.described["characters"], f"{examples:,} examples")
+    progress.close(f"{examples:,} examples")
+
+    for model in models:
+        counts = {key: sum(file[key] for file in files[model].values()) for key in COUNTS}
+        lengths = [str(n) for n in range(1, options.ngram + 1)]
+        write_manifest(
+            "tfrecords",
+            os.path.join(given.out, model),
+            settings[model],
+            inputs[model],
+            files[model],
+            vocabulary={"size": len(opened[model][1]), "sha256": inputs[model]["vocabulary"]},
+            counts={**counts, "ngrams": {n: sum(f["ngrams"][n] for f in files[model].values()) for n in lengths}},
+            versions={name: version(name) for name in ("numpy", "numba", "tinysegmenter3", "isal", "google-crc32c")},
+        )
+        forget_records(os.path.join(given.out, model), list(files[model]))
+        print(
+            f"tfrecords: {model}: {counts['examples']:,} examples in {len(files[model])} files, "
+            f"{counts['masked_tokens'] / max(counts['tokens'], 1):.1%} of the tokens masked, "
+            f"{counts['unknown_tokens'] / max(counts['tokens'], 1):.2%} unknown",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run("tfrecords", main))

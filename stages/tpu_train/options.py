@@ -1,0 +1,48 @@
+"""What a person asks of one training run. The defaults are the published recipe."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, Optional
+
+# Warm-up as a share of the run: the published 25,000 of 1,000,000 steps.
+WARMUP_SHARE = 0.025
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of ``python -m stages.tpu_train``; ``--help`` gives the unit of each."""
+
+    tfrecords: str
+    config: str
+    out: str
+    batch: int = 512
+    steps: int = 1000000
+    warmup: Optional[int] = None
+    learning_rate: float = 2.2e-4
+    eval_batch: int = 64
+    save_every: int = 40000
+    eval_steps: Optional[int] = None
+    held_out: Optional[int] = None
+    seed: int = 12345
+    seq_length: Optional[int] = None
+    max_predictions: Optional[int] = None
+    vocab_size_from_tfrecords: bool = False
+    init_checkpoint: Optional[str] = None
+    device: str = "tpu"
+    tpu_name: Optional[str] = None
+    tpu_zone: Optional[str] = None
+    gcp_project: Optional[str] = None
+    num_tpu_cores: int = 8
+    iterations_per_loop: int = 1000
+
+    @property
+    def on_tpu(self) -> bool:
+        return self.device == "tpu"
+
+    @property
+    def warmup_steps(self) -> int:
+        return int(self.steps * WARMUP_SHARE) if self.warmup is None else self.warmup
+
+    def decisive(self) -> Dict[str, Any]:
+        """The options that decide the numbers of the run: all but where it runs and where its files lie."""
+        names = ("batch", "steps", "learning_rate", "eval_batch", "save_every", "eval_steps", "seed", "init_checkpoint")
+        return dict({name: getattr(self, name) for name in names}, warmup=self.warmup_steps, optimizer="lamb")

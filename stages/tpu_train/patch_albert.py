@@ -1,0 +1,71 @@
+"""The installed albert package + compression_type.patch → an albert package that reads compressed TFRecords.
+
+Run once when the virtual environment or the image is built: ``python -m stages.tpu_train.patch_albert``.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import sys
+from typing import List, Optional
+
+import whatthepatch
+
+from stages.handover import HelpFormatter, Refusal, run, whole_file
+
+PATCH = os.path.join(os.path.dirname(__file__), "compression_type.patch")
+# run_pretraining.py as albert-tensorflow 1.1 ships it.
+UPSTREAM = "e8443150567383cd3c0a7f4f3aa03fae9649afc6f437ef716299938ecbd8746a"
+
+
+def patch_albert(module: str) -> bool:
+    """Patch the file ``module`` in place. False when it is patched already, ``Refusal`` when it is neither."""
+    try:
+        with open(module, encoding="utf-8", newline="") as stream:
+            source = stream.read()
+    except OSError as error:
+        raise Refusal("cannot read %s: %s" % (module, error.strerror))
+    if _sha256(_applied(source, reverse=True)) == UPSTREAM:
+        return False
+    if _sha256(source) != UPSTREAM:
+        raise Refusal("%s is not the file that the patch was made for; reinstall albert-tensorflow==1.1" % module)
+    patched = _applied(source)
+    if patched is None:
+        raise Refusal("%s does not apply to %s" % (PATCH, module))
+    with whole_file(module, "w") as stream:
+        stream.write(patched)
+    return True
+
+
+def _applied(source: str, reverse: bool = False) -> Optional[str]:
+    """``source`` with the patch put in (or taken out); None when a line that the patch names is not there."""
+    with open(PATCH, encoding="utf-8") as stream:
+        diffs = list(whatthepatch.parse_patch(stream.read()))
+    try:
+        (diff,) = diffs
+        lines: List[str] = whatthepatch.apply_diff(diff, source, reverse=reverse)
+    except (ValueError, whatthepatch.exceptions.HunkApplyException):
+        return None
+    return "\n".join(lines) + "\n"
+
+
+def _sha256(text: Optional[str]) -> Optional[str]:
+    return None if text is None else hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def main(arguments: List[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.tpu_train.patch_albert", description=__doc__, formatter_class=HelpFormatter
+    )
+    parser.parse_args(arguments)
+    package = importlib.util.find_spec("albert")
+    if package is None or not package.origin:
+        raise Refusal("the package albert-tensorflow is not installed here; install stages/tpu_train/requirements.lock")
+    module = os.path.join(os.path.dirname(package.origin), "run_pretraining.py")
+    done = "patched" if patch_albert(module) else "already patched"
+    print("tpu-train: %s %s" % (module, done), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run("tpu-train", main))

@@ -1,0 +1,31 @@
+"""TensorFlow 1.15 and Google's ALBERT, imported quietly, with the flags that its run_pretraining module reads."""
+
+import inspect
+import os
+import warnings
+from typing import Any
+
+from stages.handover import Refusal
+
+# 2: native messages from errors up; TensorFlow 1.15 on a CPU says nothing a person could act on below that.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+tf: Any
+modeling: Any
+run_pretraining: Any
+
+with warnings.catch_warnings():
+    # numpy deprecations, thrown at import by TensorFlow 1.15's own generated code.
+    warnings.simplefilter("ignore")
+    import tensorflow as tf  # type: ignore[import-not-found,unused-ignore]
+
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    from albert import modeling, run_pretraining  # type: ignore[import-not-found,unused-ignore]
+
+if "compression_type" not in inspect.getsource(run_pretraining):
+    raise Refusal("the albert package is not patched; run python -m stages.tpu_train.patch_albert once")
+
+tf.flags.DEFINE_string("compression_type", "GZIP", "Compression of the TFRecords.")
+tf.flags.DEFINE_integer("masked_lm_budget", 0, "0: the masked positions are those in the TFRecords.")
+tf.flags.DEFINE_bool("init_from_group0", False, "Fill every hidden group of the model from group 0 of a checkpoint.")
+tf.flags.FLAGS.mark_as_parsed()
