@@ -8,8 +8,8 @@ An output folder goes through three states:
 1. ``claim`` writes ``run.json``: the stage, its options and a fingerprint of its inputs.
 2. Files appear one by one, each under a temporary name first, so that a final name always holds a
    whole file.
-3. ``write_manifest`` comes last. No ``manifest.json``, not finished: the same command goes on from
-   what is there.
+3. ``write_manifest`` comes last and takes the place of ``run.json``. No ``manifest.json``, not finished:
+   the same command goes on from what is there.
 """
 
 import argparse
@@ -141,7 +141,8 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
     """
     identity = {"stage": stage, "version": VERSION, "options": options, "inputs": inputs}
     identity = json.loads(json.dumps(identity))
-    record = os.path.join(out, RUN)
+    finished = os.path.exists(os.path.join(out, MANIFEST))
+    record = os.path.join(out, MANIFEST if finished else RUN)
     try:
         os.makedirs(out, exist_ok=True)
         known = os.path.exists(record)
@@ -154,12 +155,13 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
         raise Refusal(
             "%s holds files that are not of a %s run (%s); name an empty folder with --out" % (out, stage, strangers[0])
         )
-    difference = _difference(read_json(record), identity)
+    recorded = read_json(record)
+    difference = _difference({key: recorded.get(key) for key in identity}, identity)
     if difference:
         raise Refusal(
             "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
         )
-    return os.path.exists(os.path.join(out, MANIFEST))
+    return finished
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
@@ -186,6 +188,8 @@ def write_manifest(
     """
     manifest = dict(more, stage=stage, version=VERSION, options=options, inputs=inputs, files=files)
     write_json(os.path.join(out, MANIFEST), manifest)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(os.path.join(out, RUN))
 
 
 def read_manifest(folder: str, stage: str) -> Dict[str, Any]:

@@ -1,0 +1,180 @@
+"""A TensorFlow checkpoint (`.index` and `.data-…` files) → its variables as numpy arrays, without TensorFlow.
+
+The index is a sorted table in LevelDB's format whose values are BundleEntryProto messages
+(tensorflow/core/protobuf/tensor_bundle.proto); the data files are the tensors' bytes. Every checksum is
+checked.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER = 48
+# tensorflow/core/framework/types.proto; a model's weights are floats, the step is an int64.
+DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
+
+
+class BadCheckpoint(ValueError):
+    """What is wrong with a checkpoint, and in which file."""
+
+
+class Variable(NamedTuple):
+    """Where a variable's bytes lie."""
+
+    shape: tuple[int, ...]
+    dtype: int
+    shard: int
+    offset: int
+    size: int
+    crc: int
+
+
+class Checkpoint:
+    """The variables of a checkpoint, by name; arrays are read when asked for."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        index = prefix + ".index"
+        with open(index, "rb") as stream:
+            data = stream.read()
+        self.variables: dict[str, Variable] = {}
+        self.shards = 0
+        try:
+            for key, value in _table(data):
+                if not key:
+                    self.shards = Header.FromString(value).num_shards
+                    continue
+                entry = Entry.FromString(value)
+                if entry.slices:
+                    raise BadCheckpoint(f"variable {key.decode()} is stored in slices, which is not supported")
+                self.variables[key.decode()] = Variable(
+                    tuple(dim.size for dim in entry.shape.dim),
+                    entry.dtype, entry.shard_id, entry.offset, entry.size, entry.crc32c,
+                )  # fmt: skip
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"{index}: {error}")
+        except (DecodeError, IndexError, struct.error, UnicodeDecodeError):
+            raise BadCheckpoint(f"{index} is damaged or no index of a TensorFlow checkpoint")
+
+    def data_files(self) -> list[str]:
+        """The paths of the data files, in order."""
+        return [f"{self.prefix}.data-{shard:05d}-of-{self.shards:05d}" for shard in range(self.shards)]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """The array of a variable. Raises KeyError (no such variable), BadCheckpoint, OSError."""
+        variable = self.variables[name]
+        path = self.data_files()[variable.shard]
+        if variable.dtype not in DTYPES:
+            raise BadCheckpoint(f"variable {name} has a type that is not supported (number {variable.dtype})")
+        with open(path, "rb") as stream:
+            stream.seek(variable.offset)
+            data = stream.read(variable.size)
+        if len(data) != variable.size or _masked_crc(data) != variable.crc:
+            raise BadCheckpoint(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
+        return np.frombuffer(data, DTYPES[variable.dtype]).reshape(variable.shape)
+
+
+def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a table, in order."""
+    if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8)[0] != MAGIC:
+        raise BadCheckpoint("it is cut short, or no index of a TensorFlow checkpoint")
+    at = len(data) - FOOTER
+    for _ in range(2):  # the handle of the meta index, which is empty
+        _, at = _varint(data, at)
+    for _, handle in _block(data, *_handle(data, at)):
+        yield from _block(data, *_handle(handle, 0))
+
+
+def _handle(data: bytes, at: int) -> tuple[int, int]:
+    offset, at = _varint(data, at)
+    size, _ = _varint(data, at)
+    return offset, size
+
+
+def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of a block: each key is what it shares with the one before, and the rest."""
+    content = data[offset : offset + size + 1]
+    (crc,) = struct.unpack_from("<I", data, offset + size + 1)
+    if _masked_crc(content) != crc:
+        raise BadCheckpoint(f"the block at byte {offset} is damaged (CRC-32C)")
+    if content[-1]:
+        raise BadCheckpoint("it is compressed, which TensorFlow's own checkpoints are not")
+    (restarts,) = struct.unpack_from("<I", content, size - 4)
+    end = size - 4 * (restarts + 1)
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(content, at)
+        unshared, at = _varint(content, at)
+        length, at = _varint(content, at)
+        key = key[:shared] + content[at : at + unshared]
+        at += unshared
+        yield key, content[at : at + length]
+        at += length
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _messages() -> tuple[Any, Any]:
+    """The two messages of an index, described field by field (names and numbers of tensor_bundle.proto)."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="checkpoint_index.proto", package="albert_ja", syntax="proto3")
+
+    def message(name: str, *fields: tuple[str, int, Any, bool, str | None]) -> None:
+        made = file.message_type.add(name=name)
+        for title, number, kind, repeated, type_name in fields:
+            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+            made.field.add(name=title, number=number, type=kind, label=label, type_name=type_name)
+
+    whole, nested = field.TYPE_INT64, field.TYPE_MESSAGE
+    message("Header", ("num_shards", 1, field.TYPE_INT32, False, None))
+    message("Dim", ("size", 1, whole, False, None))
+    message("Shape", ("dim", 2, nested, True, ".albert_ja.Dim"))
+    message("Slice", ("extent", 1, field.TYPE_BYTES, True, None))
+    message(
+        "Entry",
+        ("dtype", 1, field.TYPE_INT32, False, None),
+        ("shape", 2, nested, False, ".albert_ja.Shape"),
+        ("shard_id", 3, field.TYPE_INT32, False, None),
+        ("offset", 4, whole, False, None),
+        ("size", 5, whole, False, None),
+        ("crc32c", 6, field.TYPE_FIXED32, False, None),
+        ("slices", 7, nested, True, ".albert_ja.Slice"),
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    header, entry = (pool.FindMessageTypeByName(f"albert_ja.{name}") for name in ("Header", "Entry"))
+    return message_factory.GetMessageClass(header), message_factory.GetMessageClass(entry)
+
+
+Header, Entry = _messages()
+
+
+def open_prefix(path: str) -> str:
+    """The prefix of a checkpoint that a person named by prefix, by one of its files, or by its folder."""
+    for suffix in (".index", ".meta"):
+        path = path.removesuffix(suffix)
+    if os.path.isdir(path) and os.path.exists(os.path.join(path, "model.ckpt-best.index")):
+        return os.path.join(path, "model.ckpt-best")
+    return path

@@ -1,0 +1,34 @@
+"""A model folder → what the model puts in place of `[MASK]` in a few sentences."""
+
+from typing import Any
+
+import torch
+from transformers import AlbertForMaskedLM
+
+from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+
+SENTENCES = (
+    "日本の首都は[MASK]である。",
+    "この川は[MASK]に流れ込む。",
+    "[MASK]は、江戸時代の文化を代表する。",
+    "水は100度で[MASK]する。",
+)
+
+
+def fill_masks(folder: str, tokenizer: BertJapaneseTinySegmenterTokenizer, top: int = 5) -> list[dict[str, Any]]:
+    """For each sentence the `top` most probable entries at its mask: `[{"text", "words": [[word, probability]]}]`.
+
+    Special entries ([UNK] and the like) are left out: they are no answer to the question.
+    """
+    model = AlbertForMaskedLM.from_pretrained(folder).eval()
+    filled = []
+    for text in SENTENCES:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.inference_mode():
+            logits = model(ids).logits[0, ids[0] == tokenizer.mask_token_id][0]
+        probabilities = logits.softmax(-1)
+        probabilities[tokenizer.all_special_ids] = 0
+        best = probabilities.topk(top)
+        words = [tokenizer.convert_ids_to_tokens(number) for number in best.indices.tolist()]
+        filled.append({"text": text, "words": [[w, round(p, 4)] for w, p in zip(words, best.values.tolist(), strict=True)]})
+    return filled
