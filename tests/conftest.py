@@ -46,3 +46,31 @@ def run_stage() -> Run:
         return done
 
     return run
+
+
+SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real Wikipedia text and the published vocabularies, where a machine has them."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: real Wikipedia text and the published vocabularies")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def corpus(run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample corpus in three shards, made by the real command. Read only."""
+    out = tmp_path_factory.mktemp("sample") / "corpus"
+    run_stage("corpus", "--dump", SAMPLE, "--out", out, "--shards", 3, "--jobs", 2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def vocab(run_stage: Run, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vocabularies of the sample corpus: 3,000 WordPieces, at most 1,200 characters. Read only."""
+    out = tmp_path_factory.mktemp("sample") / "vocab"
+    run_stage("vocab", "--corpus", corpus, "--out", out, "--vocab-size", 3000, "--alphabet-size", 1200)
+    return out

@@ -1,0 +1,167 @@
+"""Lines of input → documents: kinds, pairs of lines, faults with their line numbers, batches."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.corpus import documents
+from stages.corpus.documents import (
+    CIRRUSSEARCH,
+    JSON_LINES,
+    TEXT,
+    Batch,
+    Document,
+    DocumentTooLong,
+    Fault,
+    UnknownKind,
+    batches,
+    kind_of,
+)
+
+ACTION = b'{"index":{"_type":"_doc","_id":"7"}}'
+
+
+def read(kind: str, *lines: bytes, skip: Iterable[str] = ()) -> list[Document | Fault]:
+    return list(documents.documents(Batch("file", kind, 1, list(lines)), frozenset(skip)))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (ACTION, CIRRUSSEARCH),
+        (b'{"index": {"_id": 2332351}}', CIRRUSSEARCH),
+        (b' { "index" : { "_id" : 1 } } ', CIRRUSSEARCH),
+        (b'{"text": "a"}', JSON_LINES),
+        (b'{"title": "t", "text": null}', JSON_LINES),
+        ("日本語の文章。".encode(), TEXT),
+        (b"{{Template}} text", TEXT),
+        ("[注1]から始まる".encode(), TEXT),
+    ],
+)
+def test_kinds(line: bytes, kind: str) -> None:
+    assert kind_of(line) == kind
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"text": "a"', "no JSON value"),
+        (b"[", "no JSON value"),
+        (b'[{"text": "a"}]', "neither"),
+        (b'{"title": "a"}', "neither"),
+        (b"\xff\xfea\x00", "UTF-8"),
+        (b"ustar\0", "NUL"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b'<mediawiki xmlns="x">', "XML"),
+    ],
+)
+def test_other_files_are_told_apart(line: bytes, message: str) -> None:
+    with pytest.raises(UnknownKind, match=message):
+        kind_of(line)
+
+
+@pytest.mark.parametrize(
+    ("document", "dropped"),
+    [
+        ({"text": "本文", "title": "題", "namespace": 0}, None),
+        ({"text": "本文"}, None),
+        ({"text": "本文", "namespace": None}, None),
+        ({"text": "本文", "redirect": [{"namespace": 0, "title": "別名"}]}, None),
+        ({"text": "本文", "page_type": "redirect"}, "redirect"),
+        ({"text": "本文", "namespace": 10}, "not_article_namespace"),
+        ({"title": "題"}, "no_text"),
+        ({"text": None}, "no_text"),
+        ({"text": ""}, "no_text"),
+    ],
+)
+def test_documents_of_a_dump(document: dict[str, object], dropped: str | None) -> None:
+    (made,) = read(CIRRUSSEARCH, ACTION, json.dumps(document).encode())
+    assert isinstance(made, Document)
+    assert made.dropped == dropped
+    assert made.text == (document.get("text") or "")
+
+
+@pytest.mark.parametrize("action", [b'{"index": {"_id": 7}}', b'{"index": {"_id": "7"}}'])
+def test_skip_list_takes_both_forms_of_ids(action: bytes) -> None:
+    assert read(CIRRUSSEARCH, action, b'{"text":"a"}', skip=["7"]) == [Document("a", None, "skip_list")]
+    assert read(CIRRUSSEARCH, action, b'{"text":"a"}', skip=["70"]) == [Document("a")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text":"a"', "bad_json"),
+        (b'{"text":"a","x":NaN}', "bad_json"),
+        (b'{"text":"a","x":-Infinity}', "bad_json"),
+        (b'{"text":"a"} {"text":"b"}', "bad_json"),
+        (b'{"x":' + b"[" * 100_000, "bad_json"),
+        (b'{"text":"\xff"}', "bad_utf8"),
+        (b'{"x":"\xff","text":"a"}', "bad_utf8"),
+        (b'{"text":"\xed\xa0\x80"}', "bad_utf8"),
+        (b'{"text":1}', "bad_document"),
+        (b'{"text":"a","title":["t"]}', "bad_document"),
+        (b'["text"]', "bad_document"),
+    ],
+)
+@pytest.mark.parametrize("kind", [CIRRUSSEARCH, JSON_LINES])
+def test_faults_name_line_and_reason_and_leave_the_rest(kind: str, line: bytes, reason: str) -> None:
+    pair = [ACTION] if kind == CIRRUSSEARCH else []
+    made = read(kind, *pair, b'{"text":"a"}', b"", *pair, line, *pair, b'{"text":"b"}')
+    assert [made[0], made[2]] == [Document("a"), Document("b")]
+    assert isinstance(made[1], Fault)
+    assert (made[1].line, made[1].reason) == (2 * len(pair) + 3, reason)
+
+
+def test_lone_surrogates_are_json() -> None:
+    assert read(JSON_LINES, b'{"text":"a\\ud800b","x":"\\udc00"}') == [Document("a\ud800b")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "faults"),
+    [
+        ([b'{"text":"a"}'], [(1, "document_without_action")]),
+        ([ACTION], [(1, "action_without_document")]),
+        ([ACTION, ACTION, b'{"text":"a"}'], [(1, "action_without_document")]),
+        ([ACTION, b'{"text":"a"}', b'{"text":"b"}'], [(3, "document_without_action")]),
+        ([b'{"index":', b'{"text":"a"}'], [(1, "bad_json"), (2, "document_without_action")]),
+    ],
+)
+def test_lines_of_a_dump_come_in_pairs(lines: list[bytes], faults: list[tuple[int, str]]) -> None:
+    assert [(made.line, made.reason) for made in read(CIRRUSSEARCH, *lines) if isinstance(made, Fault)] == faults
+
+
+def test_plain_text() -> None:
+    lines = ["", "一行目。", " 二行目", "", "　", "", "別の文書。"]
+    assert read(TEXT, *map(str.encode, lines)) == [Document("一行目。 二行目"), Document("別の文書。")]
+    made = read(TEXT, "前".encode(), b"\xff", "後".encode())
+    assert made[1] == Document("前 後")
+    assert isinstance(made[0], Fault)
+    assert made[0].line == 2
+
+
+@given(st.lists(st.sampled_from([b"", "あ。".encode(), "い。".encode()]), max_size=40), st.integers(1, 12))
+def test_batches_never_cut_a_text_document(lines: list[bytes], size: int) -> None:
+    whole = read(TEXT, *lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "BATCH_BYTES", size)
+        cut = list(batches("file", TEXT, lines))
+    assert [line for batch in cut for line in batch.lines] == lines
+    assert [made for batch in cut for made in documents.documents(batch, frozenset())] == whole
+
+
+@given(st.lists(st.sampled_from([ACTION, b'{"text":"a"}', b"", b"{"]), max_size=40), st.integers(1, 200))
+def test_batches_never_cut_a_pair(lines: list[bytes], size: int) -> None:
+    whole = read(CIRRUSSEARCH, *lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "BATCH_BYTES", size)
+        cut = list(batches("file", CIRRUSSEARCH, lines))
+    assert [made for batch in cut for made in documents.documents(batch, frozenset())] == whole
+
+
+def test_a_document_without_end_is_refused() -> None:
+    with pytest.raises(DocumentTooLong) as refused:
+        list(batches("file", TEXT, [b"", *[b"a" * (1 << 20)] * 66]))
+    assert refused.value.line == 1

@@ -1,0 +1,147 @@
+"""Whole files, claims, manifests, exit codes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages import handover
+from stages.handover import Refusal, claim, describe, documents, over_shards, read_manifest, whole_file, write_manifest
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "shard.txt"
+    with pytest.raises(RuntimeError), whole_file(str(path), "w") as stream:
+        stream.write("half")
+        stream.flush()
+        assert not path.exists()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with whole_file(str(path), "w") as stream:
+        stream.write("一行\n")
+    assert path.read_bytes() == "一行\n".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["shard.txt"]
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert not claim("vocab", out, {"seed": 1}, {"corpus": "a"})
+    assert not claim("vocab", out, {"seed": 1}, {"corpus": "a"}), "a killed run goes on"
+    with pytest.raises(Refusal, match=r"options\.seed was 1 and is now 2"):
+        claim("vocab", out, {"seed": 2}, {"corpus": "a"})
+    write_manifest("vocab", out, {"seed": 1}, {"corpus": "a"}, {}, counts={"words": 3})
+    assert [p.name for p in Path(out).iterdir()] == ["manifest.json"]
+    assert claim("vocab", out, {"seed": 1}, {"corpus": "a"}), "a finished run is finished"
+    with pytest.raises(Refusal, match=r"inputs\.corpus was"):
+        claim("vocab", out, {"seed": 1}, {"corpus": "b"})
+
+
+def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("…")
+    with pytest.raises(Refusal, match=r"thesis\.tex"):
+        claim("corpus", str(tmp_path), {}, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_manifest_says_who_wrote_it(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="make corpus"):
+        read_manifest(str(tmp_path / "nothing"), "corpus")
+    with pytest.raises(Refusal, match="was not written by corpus"):
+        read_manifest(str(tmp_path), "corpus")
+    claim("corpus", str(tmp_path), {}, {})
+    with pytest.raises(Refusal, match="is not finished"):
+        read_manifest(str(tmp_path), "corpus")
+    write_manifest("corpus", str(tmp_path), {}, {}, {})
+    assert read_manifest(str(tmp_path), "corpus")["files"] == {}
+    with pytest.raises(Refusal, match="not a manifest of vocab"):
+        read_manifest(str(tmp_path), "vocab")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\xff{}", "not UTF-8"), (b"{", "is not JSON"), (b"[1]", "not a manifest of corpus")]
+)
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(Refusal, match=said) as refusal:
+        read_manifest(str(tmp_path), "corpus")
+    assert "manifest.json" in str(refusal.value)
+
+
+def test_documents_of_a_shard(tmp_path: Path) -> None:
+    shard = tmp_path / "corpus_00000.txt"
+    shard.write_text("一つ目の文。\n二つ目の文。\n\n次の記事。\n\n", encoding="utf-8")
+    described = describe(str(shard))
+    assert list(documents(str(tmp_path), shard.name, described)) == [["一つ目の文。", "二つ目の文。"], ["次の記事。"]]
+    shard.write_text("別の文。\n\n", encoding="utf-8")
+    with pytest.raises(Refusal, match=r"corpus_00000\.txt is not what make corpus wrote"):
+        list(documents(str(tmp_path), shard.name, described))
+
+
+def test_results_come_in_the_order_of_the_shards() -> None:
+    assert list(over_shards(abs, [-3, 2, -1], jobs=2)) == [3, 2, 1]
+    assert list(over_shards(abs, [-3, 2, -1], jobs=1)) == [3, 2, 1]
+
+
+def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
+    def refuse(arguments: list[str]) -> None:
+        raise Refusal("no file x; make one")
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert handover.run("corpus", lambda arguments: None, []) == 0
+        assert handover.run("corpus", refuse, []) == 2
+        with pytest.raises(ZeroDivisionError):
+            handover.run("corpus", lambda arguments: 1 / 0, [])  # type: ignore[arg-type,return-value]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr().err == "corpus: error: no file x; make one\n"
+
+
+def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
+    program = (
+        "import sys, time; from stages.handover import run, over_shards\n"
+        "def main(arguments):\n"
+        "    for done in over_shards(time.sleep, [0, 0, 60, 60], 2): print('one', flush=True)\n"
+        "sys.exit(run('corpus', main))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        start = time.monotonic()
+        process.terminate()
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert stderr == "corpus: interrupted; the same command goes on from here\n"
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.42, "0.4 s"), (42, "42 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert handover.duration(seconds) == said
+
+
+def test_progress_shows_rate_and_time_left(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = handover.Progress("vocab", "sentences", 100)
+    progress.start -= 10
+    progress.last -= 10
+    progress.add(50, "7 words")
+    progress.close()
+    middle, end = capfd.readouterr().err.splitlines()
+    assert middle == "vocab: 50 of 100 (50 %) sentences, 5.0/s, 10 s left, 7 words"
+    assert end == "vocab: 50 sentences, 5.0/s, in 10 s"
+
+
+def test_the_manifest_is_the_same_every_time(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write_manifest("vocab", str(tmp_path / name), {"seed": 1}, {}, {"x": {"bytes": 1}}, counts={"b": 1, "a": 2})
+    assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
+    assert json.loads((tmp_path / "a/manifest.json").read_text())["version"] == handover.VERSION
