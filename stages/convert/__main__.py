@@ -3,9 +3,13 @@
 import argparse
 import os
 import sys
+import tempfile
 from importlib.metadata import version
 from typing import Any
 
+from stages.convert.checkpoint import Checkpoint
+from stages.convert.files import fresh_scratch, open_checkpoint, open_config, open_vocabulary, publish
+from stages.convert.mapping import Mismatch, model_config, weights
 from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, whole_file, write_manifest
 
 
@@ -24,13 +28,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Check everything that can be checked without the large libraries, then convert."""
+    """Check all that needs no large library, then convert."""
     given = parse(arguments)
-    # Nothing is fetched, and nothing of the libraries' own chatter is of use here.
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
-    from stages.convert.files import open_checkpoint, open_config, open_vocabulary
-    from stages.convert.mapping import Mismatch, model_config, weights
-
     config = open_config(given.config)
     checkpoint = open_checkpoint(given.checkpoint)
     try:
@@ -61,15 +60,17 @@ def _convert(
     settings: dict[str, Any],
     arrays: dict[str, Any],
     subwords: str,
-    checkpoint: Any,
+    checkpoint: Checkpoint,
     step: int | None,
     options: dict[str, Any],
     inputs: dict[str, Any],
 ) -> None:
+    # Nothing is fetched, and nothing that the libraries say while they work is of use here.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     from transformers.utils import logging
 
-    from stages.convert.files import fresh_scratch, publish, write_model
     from stages.convert.filling import fill_masks
+    from stages.convert.model import write_model
     from stages.convert.model_card import model_card
     from stages.convert.parity import TOLERANCE, find_reference, largest_differences
     from stages.tokenizer.model_folder import write_tokenizer
@@ -80,8 +81,9 @@ def _convert(
     tokenizer = write_tokenizer(scratch, given.vocab, subwords, settings["max_position_embeddings"])
     parity = None
     if given.verify:
-        reference = find_reference(checkpoint, given.config, given.reference, given.out)
-        parity = largest_differences(scratch, checkpoint, reference)
+        with tempfile.TemporaryDirectory() as folder:
+            reference = find_reference(checkpoint, given.config, given.reference, folder)
+            parity = largest_differences(scratch, checkpoint, reference)
         if max(parity.values()) >= TOLERANCE:
             raise Refusal(f"the converted model differs from TensorFlow's: {parity}; is {given.config} its configuration?")
     filled = fill_masks(scratch, tokenizer)

@@ -4,11 +4,6 @@ import os
 import shutil
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from transformers import AlbertConfig, AlbertForPreTraining
-
 from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
 from stages.handover import Refusal, read_json
 from stages.tokenizer.japanese_subwords import read_vocabulary
@@ -56,20 +51,6 @@ def open_vocabulary(path: str, entries: int) -> dict[str, int]:
             "take the vocabulary that the model was trained with"
         )
     return vocabulary
-
-
-def write_model(folder: str, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> int:
-    """Write config.json and model.safetensors; gives the number of parameters."""
-    with torch.device("meta"):
-        model = AlbertForPreTraining(AlbertConfig(**config))
-    state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    # The decoder is tied to the embeddings and has its bias under two names.
-    state["predictions.decoder.weight"] = state["albert.embeddings.word_embeddings.weight"]
-    state["predictions.decoder.bias"] = state["predictions.bias"]
-    model.load_state_dict(state, strict=True, assign=True)
-    model.tie_weights()
-    model.save_pretrained(folder)
-    return sum(array.size for array in arrays.values())
 
 
 def fresh_scratch(out: str) -> str:

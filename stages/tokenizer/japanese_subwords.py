@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 try:
-    from tinysegmenter import tokenize as tinysegment
+    from tinysegmenter import tokenize as segment
 except ImportError:
     raise ImportError(
         "words are split by tinysegmenter3; pip install tinysegmenter3==0.1.0 "
@@ -64,17 +64,17 @@ def _stands_apart(character: str) -> bool:
 
 
 def word_spans(
-    text: str, spaces: frozenset[str] = frozenset(), segment: Callable[[str], Iterable[str]] = tinysegment
+    text: str, spaces: frozenset[str] = frozenset(), pieces: Iterable[str] | None = None
 ) -> Iterator[tuple[int, int]]:
     """Start and end of each word of a normalised text, in characters.
 
     TinySegmenter reads the text whole, white space included, and each of its pieces is then cut at white
     space, as WordPiece does. White space belongs to no word; a white-space character that is in `spaces`
-    (the character vocabulary has it) is a word of its own. `segment` may stand in for TinySegmenter: text →
-    consecutive pieces.
+    (the character vocabulary has it) is a word of its own. `pieces`, which joined are the text, may stand in
+    for TinySegmenter's.
     """
     end = 0
-    for piece in segment(text):
+    for piece in segment(text) if pieces is None else pieces:
         start, end = end, end + len(piece)
         word = start
         for position in range(start, end):
@@ -90,7 +90,7 @@ def word_spans(
 
 def split_words(text: str) -> list[str]:
     """The words of a normalised text, without white space."""
-    return [word for piece in tinysegment(text) for word in piece.split()]
+    return [word for piece in segment(text) for word in piece.split()]
 
 
 def wordpieces(word: str, vocabulary: dict[str, int]) -> list[str] | None:

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils.generic import PaddingStrategy
 
 try:
-    from .japanese_subwords import normalise, normalise_from, read_vocabulary, tinysegment, word_spans, wordpieces
+    from .japanese_subwords import normalise, normalise_from, read_vocabulary, word_spans, wordpieces
 except ImportError:
     if __package__:
         raise
     # Imported as the top-level module `tokenization`.
-    from japanese_subwords import normalise, normalise_from, read_vocabulary, tinysegment, word_spans, wordpieces
+    from japanese_subwords import (  # type: ignore[import-not-found, no-redef]
+        normalise,
+        normalise_from,
+        read_vocabulary,
+        word_spans,
+        wordpieces,
+    )
 
 SUBWORD_TYPES = ("wordpiece", "character")
-Token = tuple[str, int, int]
 
 
 class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
@@ -81,7 +88,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         # White space is a token only where it can be told from an unknown character: as an entry of its own.
         by_character = do_subword_tokenize and subword_tokenizer_type == "character"
         self._spaces = frozenset(entry for entry in self.vocab if by_character and len(entry) == 1 and entry.isspace())
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             do_lower_case=do_lower_case,
             do_word_tokenize=do_word_tokenize,
             do_subword_tokenize=do_subword_tokenize,
@@ -111,8 +118,9 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         return {**self.vocab, **self.added_tokens_encoder}
 
     def _convert_token_to_id(self, token: str) -> int | None:
-        unknown: int | None = self.unk_token_id if token != self.unk_token else None
-        return self.vocab.get(token, unknown)
+        if token in self.vocab:
+            return self.vocab[token]
+        return None if token == self.unk_token else self.unk_token_id
 
     def _convert_id_to_token(self, index: int) -> str:
         return self.ids_to_tokens[index] if 0 <= index < len(self.ids_to_tokens) else str(self.unk_token)
@@ -127,30 +135,188 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
 
     # Text → tokens.
 
-    def tokenize(self, text: str, **kwargs: Any) -> list[str]:
+    def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """The tokens of a text, without [CLS] and [SEP]. `split_special_tokens=True` reads `[MASK]` as plain text."""
         return [token for token, _, _ in self._tokens(text, located=False, **kwargs)]
 
     def _tokens(
         self, text: str, located: bool, split_special_tokens: bool | None = None, **_: Any
-    ) -> Iterator[Token]:
-        """Each token of a text, with its start and end in the text as given (no use is made of them unless `located`)."""
+    ) -> Iterator[tuple[str, int, int]]:
+        """Each token of a text. `located`: with its start and end in the text as given; else those mean nothing."""
         plain_only = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        for part, start, whole in [(text, 0, False)] if plain_only else self._split_whole_tokens(text):
-            if whole:
-                yield self._as_added(part), start, start + len(part)
-            elif not located:
-                yield from self._plain_tokens(normalise(part))
-            else:
+        for part, start, token in [(text, 0, None)] if plain_only else self._split_whole_tokens(text):
+            if token is not None:
+                yield token, start, start + len(part)
+            elif located:
                 plain, starts, ends = normalise_from(part)
                 for token, first, end in self._plain_tokens(plain):
                     yield token, start + starts[first], start + ends[end - 1]
+            else:
+                yield from self._plain_tokens(normalise(part))
 
-    def _split_whole_tokens(self, text: str) -> Iterator[tuple[str, int, bool]]:
-        """Cut a text at special tokens, added tokens and `never_split`: part, start, whether it is such a token."""
+    def _update_trie(self, unique_no_split_tokens: list[str] | None = None) -> None:
+        """Take note of the strings that are a token each; transformers calls this whenever tokens are added.
+
+        One regular expression takes the place of transformers' trie: it tells where each token stands, and is faster.
+        """
+        listed = [*(self.never_split or ()), *(unique_no_split_tokens or ())]
+        whole = {content: AddedToken(content) for content in listed if content}
+        whole |= {token.content: token for token in self._added_tokens_decoder.values()}
+        self._whole_tokens = sorted(whole.values(), key=lambda token: len(token.content), reverse=True)
+        self._whole_token = re.compile("|".join(map(self._pattern, self._whole_tokens)))
+
+    def _pattern(self, token: AddedToken) -> str:
+        content = re.escape(token.content)
+        if self.do_lower_case and token.normalized and not token.special:
+            content = f"(?i:{content})"  # transformers has lowered the token, not the text.
+        return rf"(?<!\S)({content})(?!\S)" if token.single_word else f"({content})"
+
+    def _split_whole_tokens(self, text: str) -> Iterator[tuple[str, int, str | None]]:
+        """Cut a text at special tokens, added tokens and `never_split`: part, start, and the token if it is one."""
         done = 0
-        for match in self._whole_tokens.finditer(text):
-            start, end = match.span()
-            added = self._added_tokens_decoder.get(self._added_tokens_encoder.get(self._as_added(match[0]), -1))
-            if added and added.single_word and not (text[:start][-1:] + text[end : end + 1]).isspace():
-                pass
+        for match in self._whole_token.finditer(text):
+            token = self._whole_tokens[(match.lastindex or 0) - 1]
+            before = text[done : match.start()]
+            yield before.rstrip() if token.lstrip else before, done, None
+            yield match[0], match.start(), token.content
+            done = match.end()
+            while token.rstrip and text[done : done + 1].isspace():
+                done += 1
+        yield text[done:], done, None
+
+    def _plain_tokens(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """Each token of a normalised text without special tokens, with its start and end there."""
+        for start, end in word_spans(text, self._spaces, None if self.do_word_tokenize else [text]):
+            word = text[start:end]
+            lowered = word.lower() if self.do_lower_case else word
+            places: Sequence[int] = range(start, end)
+            if len(lowered) != len(word):  # `İ` becomes two characters.
+                places = [start + place for place, letter in enumerate(word) for _ in letter.lower()]
+            done = 0
+            for token, length in self._subwords(lowered):
+                yield token, places[done], places[done + length - 1] + 1
+                done += length
+
+    def _subwords(self, word: str) -> list[tuple[str, int]]:
+        """The tokens of a word, each with the number of the word's characters that it stands for."""
+        if not self.do_subword_tokenize:
+            return [(word, len(word))]
+        if self.subword_tokenizer_type == "character":
+            mark = "##" if self.manual_subword_marking else ""
+            marked = [mark * (place > 0) + letter for place, letter in enumerate(word)]
+            return [(token if token[-1] in self.vocab else self.unk_token, 1) for token in marked]
+        pieces = wordpieces(word, self.vocab)
+        if pieces is None:
+            return [(self.unk_token, len(word))]
+        return [(piece, len(piece) - 2 * (place > 0)) for place, piece in enumerate(pieces)]
+
+    # Tokens → text.
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Japanese is written without spaces: the tokens joined, the `##` of WordPieces dropped."""
+        return "".join(token[2:] if token.startswith("##") and len(token) > 2 else token for token in tokens)
+
+    # Offsets, which transformers leaves to the compiled tokenizers.
+
+    def _encode_plus(  # type: ignore[override]
+        self,
+        text: Any,
+        text_pair: Any = None,
+        *,
+        return_offsets_mapping: bool = False,
+        is_split_into_words: bool = False,
+        **options: Any,
+    ) -> BatchEncoding:
+        """What `tokenizer(…)` calls. One text with offsets is encoded here, all else by transformers.
+
+        `offset_mapping` holds a (start, end) in the text as given for each token, (0, 0) for [CLS], [SEP] and
+        [PAD]. Of a text split into words, places count from the start of the word.
+        """
+        one = isinstance(text, str) or (is_split_into_words and (not text or isinstance(text[0], str)))
+        if return_offsets_mapping and one:
+            return self._encode_located(text, text_pair, **options)
+        return super()._encode_plus(
+            text,
+            text_pair,
+            return_offsets_mapping=return_offsets_mapping,
+            is_split_into_words=is_split_into_words,
+            **options,
+        )
+
+    def _encode_located(
+        self,
+        text: str | list[str],
+        text_pair: str | list[str] | None,
+        padding_strategy: PaddingStrategy,
+        truncation_strategy: TruncationStrategy,
+        split_special_tokens: bool | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_length: bool = False,
+        **options: Any,
+    ) -> BatchEncoding:
+        ids = self._located_ids(text, split_special_tokens)
+        pair_ids = None if text_pair is None else self._located_ids(text_pair, split_special_tokens)
+        encoded = self.prepare_for_model(
+            ids, pair_ids, truncation=truncation_strategy.value, return_attention_mask=False, **options
+        )
+        encoded["offset_mapping"] = [getattr(id_, "place", (0, 0)) for id_ in encoded["input_ids"]]
+        for key in {"input_ids", "overflowing_tokens"} & set(encoded):
+            encoded[key] = [int(id_) for id_ in encoded[key]]
+        padded = self.pad(
+            encoded,
+            padding=padding_strategy.value,
+            max_length=options.get("max_length"),
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=padding_side,
+            return_attention_mask=return_attention_mask,
+        )
+        if return_length:
+            padded["length"] = len(padded["input_ids"])
+        if return_tensors is not None:
+            for key in {"overflowing_tokens", "num_truncated_tokens"} & set(padded):
+                del padded[key]
+        return BatchEncoding(dict(padded), tensor_type=return_tensors, prepend_batch_axis=True)
+
+    def _located_ids(self, text: str | list[str], split_special_tokens: bool | None) -> list[int]:
+        """The ids of a text, or of a text split into words, each a _LocatedId."""
+        parts = [text] if isinstance(text, str) else text
+        tokens = [token for part in parts for token in self._tokens(part, True, split_special_tokens)]
+        ids: Any = self.convert_tokens_to_ids([token for token, _, _ in tokens])
+        return [_LocatedId(id_, (start, end)) for id_, (_, start, end) in zip(ids, tokens, strict=True)]
+
+    def _pad(self, encoded_inputs: Any, *, padding_side: str | None = None, **options: Any) -> Any:  # type: ignore[override]
+        padded = super()._pad(encoded_inputs, padding_side=padding_side, **options)
+        if "offset_mapping" in padded:
+            offsets = padded["offset_mapping"]
+            missing = [(0, 0)] * (len(padded["input_ids"]) - len(offsets))
+            left = (padding_side or self.padding_side) == "left"
+            padded["offset_mapping"] = missing + offsets if left else offsets + missing
+        return padded
+
+
+class _LocatedId(int):
+    """An id that knows its place in the text.
+
+    transformers cuts, joins and frames lists of ids whatever they are, so each id that is left brings the right
+    place with it, for every truncation strategy, side and pattern of special tokens.
+    """
+
+    place: tuple[int, int]
+
+    def __new__(cls, value: int, place: tuple[int, int]) -> _LocatedId:
+        located = super().__new__(cls, value)
+        located.place = place
+        return located
+
+
+if __name__ == "tokenization":
+    from transformers import AutoTokenizer, PreTrainedConfig
+
+    # Makes the class known by its name alone: registered for no configuration of a model, it is used only where
+    # a tokenizer_config.json names it. Not done for a copy in a model folder, nor for the command (0.6 s).
+    AutoTokenizer.register(  # type: ignore[no-untyped-call]
+        PreTrainedConfig, tokenizer_class=BertJapaneseTinySegmenterTokenizer
+    )

@@ -1,0 +1,69 @@
+"""Reading TensorFlow's checkpoints without TensorFlow, against TensorFlow's own reader."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.convert.checkpoint import BadCheckpoint, Checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_variable_is_what_tensorflow_reads(checkpoints: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy, tensorflow as tf; reader = tf.train.load_checkpoint(sys.argv[1])\n"
+        "numpy.savez(sys.argv[2], **{n.replace('/', '|'): reader.get_tensor(n) for n in reader.get_variable_to_shape_map()})"
+    )
+    python = ROOT / ".venv/tpu-train/bin/python"
+    subprocess.run(
+        [python, "-W", "ignore", "-c", program, checkpoints / "groups", tmp_path / "all.npz"], check=True, capture_output=True
+    )
+    checkpoint = Checkpoint(str(checkpoints / "groups"))
+    with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
+        assert {name.replace("|", "/") for name in arrays} == set(checkpoint.variables)
+        for name, expected in arrays.items():
+            found = checkpoint.read(name.replace("|", "/"))
+            assert found.dtype == expected.dtype
+            assert found.shape == expected.shape
+            assert (found == expected).all()
+    assert int(checkpoint.read("global_step")) == 1234
+
+
+def copy(checkpoints: Path, to: Path) -> Path:
+    for path in checkpoints.glob("plain.*"):
+        (to / path.name).write_bytes(path.read_bytes())
+    return to / "plain"
+
+
+def test_a_flipped_bit_anywhere_is_seen(checkpoints: Path, tmp_path: Path) -> None:
+    prefix = copy(checkpoints, tmp_path)
+    for suffix, step in ((".index", 97), (".data-00000-of-00001", 997)):
+        path = prefix.with_name(prefix.name + suffix)
+        whole = path.read_bytes()
+        # All but the handle of the (empty) meta index block and its checksum, which nothing depends on.
+        end = len(whole) - 48 - 13 if suffix == ".index" else len(whole)
+        for at in range(0, end, step):
+            damaged = bytearray(whole)
+            damaged[at] ^= 4
+            path.write_bytes(damaged)
+            with pytest.raises(BadCheckpoint, match="damaged|compressed|cut short|slices"):
+                checkpoint = Checkpoint(str(prefix))
+                for name in checkpoint.variables:
+                    checkpoint.read(name)
+        path.write_bytes(whole)
+
+
+def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:
+    prefix = copy(checkpoints, tmp_path)
+    for suffix in (".index", ".data-00000-of-00001"):
+        path = prefix.with_name(prefix.name + suffix)
+        whole = path.read_bytes()
+        for size in (0, 30, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:size])
+            with pytest.raises(BadCheckpoint):
+                checkpoint = Checkpoint(str(prefix))
+                for name in checkpoint.variables:
+                    checkpoint.read(name)
+        path.write_bytes(whole)
