@@ -7,22 +7,28 @@ goes on from the last checkpoint. Folders may be local or gs://.
 
 import argparse
 import sys
+from dataclasses import MISSING, fields
 from typing import Callable, List
 
 from stages.handover import HelpFormatter, Refusal, run
 from stages.tpu_train import files
 from stages.tpu_train.options import Options
+from stages.tpu_train.results import sentence
 from stages.tpu_train.shape import VOCAB_FLAG, check_config, trained_config
 from stages.tpu_train.shards import find_shards
 
 
 def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """A flag's type: a number of ``kind`` that is ``least`` or more (more than 0 where that is a fraction)."""
+    """A flag's type: a finite number of ``kind`` that is ``least`` or more."""
 
     def parse(text: str) -> float:
-        value = kind(text)
-        if not least <= value < float("inf") or (kind is float and value == 0):
-            raise argparse.ArgumentTypeError("%s is too small, or no number" % text)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value < float("inf"):
+            word = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError("%s is no %s of %s or more" % (text, word, least))
         return value
 
     return parse
@@ -41,7 +47,7 @@ def options_of(arguments: List[str]) -> Options:
     add("--batch", type=count, metavar="N", help="training batch, in examples")
     add("--steps", type=count, metavar="N", help="length of the run, in steps; the rate falls to 0 by then")
     add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps)")
-    add("--learning-rate", type=number(float, 0.0), metavar="R", help="peak rate of LAMB")
+    add("--learning-rate", type=number(float, 1e-12), metavar="R", help="peak rate of LAMB")
     add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")
     add("--save-every", type=count, metavar="N", help="steps from one checkpoint and evaluation to the next")
     add("--eval-steps", type=count, metavar="N", help="batches per evaluation at most (default: all held-out examples)")
@@ -57,8 +63,7 @@ def options_of(arguments: List[str]) -> Options:
     add("--gcp-project", metavar="PROJECT", help="its project (default: this machine's)")
     add("--num-tpu-cores", type=count, metavar="N", help="its cores")
     add("--iterations-per-loop", type=count, metavar="N", help="steps the TPU takes between two reports")
-    defaults = {name: field.default for name, field in Options.__dataclass_fields__.items() if field.init}
-    parser.set_defaults(**{name: value for name, value in defaults.items() if name not in ("tfrecords", "config", "out")})
+    parser.set_defaults(**{field.name: field.default for field in fields(Options) if field.default is not MISSING})
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -87,14 +92,34 @@ def check_options(options: Options) -> None:
 def main(arguments: List[str]) -> None:
     options = options_of(arguments)
     check_options(options)
+    if files.remote(options.tfrecords):
+        # TensorFlow tries an address for minutes, without a word, before it gives up.
+        print("tpu-train: reading %s" % options.tfrecords, file=sys.stderr)
     config = check_config(files.read_json(options.config), options.config)
     shards = find_shards(options.tfrecords, options.held_out)
     config = trained_config(config, shards, options)
 
-    # Imported late: TensorFlow takes seconds to load, and none of the checks above needs it.
-    from stages.tpu_train.training import train
+    if options.init_checkpoint:
+        from stages.tpu_train.checkpoints import check_checkpoint
 
-    train(options, shards, config)
+        check_checkpoint(options.init_checkpoint, config)
+    decisive, inputs = options.decisive(), {"config": config, "tfrecords": shards.identity}
+    if not files.claim(options.out, decisive, inputs):
+        # Imported late: TensorFlow takes seconds to load, and nothing above needs it for local folders.
+        from stages.tpu_train.training import output_files, train, versions
+
+        best = train(options, shards, config)
+        files.write_manifest(
+            options.out,
+            decisive,
+            inputs,
+            best=best,
+            versions=versions(),
+            counts={"train_files": len(shards.train), "held_out_examples": shards.held_out_examples},
+            files={name: files.describe(files.join(options.out, name)) for name in output_files(options.out)},
+        )
+    best = files.read_manifest(options.out, files.STAGE)["best"]
+    print("%s: step %d, %s" % (files.join(options.out, "model.ckpt-best"), best["step"], sentence(best)))
 
 
 if __name__ == "__main__":

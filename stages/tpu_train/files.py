@@ -48,26 +48,23 @@ def fetched(path: str) -> Iterator[str]:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = os.path.join(folder, os.path.basename(path))
+        local = os.path.join(folder, os.path.basename(path))
         with _reaching(path) as gfile:
-            gfile.Copy(path, copy)
-        yield copy
+            gfile.Copy(path, local)
+        yield local
 
 
 @contextlib.contextmanager
 def whole(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
     """A stream whose bytes get the name ``path`` only when all are written; nothing is left on failure."""
-    if not remote(path):
-        with handover.whole_file(path, mode) as stream:
-            yield stream
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = os.path.join(folder, os.path.basename(path))
-        with handover.whole_file(copy, mode) as stream:
-            yield stream
-        # An object in a bucket appears whole when its upload ends.
-        with _reaching(path) as gfile:
-            gfile.Copy(copy, path, overwrite=True)
+    with _target(path) as local, handover.whole_file(local, mode) as stream:
+        yield stream
+
+
+def write_json(path: str, value: Any) -> None:
+    """``value`` as JSON, whole or not at all."""
+    with _target(path) as local:
+        handover.write_json(local, value)
 
 
 def copy(source: str, target: str) -> None:
@@ -105,7 +102,9 @@ def claim(out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
     """Make ``out`` the folder of this very run. True when the run is already finished there."""
     with _local_stand_in(out) as local:
         finished = handover.claim(STAGE, local, options, inputs)
-        if local != out and RUN not in names(out):
+        if local != out and not finished and RUN not in names(out):
+            with _reaching(out) as gfile:
+                gfile.MakeDirs(out)
             copy(os.path.join(local, RUN), join(out, RUN))
     return finished
 
@@ -116,6 +115,21 @@ def write_manifest(out: str, options: Dict[str, Any], inputs: Dict[str, Any], **
         handover.write_manifest(STAGE, local, options, inputs, **sections)
         if local != out:
             copy(os.path.join(local, MANIFEST), join(out, MANIFEST))
+            remove(join(out, RUN))
+
+
+@contextlib.contextmanager
+def _target(path: str) -> Iterator[str]:
+    """A local path to write to: ``path`` itself, or a file that is uploaded when the body is through."""
+    if not remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, os.path.basename(path))
+        yield local
+        # An object in a bucket appears whole when its upload ends.
+        with _reaching(path) as gfile:
+            gfile.Copy(local, path, overwrite=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import List, Optional
 
-import whatthepatch
+import whatthepatch  # type: ignore[import-untyped]
 
 from stages.handover import HelpFormatter, Refusal, run, whole_file
 

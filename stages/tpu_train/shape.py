@@ -6,6 +6,7 @@ from stages.handover import Refusal
 from stages.tpu_train.options import Options
 from stages.tpu_train.shards import Shards
 
+VOCAB_FLAG = "--vocab-size-from-tfrecords"
 SIZES = (
     "vocab_size",
     "embedding_size",
@@ -51,10 +52,16 @@ def trained_config(config: Dict[str, Any], shards: Shards, options: Options) -> 
                 "%s was made with %s %d, not %d; leave the flag out or make the TFRecords again"
                 % (shards.folder, flag, found, asked)
             )
+    if options.on_tpu and shards.held_out_examples < options.eval_batch:
+        raise Refusal(
+            "the held-out files of %s have %d examples, a TPU evaluates whole batches of --eval-batch %d; "
+            "hold out more with --held-out" % (shards.folder, shards.held_out_examples, options.eval_batch)
+        )
     longest = config["max_position_embeddings"]
     if shards.seq_length > longest:
         raise Refusal(
-            "%s holds sequences of %d tokens; %s has max_position_embeddings %d: make the TFRecords with --seq-length %d"
+            "%s holds sequences of %d tokens, %s has max_position_embeddings %d; "
+            "make the TFRecords with --seq-length %d"
             % (shards.folder, shards.seq_length, options.config, longest, longest)
         )
     if options.vocab_size_from_tfrecords:
@@ -73,6 +80,3 @@ def trained_config(config: Dict[str, Any], shards: Shards, options: Options) -> 
             % (shards.folder, shards.largest_id, options.config, config["vocab_size"])
         )
     return config
-
-
-VOCAB_FLAG = "--vocab-size-from-tfrecords"

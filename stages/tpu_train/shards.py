@@ -127,8 +127,7 @@ def _records(path: str) -> Any:
 
     gzip = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
     try:
-        for record in tf.io.tf_record_iterator(path, gzip):
-            yield record
+        yield from tf.io.tf_record_iterator(path, gzip)
     except tf.errors.OpError as error:
         raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
 

@@ -1,5 +1,6 @@
 """TensorFlow 1.15 and Google's ALBERT, imported quietly, with the flags that its run_pretraining module reads."""
 
+import importlib
 import inspect
 import os
 import warnings
@@ -10,17 +11,13 @@ from stages.handover import Refusal
 # 2: native messages from errors up; TensorFlow 1.15 on a CPU says nothing a person could act on below that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-tf: Any
-modeling: Any
-run_pretraining: Any
-
 with warnings.catch_warnings():
-    # numpy deprecations, thrown at import by TensorFlow 1.15's own generated code.
+    # numpy deprecations, raised at import by TensorFlow 1.15's own generated code.
     warnings.simplefilter("ignore")
-    import tensorflow as tf  # type: ignore[import-not-found,unused-ignore]
-
-    tf.logging.set_verbosity(tf.logging.ERROR)
-    from albert import modeling, run_pretraining  # type: ignore[import-not-found,unused-ignore]
+    tf: Any = importlib.import_module("tensorflow")
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    modeling: Any = importlib.import_module("albert.modeling")
+    run_pretraining: Any = importlib.import_module("albert.run_pretraining")
 
 if "compression_type" not in inspect.getsource(run_pretraining):
     raise Refusal("the albert package is not patched; run python -m stages.tpu_train.patch_albert once")

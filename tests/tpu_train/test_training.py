@@ -55,7 +55,7 @@ def test_the_best_checkpoint_is_the_one_evaluated_best(trained: Any) -> None:
     record = json.loads((trained.out / "model.ckpt-best.json").read_text())
     data = "data-00000-of-00001"
     assert record == {**best, "sha256": [sha256(trained.out / f"model.ckpt-best.{data}")]}
-    for part in ("index", "meta", data):
+    for part in ("index", data):
         kept = trained.out / f"model.ckpt-best.{part}"
         assert kept.read_bytes() == (trained.out / f"model.ckpt-{best['step']}.{part}").read_bytes()
     assert f"step {best['step']}, masked LM accuracy {best['masked_lm_accuracy']:.4f}" in trained.done.stdout

@@ -1,0 +1,87 @@
+"""A checkpoint + its configuration → TensorFlow 1.15's own logits for fixed inputs, as plain arrays.
+
+What a converted model must agree with. The inputs follow from the configuration alone: sequences of
+several lengths with padding, both segments and masked positions, token ids drawn with a fixed seed.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any, Dict, List
+
+import numpy as np
+
+from stages.handover import HelpFormatter, run
+from stages.tpu_train import checkpoints, files
+from stages.tpu_train.shape import check_config
+from stages.tpu_train.tensorflow_albert import tf
+
+SEQUENCES = 4
+LENGTH = 128
+POSITIONS = 8
+SEED = 20230424
+
+
+def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict[str, Any]:
+    """int32 arrays input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P].
+
+    L is 128 or the longest the model takes. Sequence i has the first (B - i) / B of L as tokens, the last
+    third of them in segment 1; P is 8, or fewer where the shortest sequence is shorter.
+    """
+    random = np.random.RandomState(SEED)
+    length = min(LENGTH, config["max_position_embeddings"])
+    lengths = [max(1, length * (sequences - i) // sequences) for i in range(sequences)]
+    places = np.arange(length)
+    within = places < np.array(lengths)[:, None]
+    second = within & (places >= np.array([used - used // 3 for used in lengths])[:, None])
+    ids = np.where(within, random.randint(0, config["vocab_size"], (sequences, length)), 0)
+    masked = [np.sort(random.permutation(used)[: min(POSITIONS, lengths[-1])]) for used in lengths]
+    arrays = {
+        "input_ids": ids,
+        "input_mask": within,
+        "segment_ids": np.minimum(second, config["type_vocab_size"] - 1),
+        "masked_lm_positions": np.stack(masked),
+    }
+    return {name: array.astype(np.int32) for name, array in arrays.items()}
+
+
+def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences: int = SEQUENCES) -> None:
+    """Run the model of ``checkpoint`` (a prefix, ``…/model.ckpt-best``) and write the npz file ``out``.
+
+    It holds the arrays of ``reference_inputs``, float32 masked_lm_logits [B, P, V] and
+    sentence_order_logits [B, 2] (before the softmax), the strings checkpoint_sha256 (one for each data
+    file, in name order) and config_json. A checkpoint that does not fit is a ``Refusal``.
+    """
+    checkpoints.check_checkpoint(checkpoint, config)
+    inputs = reference_inputs(config, sequences)
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits = checkpoints.pretraining_logits(config, {name: tf.constant(array) for name, array in inputs.items()})
+        tf.train.Saver(tf.trainable_variables()).restore(session, checkpoint)
+        masked, order = session.run(logits)
+    arrays = dict(
+        inputs,
+        masked_lm_logits=masked.reshape((*inputs["masked_lm_positions"].shape, -1)),
+        sentence_order_logits=order,
+        checkpoint_sha256=np.array(checkpoints.data_sha256(checkpoint)),
+        config_json=np.array(json.dumps(config, sort_keys=True)),
+    )
+    with files.whole(out) as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def main(arguments: List[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.tpu_train.reference", description=__doc__, formatter_class=HelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="C", help="TensorFlow ALBERT checkpoint, without .index")
+    add("--config", required=True, metavar="F", help="its configuration")
+    add("--out", required=True, metavar="R.npz", help="file to write")
+    add("--sequences", type=int, default=SEQUENCES, choices=range(1, 129), metavar="N", help="sequences in the batch")
+    options = parser.parse_args(arguments)
+    config = check_config(files.read_json(options.config), options.config)
+    write_reference(options.checkpoint, config, options.out, options.sequences)
+
+
+if __name__ == "__main__":
+    sys.exit(run("tpu-train", main))

@@ -1,0 +1,69 @@
+"""Evaluations and losses of a run → eval_results.jsonl, eval_results.txt, train_loss.tsv, and which step was best."""
+
+import json
+from typing import Any, Dict, List, Optional, Tuple
+
+from stages.handover import Refusal
+from stages.tpu_train import files
+
+METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
+EVALUATIONS = "eval_results.jsonl"
+PUBLISHED = "eval_results.txt"
+LOSSES = "train_loss.tsv"
+Row = Dict[str, Any]
+
+
+def best(rows: List[Row]) -> Optional[Row]:
+    """The evaluation with the highest masked LM accuracy; ties go to the lower loss, then to the earlier step.
+
+    Step 0, the untrained model, is never the best.
+    """
+    trained = [row for row in rows if row["step"] > 0]
+    return min(trained, key=lambda row: (-row["masked_lm_accuracy"], row["masked_lm_loss"], row["step"]), default=None)
+
+
+def sentence(row: Row) -> str:
+    """An evaluation in words, for a person."""
+    return "masked LM accuracy %.4f, loss %.4f; sentence order accuracy %.4f, loss %.4f on held-out examples" % tuple(
+        row[name] for name in METRICS
+    )
+
+
+def read_evaluations(out: str) -> List[Row]:
+    """The rows of OUT/eval_results.jsonl by step; empty when there is none yet."""
+    if EVALUATIONS not in files.names(out):
+        return []
+    path = files.join(out, EVALUATIONS)
+    with files.fetched(path) as local, open(local, encoding="utf-8") as stream:
+        try:
+            return [json.loads(line) for line in stream]
+        except ValueError as error:
+            raise Refusal("%s is damaged (%s); remove it, and the checkpoints are evaluated again" % (path, error))
+
+
+def write_evaluations(out: str, rows: List[Row]) -> None:
+    """All rows, as JSON lines and as the ``name = value`` lines that Google's program writes."""
+    with files.whole(files.join(out, EVALUATIONS), "w") as stream:
+        for row in rows:
+            stream.write(json.dumps(row) + "\n")
+    with files.whole(files.join(out, PUBLISHED), "w") as stream:
+        for row in rows:
+            for name in ("global_step", *METRICS):
+                stream.write("%s = %s\n" % (name, row["step" if name == "global_step" else name]))
+
+
+def read_losses(out: str, last_step: int) -> List[Tuple[int, float]]:
+    """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, from where training goes on."""
+    if LOSSES not in files.names(out):
+        return []
+    with files.fetched(files.join(out, LOSSES)) as local, open(local, encoding="utf-8") as stream:
+        next(stream)
+        rows = [line.split("\t") for line in stream]
+    return [(int(step), float(loss)) for step, loss in rows if int(step) <= last_step]
+
+
+def write_losses(out: str, rows: List[Tuple[int, float]]) -> None:
+    with files.whole(files.join(out, LOSSES), "w") as stream:
+        stream.write("step\tloss\n")
+        for step, loss in rows:
+            stream.write("%d\t%.6f\n" % (step, loss))

@@ -1,0 +1,204 @@
+"""Options, shards and a configuration → a trained, evaluated run in OUT, with Google's ALBERT under an Estimator."""
+
+import contextlib
+import platform
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from stages.handover import Progress, Refusal
+from stages.tpu_train import checkpoints, files, reference, results
+from stages.tpu_train.options import Options
+from stages.tpu_train.shards import Shards
+from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
+
+CONFIG = "albert_config.json"
+# Rows of train_loss.tsv are this many steps apart, closer in runs of under 10,000 steps.
+LOSS_EVERY = 100
+
+
+class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
+    """Collects the training loss and shows progress while an Estimator trains.
+
+    A row is the mean of the losses seen since the row before (on a TPU one loss is seen per loop). The
+    file is written when training pauses, just before the checkpoint: it never falls behind that, and
+    where it is ahead, after an interruption in between, ``read_losses`` cuts it off.
+    """
+
+    def __init__(self, out: str, rows: List[Tuple[int, float]], every: int, batch: int, progress: Progress) -> None:
+        self.out, self.rows, self.every, self.batch, self.progress = out, rows, every, batch, progress
+
+    def begin(self) -> None:
+        self.loss = tf.get_collection(tf.GraphKeys.LOSSES)[-1]
+        self.global_step = tf.train.get_or_create_global_step()
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        self.step = self.first = int(session.run(self.global_step))
+        self.start = time.monotonic()
+        self.seen: List[float] = []
+
+    def before_run(self, run_context: Any) -> Any:
+        return tf.train.SessionRunArgs(self.loss)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        step = int(run_context.session.run(self.global_step))
+        self.seen.append(float(run_values.results))
+        rate = (step - self.first) * self.batch / (time.monotonic() - self.start)
+        self.progress.add(step - self.step, "loss %.3f, %s examples/s" % (self.seen[-1], format(rate, ",.0f")))
+        if not self.rows or step // self.every > self.step // self.every:
+            self._row(step)
+        self.step = step
+
+    def end(self, session: Any) -> None:
+        if self.seen:
+            self._row(self.step)
+        results.write_losses(self.out, self.rows)
+
+    def _row(self, step: int) -> None:
+        self.rows.append((step, sum(self.seen) / len(self.seen)))
+        self.seen = []
+
+
+def train(options: Options, shards: Shards, config: Dict[str, Any]) -> Dict[str, Any]:
+    """Train to ``options.steps`` from the last checkpoint in OUT; returns the best evaluation.
+
+    Pieces of ``save_every`` steps end in a checkpoint and its evaluation on the held-out shards. The
+    caller has claimed OUT and writes the manifest.
+    """
+    out = options.out
+    files.write_json(files.join(out, CONFIG), config)
+    estimator = _estimator(options, config)
+    train_input = _train_input(options, shards)
+    saved = checkpoints.saved(out)
+    step = saved[-1][0] if saved else 0
+    every = max(1, min(LOSS_EVERY, options.steps // 100))
+    with _errors_for_people(options):
+        rows = _evaluate_new(estimator, options, shards)
+        progress = Progress("tpu-train", "steps", options.steps - step)
+        curve = LossCurve(out, results.read_losses(out, step), every, options.batch, progress)
+        while step < options.steps:
+            step = min(options.steps, (step // options.save_every + 1) * options.save_every)
+            # Hooks end in this order. The second saves at the first step of a piece and at its end only.
+            saver = tf.train.CheckpointSaverHook(out, save_steps=options.steps + 1)
+            estimator.train(train_input, max_steps=step, hooks=[curve, saver])
+            rows = _evaluate_new(estimator, options, shards)
+        progress.close()
+    best = results.best(rows)
+    assert best is not None, "the last step was evaluated"
+    prefix = files.join(out, checkpoints.BEST)
+    reference.write_reference(prefix, config, prefix + ".reference.npz")
+    return best
+
+
+def output_files(out: str) -> List[str]:
+    """The files of a finished run that its manifest lists, by name."""
+    kept = (CONFIG, results.EVALUATIONS, results.PUBLISHED, results.LOSSES)
+    return [name for name in files.names(out) if name in kept or name.startswith(checkpoints.BEST + ".")]
+
+
+def versions() -> Dict[str, str]:
+    """What the numbers of a run depend on beside its inputs."""
+    return {"python": platform.python_version(), "tensorflow": tf.__version__}
+
+
+def _estimator(options: Options, config: Dict[str, Any]) -> Any:
+    tpu = run_pretraining.contrib_tpu
+    cluster = None
+    if options.on_tpu:
+        try:
+            cluster = run_pretraining.contrib_cluster_resolver.TPUClusterResolver(
+                options.tpu_name, zone=options.tpu_zone, project=options.gcp_project
+            )
+            cluster.get_master()
+        except Exception as error:
+            # Whatever the cloud's client libraries raise (no such node, no sign-in, no network) is one thing here.
+            raise Refusal("cannot find the TPU %s: %s" % (options.tpu_name, str(error).partition("\n")[0]))
+    model_fn = run_pretraining.model_fn_builder(
+        albert_config=modeling.AlbertConfig.from_dict(config),
+        init_checkpoint=options.init_checkpoint,
+        learning_rate=options.learning_rate,
+        num_train_steps=options.steps,
+        num_warmup_steps=options.warmup_steps,
+        use_tpu=options.on_tpu,
+        use_one_hot_embeddings=options.on_tpu,
+        optimizer="lamb",
+        poly_power=1.0,
+        start_warmup_step=0,
+    )
+    return tpu.TPUEstimator(
+        use_tpu=options.on_tpu,
+        model_fn=model_fn,
+        train_batch_size=options.batch,
+        eval_batch_size=options.eval_batch,
+        config=tpu.RunConfig(
+            cluster=cluster,
+            model_dir=options.out,
+            tf_random_seed=options.seed,
+            save_checkpoints_secs=None,
+            save_summary_steps=LOSS_EVERY,
+            # Each is evaluated, and copied if it is the best, before training goes on; some spare for a person.
+            keep_checkpoint_max=5,
+            tpu_config=tpu.TPUConfig(
+                iterations_per_loop=options.iterations_per_loop,
+                num_shards=options.num_tpu_cores,
+                per_host_input_for_training=tpu.InputPipelineConfig.PER_HOST_V2,
+            ),
+        ),
+    )
+
+
+def _train_input(options: Options, shards: Shards) -> Callable[[Dict[str, Any]], Any]:
+    return run_pretraining.input_fn_builder(  # type: ignore[no-any-return]
+        shards.paths(shards.train), shards.seq_length, shards.max_predictions, is_training=True
+    )
+
+
+def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable[[Dict[str, Any]], Any]:
+    """Google's evaluation input repeats its files and drops what fills no batch; this one gives each example once."""
+    single = run_pretraining.input_fn_builder(
+        shards.paths(shards.held_out), shards.seq_length, shards.max_predictions, is_training=False
+    )
+
+    def input_fn(params: Dict[str, Any]) -> Any:
+        dataset = single({"batch_size": 1}).take(examples).apply(tf.data.experimental.unbatch())
+        return dataset.batch(params["batch_size"], drop_remainder=options.on_tpu)
+
+    return input_fn
+
+
+def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[results.Row]:
+    """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows."""
+    batch, examples = options.eval_batch, shards.held_out_examples
+    if options.eval_steps:
+        examples = min(examples, options.eval_steps * batch)
+    if options.on_tpu:
+        # A TPU takes whole batches only.
+        examples -= examples % batch
+    rows = results.read_evaluations(options.out)
+    paths = dict(checkpoints.saved(options.out))
+    for step in sorted(set(paths) - {row["step"] for row in rows}):
+        found = estimator.evaluate(
+            _held_out_input(options, shards, examples), steps=-(-examples // batch), checkpoint_path=paths[step]
+        )
+        row = {name: float(found[name]) for name in results.METRICS}
+        rows = sorted([*rows, dict(row, step=step, examples=examples)], key=lambda row: row["step"])
+        results.write_evaluations(options.out, rows)
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print("%stpu-train: step %s: %s" % (clear, format(step, ","), results.sentence(row)), file=sys.stderr)
+    best = results.best(rows)
+    if best is not None and best["step"] in paths:
+        checkpoints.keep_best(options.out, paths[best["step"]], best)
+    return rows
+
+
+@contextlib.contextmanager
+def _errors_for_people(options: Options) -> Iterator[None]:
+    try:
+        yield
+    except tf.train.NanLossDuringTrainingError:
+        raise Refusal(
+            "the loss is not a number any more; train in another folder with a lower --learning-rate or a longer "
+            "--warmup (%s keeps the checkpoints before that)" % options.out
+        )
+    except tf.errors.DataLossError as error:
+        raise Refusal("a file of %s is damaged; make the TFRecords again (%s)" % (options.tfrecords, error.message))
