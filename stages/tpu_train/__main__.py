@@ -12,7 +12,7 @@ from typing import Callable, List
 
 from stages.handover import HelpFormatter, Refusal, run
 from stages.tpu_train import files
-from stages.tpu_train.options import Options
+from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
 from stages.tpu_train.results import sentence
 from stages.tpu_train.shape import VOCAB_FLAG, check_config, trained_config
 from stages.tpu_train.shards import find_shards
@@ -47,10 +47,11 @@ def options_of(arguments: List[str]) -> Options:
     add("--batch", type=count, metavar="N", help="training batch, in examples")
     add("--steps", type=count, metavar="N", help="length of the run, in steps; the rate falls to 0 by then")
     add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps)")
-    add("--learning-rate", type=number(float, 1e-12), metavar="R", help="peak rate of LAMB")
+    rates = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
+    add("--learning-rate", type=number(float, 1e-12), metavar="R", help=rates)
     add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")
     add("--save-every", type=count, metavar="N", help="steps from one checkpoint and evaluation to the next")
-    add("--eval-steps", type=count, metavar="N", help="batches per evaluation at most (default: all held-out examples)")
+    add("--eval-steps", type=count, metavar="N", help="batches per evaluation at most")
     add("--held-out", type=count, metavar="K", help="last shards held out for evaluation (default: 1 %%, at least one)")
     add("--seed", type=whole, metavar="S", help="seed of the initial weights and of the shuffling")
     add("--seq-length", type=count, metavar="L", help="tokens per example (default: what the TFRecords have)")

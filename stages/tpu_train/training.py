@@ -116,7 +116,7 @@ def _estimator(options: Options, config: Dict[str, Any]) -> Any:
     model_fn = run_pretraining.model_fn_builder(
         albert_config=modeling.AlbertConfig.from_dict(config),
         init_checkpoint=options.init_checkpoint,
-        learning_rate=options.learning_rate,
+        learning_rate=options.rate,
         num_train_steps=options.steps,
         num_warmup_steps=options.warmup_steps,
         use_tpu=options.on_tpu,
@@ -168,9 +168,8 @@ def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable
 
 def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[results.Row]:
     """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows."""
-    batch, examples = options.eval_batch, shards.held_out_examples
-    if options.eval_steps:
-        examples = min(examples, options.eval_steps * batch)
+    batch = options.eval_batch
+    examples = min(shards.held_out_examples, options.eval_steps * batch)
     if options.on_tpu:
         # A TPU takes whole batches only.
         examples -= examples % batch
