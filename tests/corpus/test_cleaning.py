@@ -5,7 +5,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.corpus.cleaning import clean, nfkc, normalise
@@ -67,21 +67,8 @@ def plainly(text: str, title: str | None) -> str:
 
 
 # Pieces that meet each other's rules, far more often than random characters would.
-MARKUP = [
-    "[",
-    "]",
-    "[1]",
-    "[要",
-    "要出典]",
-    "[リンク切れ]",
-    "?",
-    "?]",
-    "{",
-    "{{",
-    "}",
-    "}}",
-    ">",
-    "^",
+MARKUP = ["[", "]", "[1]", "[要", "要出典]", "[リンク切れ]", "?", "?]", "{", "{{", "}", "}}", ">", "^", " > ", " ^ "]
+BESIDE = [
     "題",
     "あ",
     "か",
@@ -89,19 +76,27 @@ MARKUP = [
     "１",
     "9",
     "。",
+    " ",
+    "　",
+    "\n",
     "é",
+    "e\u0301",
+    "\u3099",
     "각",
-    "①",
+    "\u1100\u1161",
+    "\u200b",
 ]
-BESIDE = [" > ", " ^ ", " ", "　", "\n", "\u3099", "e\u0301", "\u1100", "\u1161", "\u200b"]
 PIECES = st.lists(st.sampled_from(MARKUP + BESIDE), max_size=40).map("".join)
 
 
+# A busy machine is no failure.
+@settings(deadline=None)
 @given(PIECES, st.sampled_from([None, "題", "ｶﾞ", "", "か\u3099"]))
 def test_the_published_rules_in_any_order(text: str, title: str | None) -> None:
     assert clean(text, title) == plainly(text, title)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), PIECES))
 @example("か\u3099" * 3)
 @example("q\u0307\u0323" + "\u0315\u0300\u0344\u0f73" * 400)
@@ -120,6 +115,7 @@ def test_stable_characters_never_change_and_never_join() -> None:
         assert character not in joining
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_nothing_unprintable_is_left(text: str) -> None:
     assert normalise(text).isprintable()

@@ -1,0 +1,215 @@
+"""Everything the corpus stage reads and writes: input files as lines, the skip list, the shards of the corpus."""
+
+import bz2
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any
+
+from isal import igzip_lib
+
+from stages.corpus import documents
+from stages.corpus.articles import Article
+from stages.handover import PARTIAL, RUN, Refusal
+
+# Shard numbers have five digits, so that the order of names is the order of numbers.
+MOST_SHARDS = 100_000
+
+_CHUNK = 1 << 18
+_BLOCK = 1 << 20
+_BUFFERED = 1 << 25
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP = re.compile(rb"\x1f\x8b\x08")
+_BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_UNREADABLE = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+
+
+class InputFile:
+    """A file to read: gzip (also of several members), bzip2 or neither, by its first bytes.
+
+    `name` is how messages and the manifest call it; `kind` is one of those of `documents`, or None for a
+    file with nothing in it but blank lines. `sha256` is known when `lines` has come to its end.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path, self.name = path, name
+        self.sha256 = ""
+        try:
+            with open(path, "rb") as stream:
+                head = stream.read(10)
+                self.bytes = os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            raise Refusal(f"cannot read {path}: {error.strerror}")
+        if not head:
+            raise Refusal(f"{path} is empty (0 bytes); fetch it again or remove it")
+        for magic, program in _UNREADABLE.items():
+            if head.startswith(magic):
+                raise Refusal(f"{path} is a {program} file; unpack it first (gzip and bzip2 are read as they are)")
+        self.compression = "gzip" if _GZIP.match(head) else "bzip2" if _BZIP2.match(head) else "none"
+        self.kind: str | None = None
+        with contextlib.closing(self.lines()) as lines:
+            first = next((line for line in lines if line.strip()), None)
+        if first is not None:
+            try:
+                self.kind = documents.kind_of(first)
+            except documents.UnknownKind as error:
+                raise Refusal(f"{path} {error}")
+
+    def lines(self, progress: Callable[[int], None] = lambda read: None) -> Generator[bytes, None, None]:
+        """The lines without their line ends (LF or CR LF); `progress` is told the bytes read from disk.
+
+        Damage, junk behind the compressed data, and a line of more than 64 MiB are refused with the place.
+        """
+        unfinished: list[bytes] = []
+        number = size = 0
+        start = True
+        digest = hashlib.sha256()
+        blocks = self._blocks(digest, progress)
+        while True:
+            try:
+                block = next(blocks, None)
+            except _Damage as damage:
+                raise Refusal(f"{self.path} {damage}, behind line {number}; fetch it again")
+            if block is None:
+                break
+            if start and block:
+                block, start = block.removeprefix(_BYTE_ORDER_MARK), False
+            *whole, rest = block.split(b"\n")
+            if whole:
+                whole[0] = b"".join([*unfinished, whole[0]])
+                unfinished, size = [], 0
+            for line in whole:
+                number += 1
+                yield line.removesuffix(b"\r")
+            unfinished.append(rest)
+            size += len(rest)
+            if size > documents.LONGEST_DOCUMENT:
+                raise Refusal(f"{self.path}, line {number + 1}: longer than 64 MiB; one document a line is read")
+        if size:
+            yield b"".join(unfinished).removesuffix(b"\r")
+        self.sha256 = digest.hexdigest()
+
+    def _blocks(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
+        """The unpacked bytes. No block is much larger than 1 MiB, however well a file was compressed."""
+        new_decompressor = _DECOMPRESSORS.get(self.compression)
+        decompressor = new_decompressor() if new_decompressor else None
+        member = 0
+        try:
+            with open(self.path, "rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+                    progress(len(chunk))
+                    if decompressor is None or new_decompressor is None:
+                        yield chunk
+                        continue
+                    while chunk or not (decompressor.eof or decompressor.needs_input):
+                        if decompressor.eof:
+                            decompressor = new_decompressor()
+                            member = stream.tell() - len(chunk)
+                        try:
+                            block = decompressor.decompress(chunk, _BLOCK)
+                        except (OSError, EOFError, ValueError, igzip_lib.IsalError) as error:  # type: ignore[misc]
+                            raise _Damage(f"has damaged or foreign data in the part from byte {member} on ({error})")
+                        yield block
+                        chunk = decompressor.unused_data
+        except OSError as error:
+            raise Refusal(f"cannot read {self.path}: {error.strerror}")
+        if decompressor is not None and not decompressor.eof:
+            raise _Damage(f"is truncated: its {self.compression} data stops at byte {self.bytes} without an end mark")
+
+
+class _Damage(Exception):
+    """What is wrong with a compressed file, as the end of a sentence that begins with its name."""
+
+
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP),
+    "bzip2": bz2.BZ2Decompressor,
+}
+
+
+def read_skip_ids(path: str) -> frozenset[str]:
+    """The page ids of a skip list, one a line; blank lines do not count."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return frozenset(filter(None, map(str.strip, stream)))
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror}")
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path} is not UTF-8 (byte {error.start}); a skip list has one page id a line")
+
+
+class Shards:
+    """The corpus files `corpus_00000.txt` … in a folder; article i goes to file i mod their number.
+
+    Articles are collected in memory (32 MiB for all) and appended to `.<name>.partial`, with no file held
+    open between: any number of shards works under any limit of open files. `finish` gives all files their
+    names. Left by an error before that, nothing remains in the folder, not even the claim to it.
+    """
+
+    def __init__(self, folder: str, number: int) -> None:
+        self.folder = folder
+        self.articles = 0
+        self.names = [f"corpus_{shard:05d}.txt" for shard in range(number)]
+        self.counts = [{"articles": 0, "sentences": 0, "characters": 0, "bytes": 0} for _ in self.names]
+        self._digests = [hashlib.sha256() for _ in self.names]
+        self._buffers = [bytearray() for _ in self.names]
+        self._buffered = 0
+        self._named = False
+
+    def __enter__(self) -> "Shards":
+        for name in self.names:
+            open(self._partial(name), "wb").close()
+        return self
+
+    def add(self, article: Article) -> None:
+        shard = self.articles % len(self.names)
+        self.articles += 1
+        counts = self.counts[shard]
+        counts["articles"] += 1
+        counts["sentences"] += article.sentences
+        counts["characters"] += article.characters
+        counts["bytes"] += len(article.text)
+        self._buffers[shard] += article.text
+        self._buffered += len(article.text)
+        if self._buffered >= _BUFFERED:
+            self._flush()
+
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Give every file its name, and say of each: articles, sentences, characters, bytes, sha256."""
+        self._flush()
+        for name in self.names:
+            with open(self._partial(name), "rb") as stream:
+                os.fsync(stream.fileno())
+        self._named = True
+        for name in self.names:
+            os.replace(self._partial(name), os.path.join(self.folder, name))
+        return {
+            name: {**counts, "sha256": digest.hexdigest()}
+            for name, counts, digest in zip(self.names, self.counts, self._digests, strict=True)
+        }
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None and not self._named:
+            for name in [*map(self._partial, self.names), os.path.join(self.folder, RUN)]:
+                with contextlib.suppress(OSError):
+                    os.remove(name)
+
+    def _flush(self) -> None:
+        for name, buffer, digest in zip(self.names, self._buffers, self._digests, strict=True):
+            if buffer:
+                with open(self._partial(name), "ab", buffering=0) as stream:
+                    # An unbuffered write may take a part only.
+                    view = memoryview(buffer)
+                    while view:
+                        view = view[stream.write(view) :]
+                    view.release()
+                digest.update(buffer)
+                buffer.clear()
+        self._buffered = 0
+
+    def _partial(self, name: str) -> str:
+        return os.path.join(self.folder, "." + name + PARTIAL)

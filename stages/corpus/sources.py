@@ -1,0 +1,149 @@
+"""What `--dump` names (files, folders, addresses, `latest`) → local files in the order to read them.
+
+Wikimedia's newer dumps lie in `<date>/index_name=<wiki>_content/<wiki>_content-<date>-<NNNNN>.json.bz2`, with
+an empty `_SUCCESS` once complete. Any folder on that path will do, here or on a server.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from stages.corpus import download
+from stages.handover import PARTIAL, Refusal
+
+LATEST = "latest"
+DUMPS = "/other/cirrus_search_index/"
+INDEX = "index_name=jawiki_content/"
+SUCCESS = "_SUCCESS"
+
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_DATE = re.compile(r"\d{8}/")
+_SHARD = re.compile(r"(?P<series>.+-\d{8})-(?P<number>\d{5})\.json(\.\w+)?")
+
+# The names in a folder; those of folders end in "/".
+Listing = Callable[[str], list[str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A local file, and the name under which messages and the manifest know it."""
+
+    path: str
+    name: str
+
+
+def find(dumps: Iterable[str], mirror: str, downloads: download.Settings) -> list[Source]:
+    """The files that the words of `--dump` stand for, downloaded where they are addresses."""
+    found: list[Source] = []
+    for dump in dumps:
+        if dump == LATEST:
+            found += _remote(mirror.rstrip("/") + DUMPS, downloads)
+        elif _ADDRESS.match(dump):
+            found += _remote(dump, downloads)
+        elif os.path.isdir(dump):
+            found += _local(dump)
+        else:
+            found.append(Source(dump, os.path.basename(dump)))
+    return found
+
+
+def _local(folder: str) -> list[Source]:
+    """The shards of a dump, or else every file in and below a folder, in the order of their paths.
+
+    Hidden files and names with a leading underscore do not count.
+    """
+    shards = dump_shards(os.path.join(folder, ""), _list_local)
+    if shards is not None:
+        return [Source(path, os.path.basename(path)) for path in shards]
+    paths = []
+    for place, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = [name for name in folders if _counts(name)]
+        paths += [os.path.join(place, name) for name in names if _counts(name)]
+    if not paths:
+        raise Refusal(f"{folder} holds no files to read")
+    return [Source(path, os.path.relpath(path, folder)) for path in sorted(paths)]
+
+
+def _remote(address: str, downloads: download.Settings) -> list[Source]:
+    if not urlsplit(address).path.endswith("/") and not download.is_folder(address, downloads):
+        return [_fetched(address, downloads)]
+    shards = dump_shards(address.rstrip("/") + "/", lambda folder: download.listing(folder, downloads))
+    if shards is None:
+        raise Refusal(f"{address} holds no numbered shards of a dump; name one file, or a folder that holds them")
+    fetched = [_fetched(shard, downloads) for shard in shards]
+    # With its mark of completeness the local copy is a dump of its own, to be read without the server.
+    _fetched(shards[0].rpartition("/")[0] + "/" + SUCCESS, downloads)
+    return fetched
+
+
+def _fetched(address: str, downloads: download.Settings) -> Source:
+    path = download.fetch(address, downloads)
+    return Source(path, os.path.basename(path))
+
+
+def dump_shards(folder: str, listing: Listing) -> list[str] | None:
+    """The shards of a dump in the newer layout, in order, from any folder on its path (ending in "/").
+
+    Of several dates the newest complete one is taken. None where the folder has another layout. A dump
+    without `_SUCCESS` or with a gap in its numbers is refused.
+    """
+    names = listing(folder)
+    indexes = [name for name in names if name.startswith("index_name=") and name.endswith("/")]
+    if indexes:
+        index = INDEX if INDEX in indexes else indexes[0]
+        if index != INDEX and len(indexes) > 1:
+            raise Refusal(f"{folder} holds {len(indexes)} indexes but not {INDEX}; name one of them")
+        return dump_shards(_join(folder, index), listing)
+    dates = sorted(filter(_DATE.fullmatch, names), reverse=True)
+    if dates:
+        return _newest(folder, dates, listing)
+    shards = sorted(filter(_SHARD.fullmatch, names))
+    if not shards:
+        if os.path.basename(folder.rstrip("/")).startswith("index_name"):
+            raise Refusal(f"{folder} holds no shards; fetch them again")
+        return None
+    if SUCCESS not in names:
+        raise Refusal(
+            f"{folder} is not complete: it has no {SUCCESS}; fetch the rest and {SUCCESS}, or name each file to read"
+        )
+    series = _SHARD.sub(r"\g<series>", shards[0])
+    for number, name in enumerate(shards):
+        if not name.startswith(series + "-"):
+            raise Refusal(f"{folder} holds shards of two dumps ({shards[0]}, {name}); keep one of them")
+        if not name.startswith(f"{series}-{number:05d}."):
+            raise Refusal(f"{folder} is not complete: there is no shard {number:05d} before {name}; fetch it again")
+    return [_join(folder, name) for name in shards]
+
+
+def _newest(folder: str, dates: list[str], listing: Listing) -> list[str] | None:
+    """The shards of the newest date with a complete index; None where no date holds any index."""
+    indexed = [date for date in dates if INDEX in listing(_join(folder, date))]
+    for date in indexed:
+        index = _join(folder, date) + INDEX
+        if SUCCESS in listing(index):
+            return dump_shards(index, listing)
+    if indexed:
+        raise Refusal(f"{folder} holds no complete dump: no {INDEX} there has {SUCCESS}; try again later")
+    return None
+
+
+def _join(folder: str, name: str) -> str:
+    return folder + (quote(name, safe="/=") if _ADDRESS.match(folder) else name)
+
+
+def _list_local(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name + "/" * entry.is_dir() for entry in entries)
+    except OSError as error:
+        raise Refusal(f"cannot read {folder}: {error.strerror}")
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith((".", "_")) and not name.endswith(PARTIAL)
+
+
+def _unreadable(error: OSError) -> None:
+    raise Refusal(f"cannot read {error.filename}: {error.strerror}")
