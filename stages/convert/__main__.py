@@ -21,9 +21,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--config", required=True, metavar="FILE", help="its configuration (albert_config.json)")
     add("--vocab", required=True, metavar="FILE", help="its vocabulary (vocab.txt)")
     add("--out", required=True, metavar="DIR", help="the model folder")
-    add("--subwords", choices=["wordpiece", "character"], help="(default: wordpiece where the vocabulary has ## entries)")
-    add("--verify", action="store_true", help="compare the logits with TensorFlow's own; a difference of 1e-4 is an error")
-    add("--reference", metavar="FILE", help="TensorFlow's logits (default: PREFIX.reference.npz, which training leaves)")
+    add(
+        "--subwords",
+        choices=["wordpiece", "character"],
+        help="(default: wordpiece where the vocabulary has ## entries)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="compare the logits with TensorFlow's own; a difference of 1e-4 is an error",
+    )
+    add(
+        "--reference", metavar="FILE", help="TensorFlow's logits (default: PREFIX.reference.npz, which training leaves)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -42,7 +52,9 @@ def main(arguments: list[str]) -> None:
         raise Refusal(f"{given.checkpoint}: {error}")
     step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
 
-    subwords = given.subwords or ("wordpiece" if any(e.startswith("##") and len(e) > 2 for e in vocabulary) else "character")
+    subwords = given.subwords or (
+        "wordpiece" if any(e.startswith("##") and len(e) > 2 for e in vocabulary) else "character"
+    )
     options = {"subwords": subwords, "verify": given.verify}
     inputs = {
         "checkpoint": [sha256(path) for path in checkpoint.data_files()],
@@ -85,7 +97,9 @@ def _convert(
             reference = find_reference(checkpoint, given.config, given.reference, folder)
             parity = largest_differences(scratch, checkpoint, reference)
         if max(parity.values()) >= TOLERANCE:
-            raise Refusal(f"the converted model differs from TensorFlow's: {parity}; is {given.config} its configuration?")
+            raise Refusal(
+                f"the converted model differs from TensorFlow's: {parity}; is {given.config} its configuration?"
+            )
     filled = fill_masks(scratch, tokenizer)
     card = model_card(settings, subwords, parameters, inputs["checkpoint"][0], step, parity, filled)
     with whole_file(os.path.join(scratch, "README.md"), "w") as stream:

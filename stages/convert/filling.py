@@ -30,5 +30,7 @@ def fill_masks(folder: str, tokenizer: BertJapaneseTinySegmenterTokenizer, top: 
         probabilities[tokenizer.all_special_ids] = 0
         best = probabilities.topk(top)
         words = [tokenizer.convert_ids_to_tokens(number) for number in best.indices.tolist()]
-        filled.append({"text": text, "words": [[w, round(p, 4)] for w, p in zip(words, best.values.tolist(), strict=True)]})
+        filled.append(
+            {"text": text, "words": [[w, round(p, 4)] for w, p in zip(words, best.values.tolist(), strict=True)]}
+        )
     return filled

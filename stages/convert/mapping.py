@@ -112,7 +112,9 @@ def weights(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, NDArray
     for rule in wanted:
         variable = checkpoint.variables.get(rule.tensorflow)
         if variable is None:
-            raise Mismatch(f"{checkpoint.prefix} has no variable {rule.tensorflow}; it is not this configuration's ALBERT")
+            raise Mismatch(
+                f"{checkpoint.prefix} has no variable {rule.tensorflow}; it is not this configuration's ALBERT"
+            )
         if variable.shape != rule.shape:
             raise Mismatch(
                 f"variable {rule.tensorflow} of {checkpoint.prefix} is {_size(variable.shape)}, "

@@ -12,8 +12,8 @@ tags: [albert, japanese, tinysegmenter]
 
 # ALBERT for Japanese, {kind}, {layers} layers of {hidden}
 
-A Japanese ALBERT (masked language model and sentence order prediction) whose words are split by TinySegmenter, without a
-dictionary, and then into {subwords}.
+A Japanese ALBERT (masked language model and sentence order prediction) whose words are split by TinySegmenter, without
+a dictionary, and then into {subwords}.
 
 | layers | hidden | intermediate | heads | embedding | positions | vocabulary | parameters |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -29,7 +29,8 @@ model = AlbertForMaskedLM.from_pretrained(folder)
 ```
 
 The tokenizer needs `tinysegmenter3` (never `tinysegmenter`, another package of the same module name). With this
-project's `tokenization` module on the path, `import tokenization` makes `AutoTokenizer` load without `trust_remote_code`.
+project's `tokenization` module on the path, `import tokenization` makes `AutoTokenizer` load it without
+`trust_remote_code`.
 
 ## Where it comes from
 

@@ -32,7 +32,10 @@ def find_reference(checkpoint: Checkpoint, config: str, given: str | None, scrat
         )
     made = os.path.join(scratch, "reference.npz")
     done = subprocess.run(
-        [python, "-m", "stages.tpu_train.reference", *arguments, made], capture_output=True, encoding="utf-8", check=False
+        [python, "-m", "stages.tpu_train.reference", *arguments, made],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         raise Refusal(f"TensorFlow could not run the checkpoint: {done.stderr.strip().splitlines()[-1]}")
@@ -60,6 +63,8 @@ def largest_differences(folder: str, checkpoint: Checkpoint, reference: str) -> 
         outputs = model(**inputs)
     rows = torch.arange(len(positions))[:, None]
     return {
-        "masked_lm_logits": float(np.abs(outputs.prediction_logits[rows, positions].numpy() - expected_masked_lm).max()),
+        "masked_lm_logits": float(
+            np.abs(outputs.prediction_logits[rows, positions].numpy() - expected_masked_lm).max()
+        ),
         "sentence_order_logits": float(np.abs(outputs.sop_logits.numpy() - expected_order).max()),
     }

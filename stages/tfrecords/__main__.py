@@ -47,10 +47,17 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
     add("--jobs", type=int, default=cores(), metavar="J", help="processes; no influence on the result")
     given = parser.parse_args(arguments)
     options = Options(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)})
-    for name, least, most in (
-        ("seq_length", 8, 65536), ("dupe_factor", 1, 10**6), ("max_predictions", 1, options.seq_length - 3),
-        ("masked_lm_prob", 0.0001, 1), ("ngram", 1, 100), ("short_seq_prob", 0, 1), ("seed", 0, 2**63), ("jobs", 1, 10**4),
-    ):  # fmt: skip
+    limits = {
+        "seq_length": (8, 65536),
+        "dupe_factor": (1, 10**6),
+        "max_predictions": (1, options.seq_length - 3),
+        "masked_lm_prob": (0.0001, 1),
+        "ngram": (1, 100),
+        "short_seq_prob": (0, 1),
+        "seed": (0, 2**63),
+        "jobs": (1, 10**4),
+    }
+    for name, (least, most) in limits.items():
         if not least <= getattr(given, name) <= most:
             parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}")
     return given, options

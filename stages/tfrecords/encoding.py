@@ -33,7 +33,7 @@ def most_bytes(length: int, predictions: int) -> int:
 
 
 @njit(cache=True)
-def _varint_size(value):  # type: ignore[no-untyped-def]
+def _varint_size(value):
     size = 1
     while value >= 128:
         value >>= 7
@@ -42,7 +42,7 @@ def _varint_size(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _put_varint(buffer, at, value):  # type: ignore[no-untyped-def]
+def _put_varint(buffer, at, value):
     while value >= 128:
         buffer[at] = (value & 127) | 128
         at += 1
@@ -52,26 +52,26 @@ def _put_varint(buffer, at, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _field_size(payload):  # type: ignore[no-untyped-def]
+def _field_size(payload):
     """A length-delimited field: tag, length, payload."""
     return 1 + _varint_size(payload) + payload
 
 
 @njit(cache=True)
-def _put_field(buffer, at, number, payload):  # type: ignore[no-untyped-def]
+def _put_field(buffer, at, number, payload):
     """The tag and the length of a length-delimited field (wire type 2)."""
     buffer[at] = number << 3 | 2
     return _put_varint(buffer, at + 1, payload)
 
 
 @njit(cache=True)
-def _entry_size(name, payload):  # type: ignore[no-untyped-def]
+def _entry_size(name, payload):
     """A map entry: key, and a Feature that holds a list that holds the packed payload."""
     return _field_size(NAME_ENDS[name + 1] - NAME_ENDS[name]) + _field_size(_field_size(_field_size(payload)))
 
 
 @njit(cache=True)
-def _put_entry(buffer, at, name, payload):  # type: ignore[no-untyped-def]
+def _put_entry(buffer, at, name, payload):
     """All of a map entry but its payload."""
     length = NAME_ENDS[name + 1] - NAME_ENDS[name]
     at = _put_field(buffer, at, 1, _entry_size(name, payload))
@@ -83,7 +83,7 @@ def _put_entry(buffer, at, name, payload):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def encode(buffer, at, ids, length, separator, starts, positions, labels, predicted, swapped):  # type: ignore[no-untyped-def]
+def encode(buffer, at, ids, length, separator, starts, positions, labels, predicted, swapped):
     """Write one Example at `buffer[at:]`; returns where it ends.
 
     `ids` (sequence length,) and `positions`, `labels` (predictions,) are padded with zeros; the first

@@ -75,7 +75,7 @@ def encoded(
 def _encode_batch(
     generator, tokens, word_starts, instances, specials, replacements,
     sequence, predictions, budgets, weights, counts, buffer, ends,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     cls, sep, mask_id, unk = specials
     ids = np.empty(sequence, np.int32)
     starts = np.empty(sequence, np.bool_)

@@ -103,8 +103,13 @@ def _write(path: str, tokens: Tokens, model: str, entries: dict[str, int], shard
     options = shard.options
     generator = np.random.default_rng([options.seed, shard.number, MODELS.index(model)])
     instances = plan(
-        generator, tokens.sentences, tokens.documents, options.dupe_factor, options.seq_length - 3, options.short_seq_prob
-    )  # fmt: skip
+        generator,
+        tokens.sentences,
+        tokens.documents,
+        copies=options.dupe_factor,
+        room=options.seq_length - 3,
+        short=options.short_seq_prob,
+    )
     counts = np.zeros(len(COUNTS) + options.ngram, np.int64)
     records = encoded(
         generator,

@@ -41,7 +41,7 @@ def plan(
 
 
 @njit(cache=True)
-def _pass(generator, sentences, documents, room, short, out):  # type: ignore[no-untyped-def]
+def _pass(generator, sentences, documents, room, short, out):
     """One pass over all documents; returns how many rows of `out` it filled."""
     made = 0
     for document in range(len(documents) - 1):
@@ -88,7 +88,7 @@ def _pass(generator, sentences, documents, room, short, out):  # type: ignore[no
 
 
 @njit(cache=True)
-def _elsewhere(generator, sentences, documents, document, wanted):  # type: ignore[no-untyped-def]
+def _elsewhere(generator, sentences, documents, document, wanted):
     """At least `wanted` tokens (and at least a sentence), as far as it has them, of another document.
 
     Of this one, in a shard that has no other.

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core.caching import UserProvidedCacheLocator
 
 
-class ReadOnlyCache(UserProvidedCacheLocator):  # type: ignore[misc]
+class ReadOnlyCache(UserProvidedCacheLocator):
     """The cache in NUMBA_CACHE_DIR; unlike numba's own, it need not be writable."""
 
     def ensure_cache_path(self) -> None:

@@ -25,7 +25,7 @@ def ngram_weights(longest: int) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
-def find_words(starts, length, separator, begins):  # type: ignore[no-untyped-def]
+def find_words(starts, length, separator, begins):
     """Where the words of an example begin: fills `begins`, returns (words of A, words of A and B).
 
     `starts` (length,) says where a word begins; `separator` is the position of the first `[SEP]`. A word
@@ -45,7 +45,7 @@ def find_words(starts, length, separator, begins):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True)
-def choose(generator, begins, in_first, words, length, separator, most, weights, order, masked, ngrams):  # type: ignore[no-untyped-def]
+def choose(generator, begins, in_first, words, length, separator, most, weights, order, masked, ngrams):
     """Choose the words to mask: sets `masked` (length,), counts n-gram lengths in `ngrams`, returns tokens masked.
 
     Words are visited in random order. n is drawn by `weights`, as far as the part has words left; an
@@ -89,7 +89,7 @@ def choose(generator, begins, in_first, words, length, separator, most, weights,
 
 
 @njit(cache=True)
-def _end(begins, word, in_first, words, length, separator):  # type: ignore[no-untyped-def]
+def _end(begins, word, in_first, words, length, separator):
     """Where a word ends."""
     if word == in_first - 1:
         return separator
@@ -99,7 +99,7 @@ def _end(begins, word, in_first, words, length, separator):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def replace(generator, ids, length, masked, mask_id, replacements, positions, labels):  # type: ignore[no-untyped-def]
+def replace(generator, ids, length, masked, mask_id, replacements, positions, labels):
     """Replace the masked tokens in `ids`; fills `positions` and `labels` (in order), returns how many.
 
     Each token on its own: 80 % `[MASK]`, 10 % kept, 10 % one of `replacements`, the vocabulary without its

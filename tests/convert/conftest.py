@@ -27,7 +27,8 @@ for prefix in sys.argv[1:]:
         checkpoints.pretraining_logits(config, inputs)
         tf.set_random_seed(1)
         for variable in tf.trainable_variables():
-            session.run(variable.assign(tf.random.normal(variable.shape, float(variable.name.endswith("gamma:0")), 0.3, seed=2)))
+            mean = float(variable.name.endswith("gamma:0"))
+            session.run(variable.assign(tf.random.normal(variable.shape, mean, 0.3, seed=2)))
         step = tf.get_variable("global_step", initializer=tf.constant(1234, tf.int64), trainable=False)
         slot = tf.get_variable("bert/pooler/dense/kernel/adam_m", shape=[2], trainable=False)
         session.run([step.initializer, slot.initializer])
@@ -37,7 +38,7 @@ for prefix in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `plain` and `groups` (two hidden groups of two layers): checkpoint, .json and vocab.txt. Read only."""
+    """`plain` and `groups` (two hidden groups of two layers): checkpoints, .json, and vocab.txt. Read only."""
     python = ROOT / ".venv/tpu-train/bin/python"
     if not python.exists():
         pytest.skip(f"{python} is missing; run make venv")
@@ -47,7 +48,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     for name, config in configs.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
-    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"日本の首都は東京である。この川海に流れ込む、江戸時代文化表水100度"]
+    entries = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"日本の首都は東京である。この川海に流れ込む、江戸時代文化表水100度",
+    ]
     entries = list(dict.fromkeys(entries))
     entries += ["##" + chr(0x3041 + n) for n in range(60 - len(entries))]
     (folder / "vocab.txt").write_text("".join(entry + "\n" for entry in entries), encoding="utf-8")

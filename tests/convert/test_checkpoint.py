@@ -12,13 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_variable_is_what_tensorflow_reads(checkpoints: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, numpy, tensorflow as tf; reader = tf.train.load_checkpoint(sys.argv[1])\n"
-        "numpy.savez(sys.argv[2], **{n.replace('/', '|'): reader.get_tensor(n) for n in reader.get_variable_to_shape_map()})"
-    )
+    program = """
+import sys, numpy, tensorflow as tf
+reader = tf.train.load_checkpoint(sys.argv[1])
+names = reader.get_variable_to_shape_map()
+numpy.savez(sys.argv[2], **{name.replace("/", "|"): reader.get_tensor(name) for name in names})
+"""
     python = ROOT / ".venv/tpu-train/bin/python"
     subprocess.run(
-        [python, "-W", "ignore", "-c", program, checkpoints / "groups", tmp_path / "all.npz"], check=True, capture_output=True
+        [python, "-W", "ignore", "-c", program, checkpoints / "groups", tmp_path / "all.npz"],
+        check=True,
+        capture_output=True,
     )
     checkpoint = Checkpoint(str(checkpoints / "groups"))
     with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
@@ -29,6 +33,12 @@ def test_every_variable_is_what_tensorflow_reads(checkpoints: Path, tmp_path: Pa
             assert found.shape == expected.shape
             assert (found == expected).all()
     assert int(checkpoint.read("global_step")) == 1234
+
+
+def read_all(prefix: Path) -> None:
+    checkpoint = Checkpoint(str(prefix))
+    for name in checkpoint.variables:
+        checkpoint.read(name)
 
 
 def copy(checkpoints: Path, to: Path) -> Path:
@@ -48,10 +58,8 @@ def test_a_flipped_bit_anywhere_is_seen(checkpoints: Path, tmp_path: Path) -> No
             damaged = bytearray(whole)
             damaged[at] ^= 4
             path.write_bytes(damaged)
-            with pytest.raises(BadCheckpoint, match="damaged|compressed|cut short|slices"):
-                checkpoint = Checkpoint(str(prefix))
-                for name in checkpoint.variables:
-                    checkpoint.read(name)
+            with pytest.raises(BadCheckpoint):
+                read_all(prefix)
         path.write_bytes(whole)
 
 
@@ -63,7 +71,5 @@ def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:
         for size in (0, 30, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:size])
             with pytest.raises(BadCheckpoint):
-                checkpoint = Checkpoint(str(prefix))
-                for name in checkpoint.variables:
-                    checkpoint.read(name)
+                read_all(prefix)
         path.write_bytes(whole)

@@ -66,7 +66,7 @@ from transformers import AlbertForPreTraining, AlbertForMaskedLM, AutoModel, Aut
 report = {}
 for kind in (AlbertForPreTraining, AlbertForMaskedLM, AutoModel):
     _, loading = kind.from_pretrained(sys.argv[1], output_loading_info=True)
-    report[kind.__name__] = {"missing": sorted(loading["missing_keys"]), "unexpected": sorted(loading["unexpected_keys"])}
+    report[kind.__name__] = {name: sorted(loading[name + "_keys"]) for name in ("missing", "unexpected")}
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=True)
 report["remote"] = tokenizer.tokenize("東京は[MASK]の首都である。")
 sys.path.insert(0, sys.argv[2])
@@ -135,7 +135,9 @@ def test_architectures_and_vocabularies_that_do_not_fit(run_stage: Any, checkpoi
     assert "has no hidden_size" in refusal(hidden_size=None)
     assert "transformers' ALBERT knows 0 alone" in refusal(net_structure_type=1)
     short = tmp_path / "vocab.txt"
-    short.write_text("".join((checkpoints / "vocab.txt").read_text(encoding="utf-8").splitlines(True)[:-1]), encoding="utf-8")
+    short.write_text(
+        "".join((checkpoints / "vocab.txt").read_text(encoding="utf-8").splitlines(True)[:-1]), encoding="utf-8"
+    )
     assert "has 59 entries, but vocab_size is 60" in refusal(short)
     assert "cannot read" in refusal(tmp_path / "nothing.txt")
     config = json.loads((checkpoints / "groups.json").read_text())

@@ -15,11 +15,16 @@ from stages.handover import Refusal, claim, describe, documents, over_shards, re
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "shard.txt"
-    with pytest.raises(RuntimeError), whole_file(str(path), "w") as stream:
-        stream.write("half")
-        stream.flush()
-        assert not path.exists()
-        raise RuntimeError
+
+    def write_half() -> None:
+        with whole_file(str(path), "w") as stream:
+            stream.write("half")
+            stream.flush()
+            assert not path.exists()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert list(tmp_path.iterdir()) == []
     with whole_file(str(path), "w") as stream:
         stream.write("一行\n")

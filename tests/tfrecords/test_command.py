@@ -59,7 +59,7 @@ def original(examples: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def test_shapes_and_padding(examples: Any) -> None:
-    model, found = examples
+    _, found = examples
     shapes = {name: values.shape[1] for name, values in found.items()}
     sequence = dict.fromkeys(("input_ids", "input_mask", "segment_ids", "token_boundary"), LENGTH)
     slots = dict.fromkeys(("masked_lm_positions", "masked_lm_ids", "masked_lm_weights"), PREDICTIONS)
@@ -200,7 +200,9 @@ def test_a_killed_run_goes_on(run_stage: Any, corpus: Path, vocab: Path, tfrecor
     before = first.stat().st_mtime_ns
     run_stage("tfrecords", "--corpus", corpus, "--vocab", vocab, "--out", out, *SIZES)
     assert first.stat().st_mtime_ns == before, "finished shards are not made again"
-    assert sorted(p.name for p in (out / MODELS[1]).iterdir()) == sorted(p.name for p in (tfrecords / MODELS[1]).iterdir())
+    assert sorted(p.name for p in (out / MODELS[1]).iterdir()) == sorted(
+        p.name for p in (tfrecords / MODELS[1]).iterdir()
+    )
     for path in (out / MODELS[1]).iterdir():
         assert path.read_bytes() == (tfrecords / MODELS[1] / path.name).read_bytes()
 
@@ -259,7 +261,9 @@ def test_another_run_is_refused(run_stage: Any, corpus: Path, vocab: Path, tfrec
         (("--model", "bytes"), "invalid choice"),
     ],
 )
-def test_options_that_cannot_be(run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path, arguments: Any, said: str) -> None:
+def test_options_that_cannot_be(
+    run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path, arguments: Any, said: str
+) -> None:
     done = run_stage("tfrecords", "--corpus", corpus, "--vocab", vocab, "--out", tmp_path / "t", *arguments, code=2)
     assert said in done.stderr
     assert not (tmp_path / "t").exists()
@@ -284,7 +288,9 @@ def test_inputs_that_are_none(run_stage: Any, corpus: Path, vocab: Path, tmp_pat
 
 
 def test_the_published_vocabularies_are_taken(run_stage: Any, corpus: Path, shared_data: Path, tmp_path: Path) -> None:
-    run_stage("tfrecords", "--corpus", corpus, "--vocab", shared_data / "vocab", "--out", tmp_path / "t", "--dupe-factor", 1)
+    run_stage(
+        "tfrecords", "--corpus", corpus, "--vocab", shared_data / "vocab", "--out", tmp_path / "t", "--dupe-factor", 1
+    )
     counts = json.loads((tmp_path / "t/character/manifest.json").read_text())
     assert counts["vocabulary"]["size"] == 6144
     assert counts["counts"]["unknown_tokens"] / counts["counts"]["tokens"] < 0.001

@@ -14,7 +14,9 @@ from stages.tfrecords.encoding import FEATURES, encode, frame, most_bytes
 
 @settings(deadline=None, max_examples=50)
 @given(st.data(), st.integers(8, 300), st.integers(1, 80))
-def test_protobuf_reads_what_was_written(example_class: Any, data: st.DataObject, sequence: int, predictions: int) -> None:
+def test_protobuf_reads_what_was_written(
+    example_class: Any, data: st.DataObject, sequence: int, predictions: int
+) -> None:
     draw = data.draw
     length = draw(st.integers(5, sequence))
     separator = draw(st.integers(2, length - 3))

@@ -49,7 +49,9 @@ def test_a_finished_run_is_left_alone_and_another_refused(run_stage: Any, corpus
 
 def test_a_small_corpus_gives_a_small_vocabulary_and_says_so(run_stage: Any, corpus: Path, tmp_path: Path) -> None:
     done = run_stage("vocab", "--corpus", corpus, "--out", tmp_path / "v")
-    entries = json.loads((tmp_path / "v/manifest.json").read_text())["files"]["wordpiece_tinysegmenter/vocab.txt"]["entries"]
+    entries = json.loads((tmp_path / "v/manifest.json").read_text())["files"]["wordpiece_tinysegmenter/vocab.txt"][
+        "entries"
+    ]
     assert f"the corpus gives {entries:,} entries, not 32,768" in done.stderr
 
 
