@@ -298,9 +298,9 @@ class Progress:
     def _show(self, note: str, start: str, final: bool = False) -> None:
         elapsed = max(time.monotonic() - self.start, 1e-9)
         rate = self.done / elapsed
-        line = "%s: %s" % (self.stage, format(int(self.done), ","))
+        line = "%s: %s" % (self.stage, _amount(self.done))
         if self.total and not final:
-            line += " of %s (%d %%)" % (format(int(self.total), ","), 100 * self.done / self.total)
+            line += " of %s (%d %%)" % (_amount(self.total), 100 * self.done / self.total)
         line += " %s, %s/s" % (self.unit, format(rate, ",.0f" if rate >= 10 else ",.1f"))
         if final:
             line += ", in %s" % duration(elapsed)
@@ -310,6 +310,11 @@ class Progress:
             line += ", " + note
         clear = "\x1b[K" if self.terminal else ""
         print(start + line + clear, end="" if self.terminal and not final else "\n", file=sys.stderr, flush=True)
+
+
+def _amount(value: float) -> str:
+    """Whole numbers as they are, a small fraction with a decimal."""
+    return format(value, ",.1f" if value < 10 and value != int(value) else ",.0f")
 
 
 def duration(seconds: float) -> str:

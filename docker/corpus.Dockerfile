@@ -1,0 +1,23 @@
+# corpus: a CirrusSearch dump → shards of one sentence a line. `make image/corpus` builds it.
+FROM python:3.11-slim-bookworm AS builder
+WORKDIR /app
+RUN python -m venv --without-pip /venv
+COPY stages/corpus/requirements.lock stages/corpus/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /venv/bin/python install --require-hashes -r stages/corpus/requirements.lock
+COPY stages/__init__.py stages/handover.py stages/
+COPY stages/corpus stages/corpus
+RUN python -m compileall -q stages
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="albert-ja/corpus" \
+      org.opencontainers.image.description="A Wikipedia dump to shards of Japanese sentences" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip
+COPY --from=builder /venv /venv
+COPY --from=builder /app /app
+# HOME is the one place that is writable under a read-only root, whoever runs the container.
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+WORKDIR /app
+USER 1000:1000
+ENTRYPOINT ["python", "-m", "stages.corpus"]

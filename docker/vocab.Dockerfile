@@ -1,0 +1,24 @@
+# vocab: the corpus → the vocabulary of each model. `make image/vocab` builds it.
+FROM python:3.11-slim-bookworm AS builder
+WORKDIR /app
+RUN python -m venv --without-pip /venv
+COPY stages/vocab/requirements.lock stages/vocab/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /venv/bin/python install --require-hashes -r stages/vocab/requirements.lock
+COPY stages/__init__.py stages/handover.py stages/
+COPY stages/tokenizer/__init__.py stages/tokenizer/japanese_subwords.py stages/tokenizer/
+COPY stages/vocab stages/vocab
+RUN python -m compileall -q stages
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="albert-ja/vocab" \
+      org.opencontainers.image.description="A corpus of Japanese sentences to WordPiece and character vocabularies" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip
+COPY --from=builder /venv /venv
+COPY --from=builder /app /app
+# HOME is the one place that is writable under a read-only root, whoever runs the container.
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+WORKDIR /app
+USER 1000:1000
+ENTRYPOINT ["python", "-m", "stages.vocab"]

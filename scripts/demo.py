@@ -1,0 +1,211 @@
+"""The sample corpus → two small models and their tokens, by the commands that people type; a summary at the end.
+
+Everything goes to demo/. A demo that was stopped goes on where it was; one that came to its end starts anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stage import FOLDERS, ROOT, Problem, chosen_runner
+
+DEMO = Path("demo")
+TIMES = DEMO / "times.json"
+SUMMARY = DEMO / "summary.txt"
+SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
+SENTENCE = "城下町から海辺まで道が通じ、春には多くの人が花を見に来ました。"
+MODELS = ("wordpiece", "character")
+SIZE = "tiny"
+# Small enough for two cores and a few minutes, large enough for the loss to fall: everything else is the recipe.
+CORPUS = "SHARDS=16"
+VOCAB = "VOCAB_SIZE=3000 ALPHABET_SIZE=1200"
+TFRECORDS = "SEQ_LENGTH=64 DUPE_FACTOR=10"
+TRAIN = "DEVICE=cpu BATCH=8 STEPS=300 WARMUP=30 LEARNING_RATE=0.002"
+EVALUATE = "--save-every 100 --eval-steps 4"
+
+
+def commands(runner: str) -> list[tuple[str, list[str]]]:
+    """Every command of the demo in order, under the name by which its time is told."""
+    common = [f"DATA={DEMO}/data", f"MODELS={DEMO}/models", f"RUNNER={runner}"]
+
+    def make(target: str, variables: str, *more: str) -> list[str]:
+        return ["make", "--no-print-directory", target, *variables.split(), *common, *more]
+
+    listed = [
+        ("set-up", ["make", "--no-print-directory", "images" if runner == "docker" else "venv"]),
+        ("corpus", make("corpus", f"DUMP={SAMPLE} {CORPUS}")),
+        ("vocab", make("vocab", VOCAB)),
+        ("tfrecords", make("tfrecords", TFRECORDS)),
+    ]
+    for model in MODELS:
+        train = make("tpu-train", f"MODEL={model} SIZE={SIZE} {TRAIN}", f"FLAGS={EVALUATE}")
+        listed.append((f"tpu-train {model}", train))
+    for model in MODELS:
+        listed.append((f"convert {model}", make("convert", f"MODEL={model} SIZE={SIZE}")))
+    for model in MODELS:
+        listed.append((f"tokenize {model}", make("tokenize", f"MODEL={model} SIZE={SIZE}", f"TEXT={SENTENCE}")))
+    return listed
+
+
+def environment() -> dict[str, str]:
+    """This process's variables without make's own: only what a command says counts."""
+    with open(ROOT / "Makefile", encoding="utf-8") as stream:
+        exported = {name for line in stream if line.startswith("export ") for name in line.split()[1:]}
+    dropped = exported | {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+def run(runner: str) -> dict[str, Any]:
+    """Run every command; gives the seconds of each, and the tokens of each model."""
+    told: dict[str, Any] = json.loads(TIMES.read_text()) if TIMES.exists() else {"seconds": {}, "tokens": {}}
+    for name, command in commands(runner):
+        print(f"\n$ {shlex.join(word for word in command if word != '--no-print-directory')}", flush=True)
+        start = time.monotonic()
+        tokens = name.startswith("tokenize")
+        done = subprocess.run(
+            command, env=environment(), stdout=subprocess.PIPE if tokens else None, encoding="utf-8", check=True
+        )
+        # A stage that an earlier demo has finished says so at once: its time is the earlier one.
+        seconds = told["seconds"]
+        seconds[name] = max(round(time.monotonic() - start, 1), seconds.get(name, 0.0))
+        if tokens:
+            print(done.stdout, end="")
+            told["tokens"][name.split()[1]] = done.stdout.strip()
+        TIMES.write_text(json.dumps(told, ensure_ascii=False))
+    return told
+
+
+def read(*parts: str) -> Any:
+    """A JSON file of the demo."""
+    return json.loads(Path(DEMO, *parts).read_text(encoding="utf-8"))
+
+
+def bars(losses: list[float], width: int = 24) -> str:
+    """A curve as a line of blocks, from the highest to the lowest value."""
+    cells = [losses[len(losses) * cell // width : len(losses) * (cell + 1) // width] for cell in range(width)]
+    means = [sum(cell) / len(cell) for cell in cells if cell]
+    low, high = min(means), max(means)
+    return "".join("▁▂▃▄▅▆▇█"[round(7 * (mean - low) / ((high - low) or 1))] for mean in means)
+
+
+def corpus_lines() -> list[str]:
+    made = read("data", "corpus", "manifest.json")
+    counts, dropped = made["counts"], made["dropped"]
+    lost = sum(number for reasons in dropped.values() for number in reasons.values())
+    return [
+        f"{counts['articles_kept']:,} of {counts['documents_read']:,} articles, {counts['sentences_kept']:,} sentences "
+        f"of {counts['characters_kept']:,} characters in {len(made['files'])} shards; dropped: {lost:,}"
+    ]
+
+
+def vocab_lines() -> list[str]:
+    files = read("data", "vocab", "manifest.json")["files"]
+    return [f"{model}: {files[f'{FOLDERS[model]}/vocab.txt']['entries']:,} entries" for model in MODELS]
+
+
+def tfrecords_lines() -> list[str]:
+    lines = []
+    for model in MODELS:
+        made = read("data", "tfrecords", FOLDERS[model], "manifest.json")
+        size = sum(file["bytes"] for file in made["files"].values())
+        counts = made["counts"]
+        lines.append(
+            f"{model}: {counts['examples']:,} examples of {made['options']['seq_length']} tokens, {size / 1e6:.1f} MB; "
+            f"{counts['masked_tokens'] / counts['tokens']:.0%} of the tokens masked"
+        )
+    return lines
+
+
+def train_lines(model: str) -> list[str]:
+    folder = Path(DEMO, "data", "checkpoints", FOLDERS[model], SIZE)
+    rows = [line.split("\t") for line in (folder / "train_loss.tsv").read_text().splitlines()[1:]]
+    losses = [float(loss) for _, loss in rows]
+    evaluations = [json.loads(line) for line in (folder / "eval_results.jsonl").read_text().splitlines()]
+    first, last = evaluations[0], evaluations[-1]
+    return [
+        f"loss {losses[0]:.2f} {bars(losses)} {losses[-1]:.2f} in {int(rows[-1][0]):,} steps",
+        f"on held-out examples, after {first['step']:,} and {last['step']:,} steps: masked word loss "
+        f"{first['masked_lm_loss']:.2f} → {last['masked_lm_loss']:.2f}, "
+        f"right {first['masked_lm_accuracy']:.1%} → {last['masked_lm_accuracy']:.1%}",
+    ]
+
+
+def convert_lines(model: str) -> list[str]:
+    made = read("models", FOLDERS[model], SIZE, "manifest.json")
+    largest = max(made["parity"].values())
+    return [
+        f"{made['parameters']:,} parameters in {DEMO}/models/{FOLDERS[model]}/{SIZE}; its outputs and TensorFlow's "
+        f"differ by {largest:.0e} at most"
+    ]
+
+
+def summary(runner: str, told: dict[str, Any]) -> str:
+    """What was made, from the manifests that the stages left."""
+    seconds = told["seconds"]
+    work = sum(taken for name, taken in seconds.items() if name != "set-up")
+    lines = [f"Two models in {work / 60:.1f} minutes, RUNNER={runner}; set-up {seconds['set-up']:.0f} s", ""]
+
+    def stage(name: str, findings: list[str]) -> None:
+        head = f"{name:<20}{seconds[name]:>5.0f} s"
+        for finding in findings:
+            lines.append(f"{head:<29}{finding}")
+            head = ""
+
+    stage("corpus", corpus_lines())
+    stage("vocab", vocab_lines())
+    stage("tfrecords", tfrecords_lines())
+    for model in MODELS:
+        stage(f"tpu-train {model}", train_lines(model))
+    for model in MODELS:
+        stage(f"convert {model}", convert_lines(model))
+
+    lines += ["", SENTENCE]
+    lines += [f"  {model:<11}{told['tokens'][model]}" for model in MODELS]
+    lines += ["", "What the models put in place of a mask, after so little training:"]
+    filled = {model: read("models", FOLDERS[model], SIZE, "manifest.json")["filled_masks"] for model in MODELS}
+    for number, known in enumerate(filled[MODELS[0]]):
+        lines.append(f"  {known['text']}")
+        for model in MODELS:
+            words = "  ".join(f"{word} {share:.0%}" for word, share in filled[model][number]["words"])
+            lines.append(f"    {model:<11}{words}")
+    lines += ["", f"Go on with: make tokenize TEXT=… MODEL=character SIZE={SIZE} MODELS={DEMO}/models"]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the demo and tell about it."""
+    os.chdir(ROOT)
+    try:
+        runner = chosen_runner()
+    except Problem as problem:
+        print(f"demo: error: {problem}", file=sys.stderr)
+        return 2
+    if SUMMARY.exists():
+        shutil.rmtree(DEMO)
+    elif DEMO.exists():
+        print("demo: going on where the last one was stopped; make clean starts it anew", file=sys.stderr)
+    DEMO.mkdir(exist_ok=True)
+    try:
+        told = run(runner)
+    except subprocess.CalledProcessError as failed:
+        print("demo: the command above failed; make demo goes on from there", file=sys.stderr)
+        return failed.returncode
+    except KeyboardInterrupt:
+        print("demo: stopped; make demo goes on from here", file=sys.stderr)
+        return 130
+    text = summary(runner, told)
+    SUMMARY.write_text(text + "\n", encoding="utf-8")
+    print("\n" + text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

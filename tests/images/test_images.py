@@ -1,0 +1,239 @@
+"""The images as people get them: what is in them, what they may do, and the whole flow through them at a tiny size.
+
+Needs a Docker engine with compose and BuildKit; without one, or with RUNNER=venv, these tests are left out.
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
+# Beside its own folder and the code that all share, an image holds these files of other stages.
+WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py"}
+TINY = {
+    "SHARDS": "3",
+    "VOCAB_SIZE": "3000",
+    "ALPHABET_SIZE": "1200",
+    "SEQ_LENGTH": "32",
+    "DUPE_FACTOR": "1",
+    "MODEL": "character",
+    "SIZE": "tiny",
+    "BATCH": "2",
+    "STEPS": "4",
+    "WARMUP": "1",
+    "DEVICE": "cpu",
+}
+Completed = subprocess.CompletedProcess[str]
+
+
+def left_out() -> str | None:
+    """Why there is no engine to test with; None when there is one."""
+    if os.environ.get("RUNNER") == "venv":
+        return "RUNNER=venv: the images are left out"
+    if not shutil.which("docker"):
+        return "docker is not installed: the images are left out"
+    for question in (["version"], ["compose", "version"], ["buildx", "version"]):
+        if subprocess.run(["docker", *question], capture_output=True).returncode:
+            return f"`docker {' '.join(question)}` fails: the images are left out"
+    return None
+
+
+REASON = left_out()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+
+
+def ordinary_user() -> dict[str, Any]:
+    """Who runs make: this user, or where that is root, a user who may talk to the engine and owns nothing."""
+    if os.getuid():
+        return {}
+    return {"user": 12345, "group": 12345, "extra_groups": [os.stat("/var/run/docker.sock").st_gid]}
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """All images, from the files as they are."""
+    done = subprocess.run(["make", "images"], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def docker(*words: object, code: int = 0, **more: Any) -> Completed:
+    done = subprocess.run(["docker", *map(str, words)], cwd=ROOT, capture_output=True, encoding="utf-8", **more)
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def shell(stage: str, script: str, *options: str, code: int = 0) -> Completed:
+    """Run a line of shell in a stage's image."""
+    return docker("run", "--rm", "--entrypoint", "sh", *options, f"albert-ja/{stage}", "-c", script, code=code)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_image_is_its_stage_and_runs_as_nobody_in_particular(built: None, stage: str) -> None:
+    (image,) = json.loads(docker("image", "inspect", f"albert-ja/{stage}").stdout)
+    assert image["Config"]["User"] == "1000:1000"
+    assert image["Config"]["Entrypoint"] == ["python", "-m", f"stages.{stage.replace('-', '_')}"]
+    assert image["Config"]["Labels"]["org.opencontainers.image.title"] == f"albert-ja/{stage}"
+    rights = ["--network=none", "--read-only", "--cap-drop=ALL", "--user=54321:54321"]
+    assert "usage:" in docker("run", "--rm", *rights, f"albert-ja/{stage}", "--help").stdout
+    refused = docker("run", "--rm", f"albert-ja/{stage}", "--no-such-flag", code=2)
+    assert "usage:" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> None:
+    listed = set(shell(stage, "cd /app/stages && find . -name '*.py' | cut -c3-").stdout.split())
+    own = stage.replace("-", "_")
+    others = {path for path in listed if not path.startswith(f"{own}/")} - {"__init__.py", "handover.py"}
+    allowed = {"vocab": WORDS, "tfrecords": WORDS}.get(stage, set())
+    if stage == "convert":
+        allowed = {path for path in others if path.startswith("tokenizer/")}
+    assert others == allowed
+    # Nothing to install or edit with, nothing to write to, and no source that has to be compiled again.
+    shell(stage, "! python -m pip --version && ! /usr/local/bin/python -m pip --version && ! which pip vi nano gcc")
+    shell(stage, "! touch /app/x && ! touch /venv/x && test -w /tmp && test $HOME = /tmp")
+    compiled = "for f in $(find . -name '*.py'); do ls ${f%/*}/__pycache__/$(basename $f .py).*.pyc || exit 1; done"
+    shell(stage, f"cd /app/stages && {compiled}")
+    large = {"torch": ["convert"], "tensorflow": ["tpu-train"], "transformers": ["convert", "tokenizer"]}
+    for package, users in large.items():
+        found = f"ls -d /venv/lib/python3*/site-packages/{package}"
+        shell(stage, found if stage in users else f"! {found}")
+
+
+class Flow:
+    """make with RUNNER=docker on folders of its own, by an ordinary user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.who = folder, ordinary_user()
+        if self.who:
+            os.chown(folder, self.who["user"], self.who["group"])
+        self.variables = {**TINY, "DATA": f"{folder}/data", "MODELS": f"{folder}/models", "RUNNER": "docker"}
+
+    def make(self, *words: str, code: int = 0, **variables: str) -> Completed:
+        given = {**self.variables, **variables}
+        done = subprocess.run(
+            ["make", "--no-print-directory", *words, *(f"{name}={value}" for name, value in given.items())],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            capture_output=True,
+            encoding="utf-8",
+            **self.who,
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture(scope="session")
+def flow(built: None) -> Iterator[Flow]:
+    """The whole flow for one model, made once."""
+    # Not in pytest's own folder, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="albert-ja-") as folder:
+        flow = Flow(Path(folder))
+        flow.make("corpus", "vocab", "tfrecords", "tpu-train", "convert", DUMP=SAMPLE)
+        yield flow
+
+
+def test_the_flow_ends_in_a_model_that_tokenizes(flow: Flow) -> None:
+    assert flow.make("tokenize", TEXT="春の山を見る。").stdout == "春 の 山 を 見 る 。\n"
+    mounts = ["--volume", f"{flow.folder}/models:/models:ro", "--network=none", "--read-only"]
+    lines = docker(
+        "run", "--rm", "-i", *mounts, "albert-ja/tokenizer", "tokenize", "--model", "/models/character/tiny",
+        input="春の山\n\n花を見る\n",
+    ).stdout  # fmt: skip
+    assert lines == "春 の 山\n\n花 を 見 る\n"
+    parity = json.loads((flow.folder / "models/character/tiny/manifest.json").read_text())["parity"]
+    assert max(parity.values()) < 1e-4
+
+
+def test_files_belong_to_the_user_who_ran_make(flow: Flow) -> None:
+    who = flow.who.get("user", os.getuid())
+    made = [path for top in ("data", "models") for path in (flow.folder / top).rglob("*")]
+    assert len(made) > 20
+    assert {path.stat().st_uid for path in made} == {who}
+    assert not [path for path in made if path.stat().st_mode & stat.S_IWOTH]
+
+
+def test_a_finished_flow_is_left_alone(flow: Flow) -> None:
+    before = {path: path.stat().st_mtime_ns for path in flow.folder.rglob("*") if path.is_file()}
+    flow.make("corpus", "vocab", "tfrecords", "tpu-train", "convert", DUMP=SAMPLE)
+    kept = {path: path.stat().st_mtime_ns for path in before}
+    assert {p for p in before if before[p] != kept[p] and ".docker" not in str(p)} == set()
+
+
+@pytest.mark.parametrize(
+    ("stage", "read"),
+    [
+        ("vocab", ["data/corpus"]),
+        ("tfrecords", ["data/corpus", "data/vocab"]),
+        ("tpu-train", ["data/tfrecords"]),
+        ("convert", ["data/checkpoints", "data/vocab"]),
+        ("tokenizer", ["models"]),
+    ],
+)
+def test_a_service_cannot_write_to_its_inputs_nor_reach_a_network(flow: Flow, stage: str, read: list[str]) -> None:
+    tries = " ".join(f"touch /app/{folder}/x;" for folder in read)
+    script = f"{tries} touch /app/x; ls /sys/class/net; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status"
+    done = docker(
+        "compose", "run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", stage, "-c", script,
+        env={**os.environ, "DATA": flow.variables["DATA"], "MODELS": flow.variables["MODELS"]},
+    )  # fmt: skip
+    assert done.stderr.count("Read-only file system") == len(read) + 1, done.stderr
+    assert done.stdout.split() == ["lo", "CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
+
+
+@pytest.mark.parametrize(
+    ("target", "variables", "words"),
+    [
+        ("corpus", {"DUMP": SAMPLE, "SHARDS": "5"}, "holds another run: options.shards was 3 and is now 5"),
+        ("corpus", {"DUMP": "README.md", "SHARDS": "0"}, "--shards"),
+        ("tpu-train", {"DEVICE": ""}, "DEVICE=cpu"),
+        ("convert", {"SIZE": "base"}, "character/tiny"),
+        ("tokenize", {"TEXT": "字", "SIZE": "base"}, "make convert makes one"),
+    ],
+)
+def test_a_refusal_comes_through_with_its_exit_code(
+    flow: Flow, target: str, variables: dict[str, str], words: str
+) -> None:
+    assert words in flow.make(target, code=2, **variables).stderr
+
+
+def test_a_mounted_folder_that_is_missing_is_an_error_and_not_made(built: None, tmp_path: Path) -> None:
+    environment = {**os.environ, "DATA": str(tmp_path / "data")}
+    done = docker("compose", "run", "--rm", "--no-deps", "-T", "corpus", code=1, env=environment)
+    assert "does not exist" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_compose_command_runs_the_whole_chain(built: None, tmp_path: Path) -> None:
+    for folder in ("data/downloads", "data/corpus", "data/vocab", "data/tfrecords", "data/checkpoints", "models"):
+        (tmp_path / folder).mkdir(parents=True)
+    environment = {**os.environ, **TINY, "DATA": f"{tmp_path}/data", "MODELS": f"{tmp_path}/models"}
+    environment |= {"RUN_AS": f"{os.getuid()}:{os.getgid()}", "COMPOSE_PROJECT_NAME": f"albert-ja-test-{os.getpid()}"}
+    try:
+        docker("compose", "up", "--no-color", env=environment)
+        assert (tmp_path / "models/character/tiny/manifest.json").exists()
+        # A link that breaks stops the chain with an error.
+        docker("compose", "up", "--no-color", env={**environment, "SHARDS": "5"}, code=1)
+    finally:
+        docker("compose", "down", env=environment)
+
+
+def test_the_same_bytes_come_from_the_environment_and_from_the_image(
+    flow: Flow, run_stage: Callable[..., Any], tmp_path: Path
+) -> None:
+    run_stage("corpus", "--dump", SAMPLE, "--out", tmp_path / "corpus", "--shards", 3)
+    run_stage("vocab", "--corpus", tmp_path / "corpus", "--out", tmp_path / "vocab",
+              "--vocab-size", 3000, "--alphabet-size", 1200)  # fmt: skip
+    for name in ("corpus/manifest.json", "vocab/manifest.json"):
+        assert (tmp_path / name).read_bytes() == (flow.folder / "data" / name).read_bytes()

@@ -1,0 +1,173 @@
+"""make's variables become the stages' command lines, the same ones for both runners and for compose."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
+RECIPE = {
+    "SHARDS": "8",
+    "JOBS": "2",
+    "VOCAB_SIZE": "3000",
+    "ALPHABET_SIZE": "1200",
+    "SAMPLE": "1000",
+    "SEED": "7",
+    "SEQ_LENGTH": "64",
+    "DUPE_FACTOR": "5",
+    "MODEL": "character",
+    "SIZE": "tiny",
+    "BATCH": "8",
+    "STEPS": "20",
+    "WARMUP": "2",
+    "LEARNING_RATE": "0.001",
+    "DEVICE": "cpu",
+}
+# Variables of the make that runs the tests must not leak in.
+CLEAN = {"PATH": os.environ["PATH"]}
+
+
+def shown(stage: str, variables: Mapping[str, object], code: int = 0) -> str:
+    """What `scripts/stage.py --print` says with nothing but these variables set."""
+    done = subprocess.run(
+        [sys.executable, "scripts/stage.py", "--print", stage],
+        cwd=ROOT,
+        env={**CLEAN, "RUNNER": "venv", **{name: str(value) for name, value in variables.items()}},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+@pytest.mark.parametrize(
+    ("stage", "variables", "command"),
+    [
+        ("corpus", {"DUMP": SAMPLE}, f"stages.corpus --dump {SAMPLE} --out data/corpus"),
+        ("corpus", {}, "stages.corpus --dump latest --out data/corpus --downloads data/downloads"),
+        (
+            "corpus",
+            {"DUMP": SAMPLE, "RUNNER": "docker", "DATA": "/elsewhere", "SHARDS": 8},
+            "stages.corpus --dump /dump/jasample-cirrussearch-content.json --out data/corpus --shards 8",
+        ),
+        ("vocab", {"DATA": "d", "SAMPLE": 9}, "stages.vocab --corpus d/corpus --out d/vocab --sample 9"),
+        ("vocab", {"JOBS": ""}, "stages.vocab --corpus data/corpus --out data/vocab"),
+        (
+            "tfrecords",
+            {"MODEL": "wordpiece", "FLAGS": "--max-predictions 77"},
+            "stages.tfrecords --corpus data/corpus --vocab data/vocab --out data/tfrecords"
+            " --model wordpiece --max-predictions 77",
+        ),
+        (
+            "tpu-train",
+            {"MODEL": "wordpiece", "SIZE": "medium", "TPU_NAME": "t", "WORK_DIR": "gs://b/run/"},
+            "stages.tpu_train --tfrecords gs://b/run/tfrecords/wordpiece_tinysegmenter"
+            " --config stages/tpu_train/configs/wordpiece_tinysegmenter_medium.json"
+            " --out gs://b/run/checkpoints/wordpiece_tinysegmenter/medium --tpu-name t",
+        ),
+        ("convert", {"FLAGS": "--help"}, "stages.convert --help"),
+    ],
+)
+def test_variables_become_a_command_line(stage: str, variables: dict[str, object], command: str) -> None:
+    assert shown(stage, variables) == command + "\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "variables", "words"),
+    [
+        ("corpus", {"DUMP": "/no/such.gz"}, ["/no/such.gz", "DUMP is a file, a folder, an address, or latest"]),
+        ("vocab", {"RUNNER": "podman"}, ["RUNNER=podman is neither docker nor venv"]),
+        ("tfrecords", {"MODEL": "bert"}, ["MODEL=bert is neither wordpiece nor character"]),
+        ("tpu-train", {}, ["say MODEL=wordpiece or MODEL=character"]),
+        ("tpu-train", {"MODEL": "character", "SIZE": "large"}, ["SIZE=large is none of base, medium, small, tiny"]),
+        ("convert", {"DATA": "/nowhere"}, ["no trained base model in /nowhere/checkpoints", "make tpu-train"]),
+        ("convert", {"WORK_DIR": "gs://b/run"}, ["copy gs://b/run/checkpoints to data/checkpoints first"]),
+        ("tokenizer", {"MODELS": "/nowhere", "SIZE": "tiny"}, ["no tiny model in /nowhere; make convert makes one"]),
+    ],
+)
+def test_a_wrong_variable_is_one_clear_line(stage: str, variables: dict[str, object], words: list[str]) -> None:
+    said = shown(stage, variables, code=2)
+    assert said.startswith(f"{stage}: error: ")
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+
+
+def trained(data: Path, model: str, reference: bool) -> None:
+    folder = data / "checkpoints" / model / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "model.ckpt-best.index").touch()
+    if reference:
+        (folder / "model.ckpt-best.reference.npz").touch()
+
+
+def test_convert_takes_every_trained_model_and_makes_a_missing_reference(tmp_path: Path) -> None:
+    trained(tmp_path, "wordpiece_tinysegmenter", reference=False)
+    trained(tmp_path, "character", reference=True)
+    commands = shown("convert", {"DATA": tmp_path, "SIZE": "tiny"}).splitlines()
+    assert [shlex.split(command)[0] for command in commands] == [
+        "stages.tpu_train.reference",
+        "stages.convert",
+        "stages.convert",
+    ]
+    folder = f"{tmp_path}/checkpoints/wordpiece_tinysegmenter/tiny"
+    assert commands[0].endswith(f"--out {folder}/model.ckpt-best.reference.npz")
+    assert f"--vocab {tmp_path}/vocab/character/vocab.txt --out models/character/tiny --verify" in commands[2]
+    assert "character/tiny" in shown("convert", {"DATA": tmp_path, "SIZE": "small"}, code=2)
+
+
+def test_training_takes_the_size_of_a_vocabulary_only_from_the_one_made_here(tmp_path: Path) -> None:
+    vocabulary, tfrecords = tmp_path / "vocab" / "manifest.json", tmp_path / "tfrecords/character/manifest.json"
+    for path in (vocabulary, tfrecords):
+        path.parent.mkdir(parents=True)
+    vocabulary.write_text(json.dumps({"files": {"character/vocab.txt": {"sha256": "a"}}}))
+    for used, expected in (("a", True), ("b", False)):
+        tfrecords.write_text(json.dumps({"vocabulary": {"sha256": used}}))
+        command = shown("tpu-train", {"DATA": tmp_path, "MODEL": "character"})
+        assert ("--vocab-size-from-tfrecords" in command) is expected
+    vocabulary.unlink()
+    assert "--vocab-size-from-tfrecords" not in shown("tpu-train", {"DATA": tmp_path, "MODEL": "character"})
+
+
+def test_stages_named_together_run_in_the_order_of_the_flow() -> None:
+    wished = ["make", "--dry-run", "-j4", "convert", "vocab", "tpu-train", "corpus", "tfrecords"]
+    done = subprocess.run(wished, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
+    order = [line.split()[-1] for line in done.stdout.splitlines() if "stage.py" in line]
+    assert order == ["corpus", "vocab", "tfrecords", "tpu-train", "convert"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
+    reason="docker compose is not installed",
+)
+@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "convert"])
+def test_compose_says_the_same_as_make(stage: str, tmp_path: Path) -> None:
+    environment = {**CLEAN, **RECIPE}
+    read = ["docker", "compose", "config", "--format", "json"]
+    done = subprocess.run(read, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+    by_compose = json.loads(done.stdout)["services"][stage]["command"]
+    trained(tmp_path, "character", reference=True)
+    by_make = shlex.split(shown(stage, {**RECIPE, "RUNNER": "docker", "DATA": tmp_path, "DUMP": SAMPLE}))[1:]
+    if stage == "tpu-train":
+        # The chain always trains on a vocabulary of its own; make looks whether that is so.
+        by_make.append("--vocab-size-from-tfrecords")
+    assert sorted(pairs(by_compose)) == sorted(pairs(by_make))
+
+
+def pairs(words: list[str]) -> list[tuple[str, ...]]:
+    """Flags with their values."""
+    starts = [n for n, word in enumerate(words) if word.startswith("--")]
+    return [tuple(words[start:end]) for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
+
+
+def test_make_alone_prints_the_help() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == (ROOT / "scripts" / "help.txt").read_text(encoding="utf-8")

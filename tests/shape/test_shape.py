@@ -1,0 +1,149 @@
+"""The repository keeps its shape: what one stage has, every stage has, and images differ only where stages do."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
+LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "tests" / "requirements.lock"]
+# A Dockerfile's instruction is a stage's own when it holds one of these.
+OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compileall|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
+
+
+def folder(stage: str) -> str:
+    """The name of a stage where Python has to import it."""
+    return stage.replace("-", "_")
+
+
+def compose() -> Any:
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_its_parts(stage: str) -> None:
+    for path in (
+        f"stages/{folder(stage)}/__init__.py",
+        f"stages/{folder(stage)}/__main__.py",
+        f"stages/{folder(stage)}/requirements.in",
+        f"stages/{folder(stage)}/requirements.lock",
+        f"docker/{stage}.Dockerfile",
+    ):
+        assert (ROOT / path).is_file(), path
+    assert list((ROOT / "tests" / folder(stage)).glob("test_*.py"))
+
+
+def test_there_are_no_other_stages() -> None:
+    assert sorted(path.parent.name for path in ROOT.glob("stages/*/__init__.py")) == sorted(map(folder, STAGES))
+    assert sorted(path.name.removesuffix(".Dockerfile") for path in (ROOT / "docker").iterdir()) == sorted(STAGES)
+    assert list(compose()["services"]) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_service_is_its_image_with_few_rights(stage: str) -> None:
+    service = compose()["services"][stage]
+    assert service["image"] == f"albert-ja/{stage}"
+    assert service["build"] == {"context": ".", "dockerfile": f"docker/{stage}.Dockerfile"}
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["network_mode"] in ("none", "${NETWORK:-none}")
+    # Who reads may not write: a folder is writable for the one stage that makes it.
+    writable = [mount["target"] for mount in service["volumes"] if not mount.get("read_only")]
+    made = {
+        "corpus": ["/app/data/downloads", "/app/data/corpus"],
+        "vocab": ["/app/data/vocab"],
+        "tfrecords": ["/app/data/tfrecords"],
+        "tpu-train": ["/app/data/checkpoints"],
+        "convert": ["/app/models"],
+        "tokenizer": [],
+    }
+    assert writable == made[stage]
+
+
+def instructions(stage: str) -> list[str]:
+    text = (ROOT / "docker" / f"{stage}.Dockerfile").read_text().replace("\\\n", " ")
+    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dockerfiles_differ_only_where_stages_do(stage: str) -> None:
+    assert [line for line in instructions(stage) if not OWN.search(line)] == [
+        line for line in instructions("corpus") if not OWN.search(line)
+    ]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_image_gets_the_lock_first_and_the_code_last(stage: str) -> None:
+    copies = [line for line in instructions(stage) if line.startswith("COPY")]
+    first, last = copies[0], max(n for n, line in enumerate(copies) if f"COPY stages/{folder(stage)} " in line)
+    assert first.split()[1].endswith(".lock")
+    assert all("--from=builder" in line for line in copies[last + 1 :])
+    assert not [line for line in copies if re.search(r"COPY (\.|stages|stages/) ", line)], "copies everything"
+    assert instructions(stage)[-2] == "USER 1000:1000"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_locks_pin_versions_and_hashes_and_no_index(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    text = "\n".join(lines)
+    assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)
+    for requirement in re.split(r"\n(?=\S)", text):
+        assert re.match(r"[\w.\-\[\]]+==\S+", requirement), requirement
+        assert "--hash=sha256:" in requirement, requirement
+
+
+def test_python_37_is_where_training_is_and_nowhere_else() -> None:
+    for stage in STAGES:
+        version = "3.7" if stage == "tpu-train" else "3.11"
+        froms = [line.split()[1] for line in instructions(stage) if line.startswith("FROM")]
+        assert froms == [f"python:{version}-slim-bookworm"] * 2
+
+
+def test_image_and_environment_install_by_the_same_line() -> None:
+    script = (ROOT / "scripts" / "venv").read_text()
+    (address,) = re.findall(r"torch_wheels=(\S+)", script)
+    assert "install --require-hashes" in script
+    for stage in STAGES:
+        installs = [line for line in instructions(stage) if "pip --python" in line]
+        lock = f"stages/{folder(stage)}/requirements.lock"
+        assert installs[-1].endswith(f"pip --python /venv/bin/python install --require-hashes -r {lock}")
+        if (ROOT / "stages" / folder(stage) / "torch.lock").exists():
+            assert "--require-hashes --no-deps --retries 1" in installs[0]
+            assert f"--find-links {address} -r" in installs[0]
+
+
+def test_help_lists_every_target_and_variable() -> None:
+    helped = (ROOT / "scripts" / "help.txt").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"\.PHONY: (.*?)\n\n", makefile, re.S)
+    targets = {word for word in re.sub(r"\$\([^)]*\)|\\", "", phony).split() if "/" not in word} | set(STAGES)
+    for target in targets - {"help", "tokenizer"}:
+        assert f"make {target} " in helped, target
+    variables = {name for line in re.findall(r"^export (.*)$", makefile, re.M) for name in line.split()}
+    for name in variables:
+        assert re.search(rf"\b{name}\b", helped), name
+
+
+def test_make_types_no_number_of_the_recipe() -> None:
+    recipe = r"32,?768|6,?129|3,?000,?000|25,?000|40,?000|1,?000,?000|2\.2e-4|\b(640|512|250)\b"
+    for path in ("Makefile", "compose.yaml", "scripts/stage.py"):
+        assert not re.findall(recipe, (ROOT / path).read_text()), path
+
+
+def test_shell_scripts_stop_at_errors() -> None:
+    scripts = [p for p in [*ROOT.glob("scripts/*"), ROOT / ".ci/run"] if p.is_file() and p.read_text().startswith("#!")]
+    assert len(scripts) >= 7
+    for script in scripts:
+        lines = script.read_text().splitlines()
+        assert lines[0] == "#!/usr/bin/env bash"
+        assert "set -euo pipefail" in lines, script
+        assert script.stat().st_mode & 0o111 == 0o111, script
+
+
+def test_images_are_built_from_stages_only() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules == ["*", "!stages", "**/__pycache__"]
