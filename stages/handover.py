@@ -33,11 +33,14 @@ class Refusal(Exception):
     """An error for a person: what is wrong, where, and what to do about it. Exit code 2, no traceback."""
 
 
-def run(stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None) -> int:
+def run(
+    stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None, resumes: bool = True
+) -> int:
     """Call ``main`` with the command line and turn its end into an exit code.
 
     0: done. 2: usage or bad input (a ``Refusal``, told in one line). 130/143: interrupted by
-    SIGINT/SIGTERM, told in one line. Anything else is a bug and keeps its traceback.
+    SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from there). Anything else is
+    a bug and keeps its traceback.
     """
 
     def terminated(signum: int, frame: Any) -> None:
@@ -52,7 +55,7 @@ def run(stage: str, main: Callable[[List[str]], None], arguments: Optional[List[
         return 2
     except KeyboardInterrupt as interrupt:
         signum = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print("%s: interrupted; the same command goes on from here" % stage, file=sys.stderr)
+        print("%s: interrupted%s" % (stage, resumes * "; the same command goes on from here"), file=sys.stderr)
         return 128 + int(signum)
     except BrokenPipeError:
         # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.

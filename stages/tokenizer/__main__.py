@@ -54,4 +54,4 @@ def main(given: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("tokenizer", main))
+    sys.exit(run("tokenizer", main, resumes=False))
