@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
 LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "tests" / "requirements.lock"]
 # A Dockerfile's instruction is a stage's own when it holds one of these.
-OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compileall|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
+OWN = re.compile(
+    r"stages[/.]|albert-ja/|image\.description|compileall|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm"
+)
 
 
 def folder(stage: str) -> str:
