@@ -14,7 +14,8 @@ from pathlib import Path
 
 from stage import ROOT, engine_answers
 
-# What the whole demo needs in memory and on disk, environments or images included; measured.
+# Measured: the demo's training takes 0.8 GB of memory; all environments 2.6 GB of disk, all images 2.2 GB beside
+# the two Python bases. Room is left for the system, pip's cache and the builder's.
 MEMORY_GIB = 3
 DISK_GIB = 8
 
