@@ -100,7 +100,7 @@ def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
         assert handover.run("corpus", lambda arguments: None, []) == 0
         assert handover.run("corpus", refuse, []) == 2
         with pytest.raises(ZeroDivisionError):
-            handover.run("corpus", lambda arguments: 1 / 0, [])  # type: ignore[arg-type,return-value]
+            handover.run("corpus", lambda arguments: 1 / 0, [])  # type: ignore[arg-type]
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capfd.readouterr().err == "corpus: error: no file x; make one\n"

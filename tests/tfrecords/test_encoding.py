@@ -37,7 +37,7 @@ def test_protobuf_reads_what_was_written(
     features = example.features.feature
     assert set(features) == set(FEATURES)
     place = np.arange(sequence)
-    expected = {
+    expected: dict[str, Any] = {
         "input_ids": ids,
         "input_mask": place < length,
         "segment_ids": (place > separator) & (place < length),
@@ -60,7 +60,7 @@ def test_frames(record: bytes) -> None:
     assert framed[12:-4] == record
 
     def unmasked(at: int) -> int:
-        value = struct.unpack_from("<I", framed, at)[0] - 0xA282EAD8 & 0xFFFFFFFF
+        value: int = struct.unpack_from("<I", framed, at)[0] - 0xA282EAD8 & 0xFFFFFFFF
         return (value << 15 | value >> 17) & 0xFFFFFFFF
 
     assert unmasked(8) == google_crc32c.value(framed[:8])

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import sys
+from typing import Any, List
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
@@ -17,11 +18,11 @@ import tensorflow as tf
 tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 
 
-def integers(values):
+def integers(values: List[int]) -> Any:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def example(draw, vocab_size, length, predictions):
+def example(draw: random.Random, vocab_size: int, length: int, predictions: int) -> Any:
     tokens = [draw.choice([5, 6, 5, 6, 5, 6, 5, draw.randrange(5, vocab_size)]) for _ in range(length - 3)]
     cut = length // 2
     tokens = [2, *tokens[: cut - 2], 3, *tokens[cut - 2 :], 3]
@@ -43,7 +44,7 @@ def example(draw, vocab_size, length, predictions):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def main(folder, counts, vocab_size, length, predictions):
+def main(folder: str, counts: List[int], vocab_size: int, length: int, predictions: int) -> None:
     os.makedirs(folder)
     files = {}
     for shard, count in enumerate(counts):
