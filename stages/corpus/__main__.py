@@ -146,9 +146,7 @@ def _told(dropped: dict[str, dict[str, int]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     defaults = Options()
-    made = argparse.ArgumentParser(
-        "python -m stages.corpus", description=DESCRIPTION, formatter_class=handover.HelpFormatter
-    )
+    made = argparse.ArgumentParser("corpus", description=DESCRIPTION, formatter_class=handover.HelpFormatter)
     made.add_argument("--dump", required=True, nargs="+", help="what to read, in this order")
     made.add_argument("--out", required=True, help="folder for the corpus")
     made.add_argument("--shards", type=int, default=defaults.shards, help="number of corpus files")
@@ -158,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--skip-bad-lines", action="store_true", help="count lines that cannot be read in the manifest and go on"
     )
-    made.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes at work")
+    made.add_argument("--jobs", type=int, default=handover.cores(), help="processes at work")
     made.add_argument("--downloads", metavar="DIR", default="data/downloads", help="folder that keeps downloads")
     made.add_argument("--mirror", metavar="URL", default="https://dumps.wikimedia.org", help='server of "latest"')
     made.add_argument("--retries", type=int, default=6, help="failures in a row that a download survives")

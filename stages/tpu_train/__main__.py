@@ -37,9 +37,7 @@ def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]
 def options_of(arguments: List[str]) -> Options:
     """The command line as ``Options``."""
     count, whole = number(int, 1), number(int, 0)
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.tpu_train", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = argparse.ArgumentParser("tpu-train", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--tfrecords", required=True, metavar="T", help="folder that tfrecords wrote for one model; read only")
     add("--config", required=True, metavar="F", help="model configuration, one of stages/tpu_train/configs/*.json")
