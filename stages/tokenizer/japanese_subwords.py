@@ -24,6 +24,17 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100
 
 
+def refuse_surrogates(text: str) -> None:
+    """ValueError, with the place, where a text holds a lone surrogate: half a character, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start} of the text is a lone surrogate (U+{ord(text[error.start]):04X}), which is no "
+            'Unicode text; decode its bytes again, with errors="replace" where they are damaged'
+        ) from None
+
+
 def normalise(text: str) -> str:
     """NFKC, the form in which the corpus is written."""
     return unicodedata.normalize("NFKC", text)
@@ -35,6 +46,8 @@ def normalise_from(text: str) -> tuple[str, list[int], list[int]]:
     The text is normalised in stretches that do not act on one another. A stretch that stays as it is maps one
     to one; the characters of any other come from the whole of it (`㌔` → `キロ`, `ｶ` + `ﾞ` → `ガ`).
     """
+    if unicodedata.is_normalized("NFKC", text):
+        return text, list(range(len(text))), list(range(1, len(text) + 1))
     cuts = [0, *(place for place, character in enumerate(text) if place and _stands_apart(character)), len(text)]
     plain = [normalise(text[start:end]) for start, end in itertools.pairwise(cuts)]
     whole = normalise(text)

@@ -1,0 +1,275 @@
+"""Japanese texts → their words and subwords as integer arrays: the rules of `japanese_subwords`, compiled (words.c).
+
+Texts are given normalised. TinySegmenter's weights are read from the installed package. Not part of a model folder:
+where this module or its library is missing, the tokenizer class works by `japanese_subwords` alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tinysegmenter.tinysegmenter as package
+from numpy.typing import NDArray
+
+from stages.compiled import library
+
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.c")
+# Sizes of words.c.
+PLANE, SYMBOLS, SPACE, MOST_ROWS, MOST_TRIPLES = 0x10000, 512, 1 << 12, 1024, 256
+TYPES = "OAHIKMN"
+# A decision before the text, a word begins, none does.
+DECISIONS = "UBO"
+# What stands before and behind a text.
+MARKS = ("B3", "B2", "B1", "E1", "E2", "E3")
+Symbols = tuple[str, ...]
+
+
+class Texts(NamedTuple):
+    """Texts as code points, one behind another."""
+
+    points: NDArray[np.uint32]  # (characters,)
+    ends: NDArray[np.int64]  # (texts,) where each ends in points
+
+
+class Tokens(NamedTuple):
+    """The tokens of texts. `starts` and `stops` are their places in the points, where asked for."""
+
+    ids: NDArray[np.int32]  # (tokens,)
+    first: NDArray[np.bool_]  # (tokens,) whether a word begins here
+    ends: NDArray[np.int64]  # (texts,) where each text's tokens end
+    starts: NDArray[np.int64] | None  # (tokens,)
+    stops: NDArray[np.int64] | None  # (tokens,)
+
+
+def code_points(texts: Sequence[str]) -> Texts:
+    """The code points of texts. UnicodeEncodeError (a ValueError) for a lone surrogate."""
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+    return Texts(points, np.fromiter(map(len, texts), np.int64, len(texts)).cumsum())
+
+
+def segment(texts: Texts) -> NDArray[np.uint8]:
+    """Where TinySegmenter's pieces begin, white space among them: 1 there, else 0, shape (characters,)."""
+    begins = np.empty(len(texts.points), np.uint8)
+    _words().segment(_at(texts.points), _at(texts.ends), len(texts.ends), _at(begins))
+    return begins
+
+
+class CompiledVocabulary:
+    """A vocabulary, ready for looking words up: the longest entries first, or (`by_character`) each character.
+
+    entries: entry → id. May be used by several threads at once; cannot be pickled. Raises NotCompiled.
+    """
+
+    def __init__(self, entries: dict[str, int], by_character: bool) -> None:
+        texts = code_points(list(entries))
+        ids = np.fromiter(entries.values(), np.int32, len(entries))
+        self._library = _words()
+        self._vocabulary = self._library.vocabulary_new(
+            _at(texts.points), _at(texts.ends), _at(ids), len(entries), entries["[UNK]"], by_character
+        )
+        if not self._vocabulary:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        if getattr(self, "_vocabulary", None):
+            self._library.vocabulary_free(self._vocabulary)
+
+    def look_up(self, texts: Texts, begins: NDArray[np.uint8], places: bool = False) -> Tokens:
+        """The tokens of texts whose pieces begin at `begins` (characters,), which are cut at white space.
+
+        White space is no token, but by character where the vocabulary has it: then it is a word of its own.
+        """
+        most = len(texts.points)
+        _refuse_others(begins, texts)
+        ids, first = np.empty(most, np.int32), np.empty(most, np.bool_)
+        ends = np.empty(len(texts.ends), np.int64)
+        starts, stops = (np.empty(most, np.int64), np.empty(most, np.int64)) if places else (None, None)
+        count = self._library.look_up(
+            self._vocabulary, _at(texts.points), _at(begins), _at(texts.ends), len(ends),
+            _at(ids), _at(first), _at(starts), _at(stops), _at(ends),
+        )  # fmt: skip
+        if starts is None or stops is None:
+            return Tokens(ids[:count], first[:count], ends, None, None)
+        return Tokens(ids[:count], first[:count], ends, starts[:count], stops[:count])
+
+    def look_up_text(self, text: str, whole: bool = False) -> tuple[list[int], list[int], list[int]]:
+        """Ids of a normalised text's tokens, where each starts and where it stops: for one text, without arrays.
+
+        whole: the text is not split into words, but at white space. UnicodeEncodeError for a lone surrogate.
+        """
+        length = len(text)
+        out = _room(3 * length)
+        count = self._library.look_up_text(self._vocabulary, text.encode("utf-32-le"), length, whole, out)
+        if count < 0:
+            raise MemoryError
+        return out[:count], out[length : length + count], out[2 * length : 2 * length + count]
+
+
+def _room(size: int) -> Any:
+    """An array of C for `size` numbers or more; of few sizes, since ctypes keeps a type for each."""
+    return (ctypes.c_int32 * (1 << max(size - 1, 0).bit_length()))()
+
+
+class WordCounts:
+    """How often each word occurs. A word of more than 100 characters is left out: the tokenizer makes it `[UNK]`."""
+
+    def __init__(self) -> None:
+        self._library = _words()
+        self._counts = self._library.counts_new()
+        if not self._counts:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        if getattr(self, "_counts", None):
+            self._library.counts_free(self._counts)
+
+    def add(self, texts: Texts, begins: NDArray[np.uint8]) -> None:
+        """Count the words of texts whose pieces begin at `begins` (characters,), which are cut at white space."""
+        _refuse_others(begins, texts)
+        if not self._library.counts_add(self._counts, _at(texts.points), _at(begins), _at(texts.ends), len(texts.ends)):
+            raise MemoryError
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Each word and how often it occurred, in the order in which they were met first."""
+        words = self._library.counts_words(self._counts)
+        if not words:
+            return
+        begins = np.ctypeslib.as_array(self._library.counts_begins(self._counts), (words + 1,)).tolist()
+        counts = np.ctypeslib.as_array(self._library.counts_values(self._counts), (words,)).tolist()
+        text = ctypes.string_at(self._library.counts_points(self._counts), 4 * begins[-1]).decode("utf-32-le")
+        for word, count in enumerate(counts):
+            yield text[begins[word] : begins[word + 1]], count
+
+
+def _refuse_others(begins: NDArray[np.uint8], texts: Texts) -> None:
+    """C would read beyond the end of an array of another kind."""
+    if begins.dtype != np.uint8 or begins.shape != texts.points.shape:
+        raise ValueError(f"begins is {begins.dtype} {begins.shape}; of these texts it is uint8 {texts.points.shape}")
+
+
+def _at(array: NDArray[Any] | None) -> int | None:
+    """The address of an array for C, which the caller keeps alive; None for none."""
+    if array is None:
+        return None
+    assert array.flags.c_contiguous
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+@functools.cache
+def _words() -> ctypes.CDLL:
+    """The library with its tables filled. Raises NotCompiled where it is not there."""
+    loaded = library(SOURCE)
+    pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    for name, result, arguments in (
+        ("type_weights_bytes", size, []),
+        ("prepare", None, [*[pointer] * 6, size, pointer, size, pointer]),
+        ("segment", None, [pointer, pointer, size, pointer]),
+        ("vocabulary_new", pointer, [pointer, pointer, pointer, size, ctypes.c_int32, flag]),
+        ("vocabulary_free", None, [pointer]),
+        ("look_up", size, [*[pointer] * 4, size, *[pointer] * 5]),
+        ("look_up_text", size, [pointer, ctypes.c_char_p, size, flag, pointer]),
+        ("counts_new", pointer, []),
+        ("counts_free", None, [pointer]),
+        ("counts_add", flag, [*[pointer] * 4, size]),
+        ("counts_words", size, [pointer]),
+        ("counts_points", pointer, [pointer]),
+        ("counts_begins", ctypes.POINTER(ctypes.c_int64), [pointer]),
+        ("counts_values", ctypes.POINTER(ctypes.c_int64), [pointer]),
+    ):
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    _prepare(loaded)
+    return loaded
+
+
+def _weights(name: str) -> dict[str, int]:
+    weights: dict[str, int] = getattr(package, "_" + name)
+    return weights
+
+
+def _readings(key: str, length: int) -> Iterator[Symbols]:
+    """All ways to read a table's key as `length` symbols, each a character or a mark.
+
+    The package looks up six neighbours joined, so a key means every such sequence (`E1` is also `E`, `1`).
+    """
+    if not length:
+        if not key:
+            yield ()
+        return
+    for symbol in (key[:1], *MARKS):
+        if symbol and key.startswith(symbol):
+            for rest in _readings(key[len(symbol) :], length - 1):
+                yield symbol, *rest
+
+
+def _by_symbols(prefix: str, tables: int, length: int) -> dict[Symbols, list[int]]:
+    """The weights of `_UW1` … (or `_BW`, `_TW`) by what they are for: one column a table."""
+    columns: dict[Symbols, list[int]] = {}
+    for table in range(tables):
+        for key, weight in _weights(f"{prefix}{table + 1}").items():
+            for symbols in _readings(key, length):
+                columns.setdefault(symbols, [0] * tables)[table] += weight
+    return columns
+
+
+def _numbered(name: str, decisions: int, types: int) -> NDArray[np.int32]:
+    """A table over decisions and types as an array: two bits a decision, then three a type."""
+    array = np.zeros(4**decisions * 8**types, np.int32)
+    for key, weight in _weights(name).items():
+        if len(key) == decisions + types:
+            number = 0
+            for place, letter in enumerate(key):
+                in_types = place >= decisions
+                number = number << 2 + in_types | (TYPES if in_types else DECISIONS).index(letter)
+            array[number] = weight
+    return array
+
+
+def _prepare(loaded: ctypes.CDLL) -> None:
+    """Hand the package's tables to the library: 15 ms."""
+    single, double, triple = _by_symbols("UW", 6, 1), _by_symbols("BW", 3, 2), _by_symbols("TW", 4, 3)
+    met = dict.fromkeys(symbol for symbols in (*single, *double, *triple) for symbol in symbols)
+    # Number 0 is every character that no table names.
+    number = {symbol: place for place, symbol in enumerate(dict.fromkeys((*met, *MARKS)), 1)}
+    heads = sorted({(number[a], number[b]) for a, b, *_ in (*double, *triple)})
+    assert max(len(number) - SYMBOLS, len(heads) - MOST_ROWS, len(triple) - MOST_TRIPLES) < 0
+
+    codes = np.zeros(PLANE, np.uint16)
+    for symbol, place in number.items():
+        if len(symbol) == 1:
+            codes[ord(symbol)] = place
+    typed = np.fromiter(map(ord, package._CHARDICT), np.int64, len(package._CHARDICT))
+    codes[typed] |= np.fromiter(map(TYPES.index, package._CHARDICT.values()), np.uint16, len(typed)) << 9
+    codes[[ord(character) for character in map(chr, range(PLANE)) if character.isspace()]] |= SPACE
+    singles = np.zeros((SYMBOLS, 6), np.int16)
+    for (symbol,), weights in single.items():
+        singles[number[symbol]] = weights
+    rows = np.zeros((SYMBOLS, SYMBOLS), np.uint16)
+    for row, head in enumerate(heads, 1):
+        rows[head] = row
+    pairs = np.zeros((len(heads) + 1, 3), np.int32)
+    for (a, b), weights in double.items():
+        pairs[rows[number[a], number[b]]] = weights
+    ordered = sorted((int(rows[number[a], number[b]]), number[c], *w) for (a, b, c), w in triple.items())
+    begins = np.searchsorted([row for row, *_ in ordered], np.arange(len(heads) + 2)).astype(np.int32)
+    triples = np.array([rest for _, *rest in ordered], np.int32)
+
+    groups = [("UC", 6, 0, 1), ("BC", 3, 0, 2), ("TC", 4, 0, 3), ("UP", 3, 1, 0), ("BP", 2, 2, 0), ("UQ", 3, 1, 1)]
+    tables = [
+        _numbered(f"{prefix}{table + 1}", decisions, types)
+        for prefix, count, decisions, types in [*groups, ("BQ", 4, 1, 2), ("TQ", 4, 1, 3)]
+        for table in range(count)
+    ]
+    types = np.concatenate([np.array([package._BIAS], np.int32), *tables])
+    assert types.nbytes == loaded.type_weights_bytes()
+    marks = np.array([number[mark] for mark in MARKS], np.uint16)
+    loaded.prepare(
+        _at(codes), _at(marks), _at(singles), _at(rows), _at(pairs), _at(begins), len(pairs),
+        _at(triples), len(triples), _at(types),
+    )  # fmt: skip
