@@ -196,7 +196,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
     def _parts(self, text: str, split_special_tokens: bool | None) -> Iterable[tuple[str, int, str | None]]:
         """The parts of a text between whole tokens, and these: part, start, and the token if it is one."""
         plain_only = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        # Looking for `[` alone is twenty times as fast as for `[MASK]` and the others. (Lower case has no such letters.)
+        # Looking for `[` alone is twenty times as fast as for `[MASK]` and the others. Lower case has no such letter.
         if plain_only or not (self.do_lower_case or any(first in text for first in self._firsts)):
             return [(text, 0, None)]
         return self._split_whole_tokens(text)
@@ -393,15 +393,15 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
             raise
         done = 0
         following = iter(ends)
-        for parts in layout:
+        for wholes in layout:
             found: list[int] = []
-            for token in parts:
+            for token in wholes:
                 if token is None:
                     end = next(following)
                     found += ids[done:end]
                     done = end
                 else:
-                    found.append(self.convert_tokens_to_ids(token))
+                    found.append(int(self.convert_tokens_to_ids(token)))  # type: ignore[arg-type]
             yield found
 
     def _encode_located(

@@ -9,11 +9,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
-LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "tests" / "requirements.lock"]
+LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "stages" / "compiler.lock", ROOT / "tests" / "requirements.lock"]
 # A Dockerfile's instruction is a stage's own when it holds one of these.
-OWN = re.compile(
-    r"stages[/.]|albert-ja/|image\.description|compileall|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm"
-)
+OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compile|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
 
 
 def folder(stage: str) -> str:
@@ -102,7 +100,23 @@ def test_python_37_is_where_training_is_and_nowhere_else() -> None:
     for stage in STAGES:
         version = "3.7" if stage == "tpu-train" else "3.11"
         froms = [line.split()[1] for line in instructions(stage) if line.startswith("FROM")]
-        assert froms == [f"python:{version}-slim-bookworm"] * 2
+        assert froms == [f"python:{version}-slim-bookworm"] * (3 if sources(stage) else 2)
+
+
+def sources(stage: str) -> list[str]:
+    """The C in a stage's image."""
+    copied = [word for line in instructions(stage) if line.startswith("COPY stages") for word in line.split()[1:-1]]
+    found = [source for path in copied for source in [ROOT / path, *(ROOT / path).glob("*.c")] if source.suffix == ".c"]
+    return [] if stage == "convert" else sorted(str(source.relative_to(ROOT)) for source in found)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_c_is_compiled_where_it_is(stage: str) -> None:
+    """All but convert, which tokenizes nothing but its own check."""
+    lines = [line for line in instructions(stage) if "python -m stages.compiled" in line]
+    assert len(lines) == bool(sources(stage))
+    assert all("from=compiler" in line for line in lines)
+    assert ("stages/compiled.py" in " ".join(instructions(stage))) is bool(sources(stage))
 
 
 def test_image_and_environment_install_by_the_same_line() -> None:
@@ -148,4 +162,4 @@ def test_shell_scripts_stop_at_errors() -> None:
 
 def test_images_are_built_from_stages_only() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    assert rules == ["*", "!stages", "**/__pycache__"]
+    assert rules == ["*", "!stages", "**/__pycache__", "**/*.so"]

@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import itertools
 import pickle
 import random
 import threading
@@ -29,7 +30,7 @@ def words(texts: list[str]) -> list[list[str]]:
     found, start = [], 0
     for text, end in zip(texts, given.ends.tolist(), strict=True):
         cuts = [place for place in range(len(text)) if begins[start + place]] + [len(text)]
-        found.append([text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)])
+        found.append([text[a:b] for a, b in itertools.pairwise(cuts)])
         start = end
     return found
 
@@ -242,7 +243,7 @@ def test_several_threads_at_once(pair: tuple[Tokenizer, Tokenizer]) -> None:
 @pytest.mark.parametrize(
     "options", [{"do_lower_case": True}, {"do_subword_tokenize": False}, {"manual_subword_marking": True}]
 )
-def test_options_that_are_not_compiled(vocab: Path, options: dict[str, bool]) -> None:
+def test_options_that_are_not_compiled(vocab: Path, options: dict[str, Any]) -> None:
     assert Tokenizer(vocab / "character/vocab.txt", subword_tokenizer_type="character", **options).compiled is None
 
 
