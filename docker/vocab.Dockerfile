@@ -1,14 +1,22 @@
 # vocab: the corpus → the vocabulary of each model. `make image/vocab` builds it.
+FROM python:3.11-slim-bookworm AS compiler
+COPY stages/compiler.lock /
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /compiler \
+    && pip --python /compiler/bin/python install --require-hashes -r /compiler.lock
+
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /app
 RUN python -m venv --without-pip /venv
 COPY stages/vocab/requirements.lock stages/vocab/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/vocab/requirements.lock
-COPY stages/__init__.py stages/handover.py stages/
+COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/tokenizer/__init__.py stages/tokenizer/japanese_subwords.py stages/tokenizer/
+COPY stages/tokenizer/compiled_words.py stages/tokenizer/words.c stages/tokenizer/
 COPY stages/vocab stages/vocab
-RUN python -m compileall -q stages
+RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
+    /compiler/bin/python -m stages.compiled && python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="albert-ja/vocab" \

@@ -20,9 +20,12 @@ from stages.handover import (
     sha256,
     write_manifest,
 )
-from stages.vocab.files import count_shard, write_vocabulary
+from stages.vocab.files import Sampled, count_words, write_vocabulary
 from stages.vocab.sampling import draw
 from stages.vocab.training import TooSmall, train
+
+# Tasks for each process, so that all end at about the same time.
+TASKS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,17 +71,21 @@ def main(arguments: list[str]) -> None:
         return
 
     takes = draw([described["sentences"] for _, described in shards], options.sample, options.seed)
-    tasks = [
-        (given.corpus, number, name, described, take, options.seed)
+    sampled = [
+        Sampled(given.corpus, number, name, described, take, options.seed)
         for number, ((name, described), take) in enumerate(zip(shards, takes, strict=True))
     ]
+    # Several shards are counted together: adding up what each of 640 has takes longer than the counting itself.
+    together = max(1, len(sampled) // (TASKS * given.jobs))
+    tasks = [sampled[first : first + together] for first in range(0, len(sampled), together)]
     words: Counter[str] = Counter()
     progress = Progress("vocab", "sentences", sum(takes))
-    for take, counted in zip(takes, over_shards(count_shard, tasks, given.jobs), strict=True):
+    for task, counted in zip(tasks, over_shards(count_words, tasks, given.jobs), strict=True):
         words.update(counted)
-        progress.add(take)
+        progress.add(sum(shard.take for shard in task))
     progress.close(f"{len(words):,} different words")
 
+    print(f"vocab: training {options.vocab_size:,} entries on them", file=sys.stderr)
     try:
         made = train(words, options.vocab_size, options.alphabet_size, options.unused)
     except TooSmall as error:

@@ -1,26 +1,66 @@
 """The corpus folder in, the two vocabulary files out."""
 
 import os
-from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from stages.handover import Refusal, describe, documents, whole_file
+from stages.tokenizer.compiled_words import WordCounts, code_points, segment
+from stages.tokenizer.japanese_subwords import normalise
 from stages.vocab.sampling import chosen
-from stages.vocab.words import count_words
+
+# Sentences handed to the compiled rules at once: long enough that the calls cost nothing, short enough for memory.
+BATCH = 1 << 13
 
 
-def count_shard(task: tuple[str, int, str, dict[str, Any], int, int]) -> Counter[str]:
-    """The words of the sampled sentences of one shard.
+class Sampled(NamedTuple):
+    """A shard of the corpus, and how many of its sentences are in the sample."""
 
-    The task: corpus folder, number of the shard, its file name, what the manifest says of it, how many
-    sentences to take, seed.
+    corpus: str
+    number: int
+    name: str
+    described: dict[str, Any]
+    take: int
+    seed: int
+
+
+def count_words(shards: list[Sampled]) -> dict[str, int]:
+    """The words of the sampled sentences of some shards, as the tokenizer splits them, with their frequencies.
+
+    Words of more than 100 characters are left out: the tokenizer makes them `[UNK]`, so no entry that is
+    trained on them could ever be produced. Memory depends on the different words alone.
     """
-    corpus, number, name, described, take, seed = task
-    sentences = [sentence for article in documents(corpus, name, described) for sentence in article]
-    if len(sentences) != described["sentences"]:
-        raise Refusal(f"{os.path.join(corpus, name)} has {len(sentences)} sentences, its manifest says otherwise")
-    mask = chosen(len(sentences), take, seed, number)
-    return count_words(sentence for sentence, taken in zip(sentences, mask, strict=True) if taken)
+    counts = WordCounts()
+    for shard in shards:
+        for batch in _batches(_sample(shard)):
+            texts = code_points(batch)
+            counts.add(texts, segment(texts))
+    return dict(counts.items())
+
+
+def _sample(shard: Sampled) -> Iterator[str]:
+    """The sampled sentences of a shard, in the form in which they are tokenized."""
+    expected = shard.described["sentences"]
+    mask = chosen(expected, shard.take, shard.seed, shard.number).tolist()
+    number = 0
+    for article in documents(shard.corpus, shard.name, shard.described):
+        for sentence in article:
+            if number < expected and mask[number]:
+                yield normalise(sentence)
+            number += 1
+    if number != expected:
+        path = os.path.join(shard.corpus, shard.name)
+        raise Refusal(f"{path} has {number} sentences, its manifest says {expected}; make the corpus again")
+
+
+def _batches(sentences: Iterable[str]) -> Iterator[list[str]]:
+    batch = []
+    for sentence in sentences:
+        batch.append(sentence)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    yield batch
 
 
 def write_vocabulary(out: str, model: str, entries: list[str]) -> dict[str, Any]:

@@ -6,16 +6,8 @@ import pytest
 
 from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
 from stages.vocab.training import TooSmall, choose_alphabet, train
-from stages.vocab.words import count_words
 
 WORDS = Counter({"京都": 5, "京都府": 4, "東京": 3, "東京都": 3, "都": 2, "府": 1})
-
-
-def test_words_are_split_as_at_inference() -> None:
-    words = count_words(["東京 タワーは、 ﾄｳｷｮｳに ある。", "[MASK]と" + "あ" * 300])
-    assert not [word for word in words if any(character.isspace() for character in word) or len(word) > 100]
-    assert words["トウキョウ"] == 1, "half-width forms are normalised"
-    assert words["。"] == 1
 
 
 def test_the_alphabet_is_cut_by_frequency_then_code_point() -> None:
