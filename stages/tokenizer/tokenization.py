@@ -300,9 +300,9 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         """
         if self.compiled is not None and text and text_pair is None:
             texts = [text] if isinstance(text, str) else text
-            other = return_offsets_mapping or is_split_into_words or any(map(options.get, _OTHER_RESULTS))
+            other = is_split_into_words or any(map(options.get, _OTHER_RESULTS))
             if not other and isinstance(texts, list | tuple) and all(isinstance(each, str) for each in texts):
-                return self._encode_texts(texts, texts is not text, **options)
+                return self._encode_texts(texts, texts is not text, return_offsets_mapping, **options)
         one = isinstance(text, str) or (is_split_into_words and (not text or isinstance(text[0], str)))
         if return_offsets_mapping and one:
             return self._encode_located(text, text_pair, **options)
@@ -318,6 +318,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         self,
         texts: Sequence[str],
         one: bool,
+        located: bool,
         padding_strategy: PaddingStrategy,
         truncation_strategy: TruncationStrategy,
         add_special_tokens: bool = True,
@@ -335,7 +336,10 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         """What transformers gives for a batch of texts, or for `one`, without its 100 µs a text."""
         before, after = self._frame() if add_special_tokens else ([], [])
         rows = []
-        for ids in self._batch_ids(texts, split_special_tokens):
+        found = self._batch_ids(texts, split_special_tokens)
+        if located:
+            found = (self._located_ids(text, split_special_tokens) for text in texts)
+        for ids in found:
             excess = len(before) + len(ids) + len(after) - (max_length or 0)
             if max_length and excess > 0 and truncation_strategy != TruncationStrategy.DO_NOT_TRUNCATE:
                 ids = self.truncate_sequences(ids, None, excess, truncation_strategy)[0]
@@ -352,7 +356,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         left = (padding_side or self.padding_side) == "left"
         missing = [width - length for length in lengths]
 
-        def padded(rows: list[list[int]], value: int) -> list[list[int]]:
+        def padded(rows: list[list[Any]], value: Any) -> list[list[Any]]:
             if left:
                 return [[value] * more + row for row, more in zip(rows, missing, strict=True)]
             return [row + [value] * more for row, more in zip(rows, missing, strict=True)]
@@ -360,6 +364,9 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         encoded: dict[str, list[Any]] = {"input_ids": padded(rows, self.pad_token_id) if width else rows}
         if return_token_type_ids or return_token_type_ids is None:
             encoded["token_type_ids"] = padded([[0] * length for length in lengths], self.pad_token_type_id)
+        if located:
+            encoded["offset_mapping"] = padded([[_place(id_) for id_ in row] for row in rows], (0, 0))
+            encoded["input_ids"] = [[int(id_) for id_ in row] for row in encoded["input_ids"]]
         if return_length and not one:
             encoded["length"] = lengths
         if return_attention_mask or return_attention_mask is None:
@@ -394,15 +401,15 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         done = 0
         following = iter(ends)
         for wholes in layout:
-            found: list[int] = []
+            of_text: list[int] = []
             for token in wholes:
                 if token is None:
                     end = next(following)
-                    found += ids[done:end]
+                    of_text += ids[done:end]
                     done = end
                 else:
-                    found.append(int(self.convert_tokens_to_ids(token)))  # type: ignore[arg-type]
-            yield found
+                    of_text.append(int(self.convert_tokens_to_ids(token)))  # type: ignore[arg-type]
+            yield of_text
 
     def _encode_located(
         self,
@@ -423,7 +430,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         encoded = self.prepare_for_model(
             ids, pair_ids, truncation=truncation_strategy.value, return_attention_mask=False, **options
         )
-        encoded["offset_mapping"] = [getattr(id_, "place", (0, 0)) for id_ in encoded["input_ids"]]
+        encoded["offset_mapping"] = [_place(id_) for id_ in encoded["input_ids"]]
         for key in {"input_ids", "overflowing_tokens"} & set(encoded):
             encoded[key] = [int(id_) for id_ in encoded[key]]
         padded = self.pad(
@@ -471,6 +478,11 @@ class _LocatedId(int):
         located = super().__new__(cls, value)
         located.place = place
         return located
+
+
+def _place(id_: int) -> tuple[int, int]:
+    """Where an id comes from; (0, 0) for a special token that stands in no text."""
+    return getattr(id_, "place", (0, 0))
 
 
 if __name__ == "tokenization":
