@@ -10,7 +10,7 @@ export DUMP SHARDS JOBS VOCAB_SIZE ALPHABET_SIZE SAMPLE SEED SEQ_LENGTH DUPE_FAC
 export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TPU_NAME WORK_DIR TEXT FLAGS
 export DATA MODELS RUNNER
 
-.PHONY: help doctor demo test check fix images venv clean clean-all tokenize \
+.PHONY: help doctor demo test check fix bench images venv clean clean-all tokenize \
         $(STAGES) $(STAGES:%=image/%) $(STAGES:%=venv/%) venv/tests
 
 help:
@@ -45,6 +45,9 @@ test:
 	@scripts/test
 check fix:
 	@scripts/$@
+bench:
+	@scripts/venv bench corpus vocab tfrecords tokenizer
+	@.venv/bench/bin/python -m scripts.bench $(FLAGS)
 
 clean:
 	@scripts/clean

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from stages.tokenizer.japanese_subwords import normalise, read_vocabulary, split_words, wordpieces
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("--vocab-size", 3000, "--alphabet-size", 1200)
 
 
@@ -81,3 +83,15 @@ def test_corpus_folders_that_are_none(run_stage: Any, corpus: Path, tmp_path: Pa
     (changed / "corpus_00001.txt").unlink()
     assert "cannot read" in run_stage("vocab", "--corpus", changed, "--out", out, *SIZES, code=2).stderr
     assert not (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_without_the_compiled_library(corpus: Path, tmp_path: Path, jobs: int) -> None:
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=ignored)
+    command = [ROOT / ".venv/vocab/bin/python", "-m", "stages.vocab", "--corpus", corpus, "--out", tmp_path / "v"]
+    done = subprocess.run([*command, "--jobs", str(jobs)], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2, done.stderr
+    assert "words.c is not compiled for this machine" in done.stderr
+    assert "make venv compiles it" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,178 @@
+"""Real text where the machine has it, else the sample, repeated → the dumps, corpora and lists that are measured.
+
+Everything is made when it is first asked for, by the stages' real commands, and is not part of what is measured.
+"""
+
+import dataclasses
+import gzip
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from scripts.bench.running import ROOT, run
+from stages.handover import documents, read_manifest
+
+REAL = ROOT.parent / "shared" / "data"
+REAL_DUMP = REAL / "jawiki-sample-cirrussearch-content.json.gz"
+SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
+SHARDS = 8
+MODELS = ("wordpiece_tinysegmenter", "character")
+# Half of the random strings are of any characters, half of those that the segmenter has weights for.
+FAMILIAR = [("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠"), ("!", "~"), ("！", "～"), ("、", "〠")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is measured. Characters are those of the articles' text; rounds alternate the two sides."""
+
+    name: str
+    characters: int
+    shard_characters: int
+    vocabulary_lines: int
+    plain_vocabulary_lines: int
+    word_parts: int
+    random_strings: int
+    sentences: int
+    gzip_megabytes: int
+    rounds: int
+
+
+# 18.4 M characters are the real sample, whole. Of it, a shard of 2.1 M keeps 2 M in sentences.
+FULL = Size("full", 18_400_000, 2_100_000, 1_000_000, 60_000, 6, 100_000, 5_000, 64, 3)
+QUICK = Size("quick", 60_000, 10_000, 3_000, 500, 1, 1_000, 200, 4, 1)
+
+
+class Material:
+    """The text of one run, in the folder `work`, which the caller removes."""
+
+    def __init__(self, work: Path, size: Size) -> None:
+        self.work, self.size = work, size
+        self.real = REAL_DUMP.exists()
+        self.source = REAL_DUMP if self.real else SAMPLE
+
+    @cached_property
+    def said(self) -> str:
+        """Which text this is, for every output."""
+        if not self.real:
+            return f"the sample of scripts/sample, repeated to {self.size.characters:,} characters"
+        text = f"real Japanese Wikipedia text ({REAL_DUMP.name})"
+        return text if self.size == FULL else f"{text}, its first {self.size.characters:,} characters"
+
+    @cached_property
+    def dump(self) -> Path:
+        """A legacy CirrusSearch dump of `size.characters`."""
+        if self.real and self.size == FULL:
+            return self.source
+        return self._cut("dump.json.gz", self.size.characters, 1)
+
+    @cached_property
+    def corpus(self) -> Path:
+        """The corpus of the dump."""
+        return self._corpus("corpus", [self.dump], SHARDS)
+
+    @cached_property
+    def twin_shards(self) -> Path:
+        """A corpus of two shards with the same text, each of `size.shard_characters`: two workers get equal work."""
+        return self._corpus("twins", [self._cut("twins.json.gz", self.size.shard_characters, 2)], 2)
+
+    @cached_property
+    def many_lines(self) -> Path:
+        """A corpus of at least `size.vocabulary_lines` sentences: the dump over and over."""
+        copies = -(-self.size.vocabulary_lines // count(self.corpus, "sentences_kept"))
+        repeated = self.work / "repeated.json.gz"
+        with open(repeated, "wb") as stream:
+            for _ in range(copies):
+                with open(self.dump, "rb") as once:
+                    shutil.copyfileobj(once, stream)
+        return self._corpus("many-lines", [repeated], SHARDS)
+
+    @cached_property
+    def vocab(self) -> Path:
+        """A folder with both published vocabularies, or those that `vocab` makes from the sample."""
+        if self.real:
+            return REAL / "vocab"
+        out = self.work / "vocab"
+        run("vocab", "stages.vocab", "--corpus", self.corpus, "--out", out)
+        return out
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """Every sentence of the corpus."""
+        files = read_manifest(str(self.corpus), "corpus")["files"]
+        return [
+            sentence
+            for name, described in files.items()
+            for article in documents(str(self.corpus), name, described)
+            for sentence in article
+        ]
+
+    @cached_property
+    def word_parts(self) -> list[Path]:
+        """All sentences, dealt to `size.word_parts` files."""
+        parts = self.size.word_parts
+        return [self._list(f"part-{part}.json", self.sentences[part::parts]) for part in range(parts)]
+
+    @cached_property
+    def spread_sentences(self) -> Path:
+        """`size.sentences` sentences from all over the corpus."""
+        step = max(1, len(self.sentences) // self.size.sentences)
+        return self._list("sentences.json", self.sentences[::step][: self.size.sentences])
+
+    @cached_property
+    def plain_vocabulary_lines(self) -> Path:
+        """`size.plain_vocabulary_lines` sentences from all over the corpus."""
+        most = self.size.plain_vocabulary_lines
+        return self._list("lines.json", self.sentences[:: max(1, len(self.sentences) // most)][:most])
+
+    @cached_property
+    def random_strings(self) -> Path:
+        """`size.random_strings` strings of up to 30 characters of all planes, without surrogates; always the same."""
+        draw = random.Random(12345)
+        ranges = [range(ord(first), ord(last) + 1) for first, last in FAMILIAR]
+        familiar = [chr(point) for points in ranges for point in points]
+
+        def one() -> str:
+            length = draw.randrange(31)
+            if draw.random() < 0.5:
+                return "".join(draw.choices(familiar, k=length))
+            points = (draw.randrange(0x110000 - 0x800) for _ in range(length))
+            return "".join(chr(point + 0x800 * (point >= 0xD800)) for point in points)
+
+        return self._list("random.json", [one() for _ in range(self.size.random_strings)])
+
+    def _list(self, name: str, texts: list[str]) -> Path:
+        path = self.work / name
+        path.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
+        return path
+
+    def _corpus(self, name: str, dumps: list[Path], shards: int) -> Path:
+        out = self.work / name
+        run("corpus", "stages.corpus", "--dump", *dumps, "--out", out, "--shards", shards)
+        return out
+
+    def _cut(self, name: str, characters: int, copies: int) -> Path:
+        """The first articles with `characters` of text in all, again and again if need be, each `copies` times."""
+        path = self.work / name
+        with gzip.open(path, "wb", compresslevel=6) as dump:
+            for action, line in self._articles():
+                dump.write((action + line) * copies)
+                characters -= len(json.loads(line)["text"])
+                if characters <= 0:
+                    break
+        return path
+
+    def _articles(self) -> Iterator[tuple[bytes, bytes]]:
+        """The action line and the document of each article, without end."""
+        for _ in itertools.count():
+            with gzip.open(self.source) if self.real else open(self.source, "rb") as stream:
+                yield from zip(stream, stream, strict=True)
+
+
+def count(corpus: Path, what: str) -> int:
+    """A count of the corpus manifest."""
+    counted: int = read_manifest(str(corpus), "corpus")["counts"][what]
+    return counted

@@ -1,0 +1,37 @@
+"""A gzip TFRecord file → the time to compress its records again, the size, and a hash of what they decompress to.
+
+`isal` as `tfrecords` writes them, `zlib` at level 6, which is gzip's own default.
+"""
+
+import gzip
+import hashlib
+import json
+import sys
+import zlib
+from typing import Any
+
+from isal import isal_zlib
+
+from scripts.bench.measured.stopwatch import Stopwatch
+from stages.tfrecords.files import GZIP_LEVEL
+
+BLOCK = 1 << 20
+
+
+def main(side: str, path: str, megabytes: str) -> None:
+    with gzip.open(path) as stream:
+        records = stream.read(int(megabytes) << 20)
+    # wbits 31: with gzip's header.
+    compressor: Any = isal_zlib.compressobj(GZIP_LEVEL, wbits=31) if side == "isal" else zlib.compressobj(6, wbits=31)
+    watch = Stopwatch()
+    with watch:
+        parts = [compressor.compress(records[begin : begin + BLOCK]) for begin in range(0, len(records), BLOCK)]
+        parts.append(compressor.flush())
+    packed = b"".join(parts)
+    digest = hashlib.sha256(gzip.decompress(packed)).hexdigest()
+    told = {"amount": len(records), "cpu": watch.cpu, "wall": watch.wall, "sha256": digest, "bytes": len(packed)}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,61 @@
+"""A JSON list of lines → the time to train WordPiece through a Python pre-tokenizer, as the published step does.
+
+The `tokenizers` library calls Python for every line, which calls tinysegmenter3. `segmented` is the wall time until
+the last line was asked for, which grows with the lines; what is left of `wall` is training on the counts.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tinysegmenter import tokenize
+from tokenizers import Tokenizer, normalizers
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import PreTokenizer
+from tokenizers.trainers import WordPieceTrainer
+
+from scripts.bench.measured.stopwatch import Stopwatch
+
+ENTRIES, ALPHABET, UNUSED = 32768, 6129, 10
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<unused{number}>" for number in range(UNUSED))]
+
+
+class Words:
+    """What the library asks of a pre-tokenizer written in Python."""
+
+    def pre_tokenize(self, text: Any) -> None:
+        text.split(self._split)
+
+    def _split(self, _: int, text: Any) -> list[Any]:
+        words, end = [], 0
+        for word in tokenize(str(text)):
+            start, end = end, end + len(word)
+            words.append(text[start:end])
+        return words
+
+
+def main(path: str) -> None:
+    with open(path, encoding="utf-8") as stream:
+        lines: list[str] = json.load(stream)
+    segmentation = Stopwatch()
+
+    def timed() -> Iterator[str]:
+        with segmentation:
+            yield from lines
+
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    tokenizer.pre_tokenizer = PreTokenizer.custom(Words())
+    trainer = WordPieceTrainer(
+        vocab_size=ENTRIES, limit_alphabet=ALPHABET, special_tokens=SPECIALS, min_frequency=2, show_progress=False
+    )
+    watch = Stopwatch()
+    with watch:
+        tokenizer.train_from_iterator(timed(), trainer)
+    told = {"amount": len(lines), "cpu": watch.cpu, "wall": watch.wall}
+    print(json.dumps({**told, "segmented": segmentation.wall, "segmented_cpu": segmentation.cpu}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

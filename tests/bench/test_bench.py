@@ -1,0 +1,125 @@
+"""`make bench` in its quick size: every row beside its yardstick, equal outputs, a table, JSON and pictures."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv" / "bench" / "bin" / "python"
+# What is measured, and what it must reach: the figures that the README promises.
+ROWS = {
+    "words of sentences": (120, "≥"),
+    "sentences to ids, 1,000 at a time, wordpiece": (25, "≥"),
+    "sentences to ids, 1,000 at a time, character": (25, "≥"),
+    "sentences to ids, one by one, wordpiece": (1, "≥"),
+    "sentences to ids, one by one, character": (1, "≥"),
+    "made and called first, wordpiece": (0.5, "≤"),
+    "made and called first, character": (0.5, "≤"),
+    "examples written": (200, "≥"),
+    "memory of a worker": (400e6, "≤"),
+    "gzip of records": None,
+    "clean sentences of a dump": (6, "≥"),
+    "lines of a dump parsed": None,
+}
+# Both sides make the same thing, so it can be compared; the other yardsticks are rates and limits.
+COMPARED = {name for name in ROWS if name not in ("examples written", "memory of a worker")}
+
+
+def bench(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    if not PYTHON.exists():
+        pytest.skip(f"{PYTHON} is missing; run make venv/bench")
+    command = [str(PYTHON), "-m", "scripts.bench", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == code, f"exit code {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A quick run: its folder, and what it printed."""
+    out = tmp_path_factory.mktemp("bench")
+    return out, bench("--quick", "--out", out).stdout
+
+
+@pytest.fixture(scope="module")
+def results(quick: tuple[Path, str]) -> Any:
+    return json.loads((quick[0] / "results.json").read_text(encoding="utf-8"))
+
+
+def test_every_row_has_its_figures_and_its_yardstick(results: Any) -> None:
+    rows = {row["name"]: row for row in results["rows"]}
+    vocabularies = [name for name in rows if re.fullmatch(r"vocabularies of [\d,]+ lines", name)]
+    assert len(vocabularies) == 1
+    several_cores = len(os.sched_getaffinity(0)) > 1
+    assert set(rows) == {*ROWS, *vocabularies, *(["two workers"] if several_cores else [])}
+    for name, bar in {**ROWS, vocabularies[0]: (10, "≥")}.items():
+        row = rows[name]
+        assert (row["bar"] and (row["bar"]["number"], row["bar"]["sign"])) == bar
+        for side in filter(None, (row["ours"], row["yardstick"])):
+            assert all(side[part] > 0 for part in ("value", "cpu_seconds", "wall_seconds", "peak_memory"))
+            assert 5e6 < side["peak_memory"] < 4e9
+        if name != "memory of a worker":
+            assert row["ratio"] > 0
+            assert row["yardstick_name"]
+
+
+def test_a_ratio_is_better_when_it_is_greater(results: Any) -> None:
+    for row in results["rows"]:
+        if row["ratio"]:
+            ours, yardstick = row["ours"]["value"], row["yardstick"]["value"]
+            times = yardstick / ours if row["unit"].startswith("seconds") else ours / yardstick
+            assert row["ratio"] == pytest.approx(times)
+
+
+def test_both_sides_made_the_same(results: Any) -> None:
+    for row in results["rows"]:
+        if row["name"] in COMPARED or row["name"] == "two workers":
+            assert row["equal"] is True, row["name"]
+
+
+def test_it_says_what_was_measured_where(results: Any, quick: tuple[Path, str]) -> None:
+    assert results["size"] == "quick"
+    assert results["extrapolation"] is None, "too small to tell anything of Wikipedia"
+    assert results["data"] in quick[1]
+    assert results["machine"]["cores"] >= 1
+    assert results["machine"]["memory"] > 1e8
+    assert results["machine"]["processor"] in quick[1]
+    for stage in ("corpus", "vocab", "tfrecords", "tokenizer"):
+        assert results["versions"][stage]["python"].startswith("3.11.")
+    assert results["versions"]["tokenizer"]["tinysegmenter3"] == "0.1.0"
+
+
+def test_the_table_is_aligned_and_complete(results: Any, quick: tuple[Path, str]) -> None:
+    lines = [line for line in quick[1].splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][:5] == ["stage", "what", "unit", "here", "yardstick"]
+    assert [row[1] for row in cells[2:]] == [row["name"] for row in results["rows"]]
+
+
+def test_the_pictures(quick: tuple[Path, str], results: Any) -> None:
+    out = quick[0]
+    assert (out / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "speed.png").stat().st_size > 20_000
+    drawn = ElementTree.parse(out / "speed.svg").getroot()
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}path"))) > 2 * len(results["rows"])
+    assert sorted(path.name for path in out.iterdir()) == ["results.json", "speed.png", "speed.svg"]
+
+
+def test_only_some_rows(tmp_path: Path) -> None:
+    bench("--quick", "--only", "words", "--out", tmp_path)
+    rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["group"] for row in rows] == ["words"]
+
+
+def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    done = bench("--only", "words,speed", "--out", tmp_path, code=2)
+    assert "--only speed is none of words, tokenizer, tfrecords, corpus, vocab" in done.stderr
+    assert "Traceback" not in done.stderr
