@@ -251,8 +251,16 @@ def over_shards(function: Callable[[Any], Any], shards: Iterable[Any], jobs: int
         yield from map(function, shards)
         return
     pool = concurrent.futures.ProcessPoolExecutor(jobs, initializer=_leave_signals_to_the_parent)
+    # A process that has just begun loses the signals that it gets. They wait until it is ready for them.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        yield from pool.map(function, shards)
+        # Not pool.map: it cancels what is left when an error comes, which the pool does not expect of its dead workers.
+        results = [pool.submit(function, shard) for shard in shards][::-1]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    try:
+        while results:
+            yield results.pop().result()
     except concurrent.futures.process.BrokenProcessPool:
         raise Refusal(
             "a worker process died (killed, or out of memory); the same command goes on from here, "
@@ -267,9 +275,13 @@ def over_shards(function: Callable[[Any], Any], shards: Iterable[Any], jobs: int
         pool.shutdown()
 
 
+_ENDING = {signal.SIGINT, signal.SIGTERM}
+
+
 def _leave_signals_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 class Progress:

@@ -91,6 +91,23 @@ def test_results_come_in_the_order_of_the_shards() -> None:
     assert list(over_shards(abs, [-3, 2, -1], jobs=1)) == [3, 2, 1]
 
 
+def test_an_error_of_the_first_moment_ends_all_workers() -> None:
+    """A worker that is told to end before it has begun must not be waited for without end."""
+    program = (
+        "import sys; from stages.handover import Refusal, run, over_shards\n"
+        "def refuse(shard): raise Refusal('no shard %d' % shard)\n"
+        "def main(arguments):\n"
+        "    for _ in range(60):\n"
+        "        try: list(over_shards(refuse, range(40), 8))\n"
+        "        except Refusal as refusal: print(refusal)\n"
+        "sys.exit(run('corpus', main))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0
+    assert done.stdout == "no shard 0\n" * 60
+    assert done.stderr == ""
+
+
 def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
     def refuse(arguments: list[str]) -> None:
         raise Refusal("no file x; make one")
