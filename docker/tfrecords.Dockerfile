@@ -1,18 +1,22 @@
 # tfrecords: corpus and vocabularies → gzip TFRecords of training examples. `make image/tfrecords` builds it.
+FROM python:3.11-slim-bookworm AS compiler
+COPY stages/compiler.lock /
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /compiler \
+    && pip --python /compiler/bin/python install --require-hashes -r /compiler.lock
+
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /app
 RUN python -m venv --without-pip /venv
 COPY stages/tfrecords/requirements.lock stages/tfrecords/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/tfrecords/requirements.lock
-COPY stages/__init__.py stages/handover.py stages/
+COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/tokenizer/__init__.py stages/tokenizer/japanese_subwords.py stages/tokenizer/
+COPY stages/tokenizer/compiled_words.py stages/tokenizer/words.c stages/tokenizer/
 COPY stages/tfrecords stages/tfrecords
-# The compiled loops are part of the image: without a cache each run would compile them anew, for 15 seconds.
-ENV NUMBA_CACHE_DIR=/app/kernels NUMBA_CPU_NAME=generic \
-    NUMBA_CACHE_LOCATOR_CLASSES=stages.tfrecords.kernel_cache.ReadOnlyCache
-RUN /venv/bin/python -m stages.tfrecords.kernel_cache \
-    && python -m compileall -q stages
+RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
+    /compiler/bin/python -m stages.compiled && python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="albert-ja/tfrecords" \
@@ -23,8 +27,6 @@ COPY --from=builder /venv /venv
 COPY --from=builder /app /app
 # HOME is the one place that is writable under a read-only root, whoever runs the container.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
-ENV NUMBA_CACHE_DIR=/app/kernels NUMBA_CPU_NAME=generic \
-    NUMBA_CACHE_LOCATOR_CLASSES=stages.tfrecords.kernel_cache.ReadOnlyCache
 WORKDIR /app
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "stages.tfrecords"]

@@ -21,8 +21,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import TYPE_CHECKING, Any
 
 from stages.handover import PARTIAL, Refusal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # For every processor of the platform, not the one that compiles: images move between machines.
 COMPILER = [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]
@@ -47,6 +51,14 @@ def library(source: str) -> ctypes.CDLL:
         return ctypes.CDLL(library_path(source))
     except OSError as error:
         raise NotCompiled(f"{source} is not compiled for this machine ({error}); make venv compiles it")
+
+
+def at(array: "NDArray[Any]", kind: type) -> int:
+    """The address of an array for C, which the caller keeps alive. TypeError for one of another kind or layout."""
+    if array.dtype != kind or not array.flags.c_contiguous:
+        raise TypeError(f"an array of {array.dtype} is given where C expects {kind.__name__} without gaps")
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def compile_source(source: str, cache: str) -> None:

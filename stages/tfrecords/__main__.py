@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +20,7 @@ from stages.handover import (
     sha256,
     write_manifest,
 )
-from stages.tfrecords.examples import COUNTS
+from stages.tfrecords.examples import COUNTS, LONGEST
 from stages.tfrecords.files import MODELS, Options, Shard, file_name, forget_records, open_vocabulary, write_shard
 
 EPILOG = """
@@ -48,7 +49,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
     given = parser.parse_args(arguments)
     options = Options(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)})
     limits = {
-        "seq_length": (8, 65536),
+        "seq_length": (8, LONGEST),
         "dupe_factor": (1, 10**6),
         "max_predictions": (1, options.seq_length - 3),
         "masked_lm_prob": (0.0001, 1),
@@ -87,13 +88,15 @@ def main(arguments: list[str]) -> None:
     ]
     files: dict[str, dict[str, Any]] = {model: {} for model in models}
     progress = Progress("tfrecords", "characters", sum(shard.described["characters"] for shard in shards))
-    examples = 0
+    examples, note = 0, ""
     for shard, made in zip(shards, over_shards(write_shard, shards, given.jobs), strict=True):
         for model, described in made.items():
             files[model][file_name(shard.number)] = described
             examples += described["examples"]
-        progress.add(shard.described["characters"], f"{examples:,} examples")
-    progress.close(f"{examples:,} examples")
+        rate = examples / max(time.monotonic() - progress.start, 1e-9)
+        note = f"{examples:,} examples, {rate:,.0f} a second"
+        progress.add(shard.described["characters"], note)
+    progress.close(note)
 
     for model in models:
         counts = {key: sum(file[key] for file in files[model].values()) for key in COUNTS}
@@ -106,7 +109,7 @@ def main(arguments: list[str]) -> None:
             files[model],
             vocabulary={"size": len(opened[model][1]), "sha256": inputs[model]["vocabulary"]},
             counts={**counts, "ngrams": {n: sum(f["ngrams"][n] for f in files[model].values()) for n in lengths}},
-            versions={name: version(name) for name in ("numpy", "numba", "tinysegmenter3", "isal", "google-crc32c")},
+            versions={name: version(name) for name in ("numpy", "tinysegmenter3", "isal")},
         )
         forget_records(os.path.join(given.out, model), list(files[model]))
         print(

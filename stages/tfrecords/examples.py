@@ -1,117 +1,165 @@
-"""Token arrays and a plan of instances → encoded examples, batch by batch."""
+"""A block's tokens → a plan of training instances → masked examples, as integer arrays (compiled: examples.c).
 
-import dataclasses
+An instance is `[CLS] A [SEP] B [SEP]`, where A and B are ranges of the block's tokens. A plan holds the ranges of many
+copies (40 bytes an instance); the tokens are filled in batch by batch, in shuffled order.
+
+Instances follow create_instances_from_document of the released ALBERT code (section 3.1 of the paper for sentence
+order prediction). Masking is n-gram masking of whole words (the same section: an n-gram of n words has a probability
+proportional to 1/n) and follows create_masked_lm_predictions, with two corrections: words and n-grams end at `[SEP]`,
+where that code lets them reach over it, and words that an overlap left over are tried again, alone, until the budget
+is met.
+"""
+
+import ctypes
+import functools
+import os
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
-from numpy.random import Generator
+from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
-from stages.tfrecords.encoding import encode, most_bytes
-from stages.tfrecords.masking import budget, choose, find_words, ngram_weights, replace
+from stages.compiled import at, library
 from stages.tfrecords.tokens import Tokens
 from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
 
-# Examples encoded in one call: few enough for the cache, enough that the call costs nothing.
-BATCH = 256
-# What is counted: examples, swapped, tokens, of those [UNK], masked, examples short of their budget,
-# then the n-grams of 1, 2, … words.
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
+# Tokens made in one call, 256 examples of the published length: few enough for the cache, enough that the call costs
+# nothing.
+BATCH = 1 << 17
+# The most tokens an example can have (examples.c).
+LONGEST = 65_536
+# What is counted, before the n-grams of 1, 2, … words: examples, those with A and B swapped, tokens, of those [UNK],
+# masked tokens, examples with fewer of them than their budget.
 COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "short_of_budget")
+# Columns of a plan, and of Examples.shapes.
+A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
+LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
 
 
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """What examples need to know of a vocabulary: the ids of the specials, and of all that is not special."""
+class Examples(NamedTuple):
+    """Examples of one sequence length, padded with zeros."""
 
-    cls: int
-    sep: int
-    mask: int
-    unk: int
-    replacements: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, entries: dict[str, int]) -> "Vocabulary":
-        """From entry → id."""
-        special = {*SPECIAL_TOKENS, *(e for e in entries if e.startswith("<unused") and e.endswith(">"))}
-        replacements = np.array(sorted(number for entry, number in entries.items() if entry not in special), np.int32)
-        return cls(entries["[CLS]"], entries["[SEP]"], entries["[MASK]"], entries["[UNK]"], replacements)
+    ids: NDArray[np.int32]  # (examples, sequence)
+    starts: NDArray[np.bool_]  # (examples, sequence) whether a word begins here
+    shapes: NDArray[np.int32]  # (examples, 4) length, position of the first [SEP], masked tokens, whether swapped
+    positions: NDArray[np.int32]  # (examples, predictions) of the masked tokens, in order
+    labels: NDArray[np.int32]  # (examples, predictions) what stood there
 
 
-def encoded(
-    generator: Generator,
-    tokens: Tokens,
-    instances: NDArray[np.int64],
-    vocabulary: Vocabulary,
-    sequence: int,
-    predictions: int,
-    probability: float,
-    longest_ngram: int,
-    counts: NDArray[np.int64],
-) -> Iterator[bytes]:
-    """The serialised examples of `instances` (see `instances.plan`), in order.
+def plan(generator: BitGenerator, tokens: Tokens, copies: int, room: int, short: float) -> NDArray[np.int64]:
+    """The instances of `copies` passes over a block, shuffled across documents and copies: (instances, 5).
 
-    `counts` (6 + longest_ngram,) is added to: COUNTS, then n-grams by length.
+    A document is cut into chunks of whole sentences, each as soon as it has `room` tokens (sequence length - 3), or,
+    with probability `short`, a length drawn from 2 to `room` for all of the document. A chunk is cut in two between
+    sentences, and half of the pairs are swapped. A chunk of a single sentence takes its second part from another
+    document (of the same one, where the block has no other) and counts as swapped. The longer part loses tokens from
+    its front and its end, at random, until both fit.
     """
-    buffer = np.empty(BATCH * most_bytes(sequence, predictions), np.uint8)
-    ends = np.empty(BATCH, np.int64)
-    budgets = np.array([budget(length, predictions, probability) for length in range(sequence + 1)], np.int64)
-    weights = ngram_weights(longest_ngram)
-    specials = np.array([vocabulary.cls, vocabulary.sep, vocabulary.mask, vocabulary.unk], np.int32)
-    for first in range(0, len(instances), BATCH):
-        batch = instances[first : first + BATCH]
-        _encode_batch(
-            generator, tokens.ids, tokens.starts, batch, specials, vocabulary.replacements,
-            sequence, predictions, budgets, weights, counts, buffer, ends,
+    ends = np.array([len(tokens.sentences) - 1, len(tokens.ids)])
+    for offsets, end in zip((tokens.documents, tokens.sentences), ends, strict=True):
+        if offsets[0] != 0 or offsets[-1] != end or end >= 2**32 or (np.diff(offsets) < 1).any():
+            raise ValueError("offsets must rise from 0 to the end of what they point into")
+    if room < 2 or copies * ends[0] >= 2**32:
+        raise ValueError(f"no room for instances of {room} tokens in {copies} copies")
+    rows = np.empty((copies * ends[0], 5), np.int64)
+    made = _library().plan(
+        generator.ctypes.bit_generator, at(tokens.sentences, np.int64), at(tokens.documents, np.int64),
+        len(tokens.documents) - 1, copies, room, short, at(rows, np.int64),
+    )  # fmt: skip
+    return rows[:made]
+
+
+def budget(length: int, most: int, probability: float) -> int:
+    """How many tokens of an example of `length` tokens (specials included) are masked."""
+    return min(most, max(1, round(length * probability)))
+
+
+def ngram_weights(longest: int) -> NDArray[np.float64]:
+    """Cumulative weights of n = 1…longest, each proportional to 1/n: shape (longest,), not normalised.
+
+    For 3: 6/11, 3/11 and 2/11.
+    """
+    return np.cumsum(1 / np.arange(1, longest + 1))
+
+
+class Masking:
+    """How the instances of one model become examples, each with exactly its budget of masked tokens.
+
+    Words are visited in random order. n is drawn by `ngram_weights`, as far as the part has words left; an n-gram that
+    would exceed the budget is shortened, one that overlaps another is skipped. Each masked token on its own: 80 %
+    `[MASK]`, 10 % kept, 10 % any entry of the vocabulary that is neither special nor unused.
+
+    `counts` are of all examples made so far: COUNTS, then n-grams by length.
+    """
+
+    def __init__(
+        self, entries: dict[str, int], sequence: int, predictions: int, probability: float, longest_ngram: int
+    ) -> None:
+        self.sequence, self.predictions = sequence, predictions
+        self.specials = np.array([entries[f"[{name}]"] for name in ("CLS", "SEP", "MASK", "UNK")], np.int32)
+        self.replacements = np.array(ordinary(entries), np.int32)
+        self.budgets = np.array([budget(n, predictions, probability) for n in range(sequence + 1)], np.int32)
+        self.weights = ngram_weights(longest_ngram)
+        self.counts = np.zeros(len(COUNTS) + longest_ngram, np.int64)
+        if not len(self.replacements) or not 3 < sequence <= LONGEST or predictions < 1:
+            raise ValueError("nothing to replace masked tokens with, or a length that no example can have")
+
+    def examples(
+        self, generator: BitGenerator, tokens: Tokens, instances: NDArray[np.int64], batch: int | None = None
+    ) -> Iterator[Examples]:
+        """The examples of these rows of a plan, in order, `batch` at a time: each batch in the memory of the last.
+
+        A batch is as many as have BATCH tokens, unless said otherwise. Raises ValueError for a row that does not fit.
+        """
+        batch = batch or max(1, BATCH // self.sequence)
+        ids = np.empty((batch, self.sequence), np.int32)
+        starts = np.empty((batch, self.sequence), np.bool_)
+        shapes = np.empty((batch, 4), np.int32)
+        positions, labels = np.empty((2, batch, self.predictions), np.int32)
+        # All but the rows stay where they are from batch to batch.
+        fixed = (
+            at(self.specials, np.int32), at(self.replacements, np.int32), len(self.replacements),
+            self.sequence, self.predictions, at(self.budgets, np.int32), at(self.weights, np.float64),
+            len(self.weights), at(self.counts, np.int64), at(ids, np.int32), at(starts, np.bool_), at(shapes, np.int32),
+            at(positions, np.int32), at(labels, np.int32),
         )  # fmt: skip
-        whole = buffer[: ends[len(batch) - 1]].tobytes()
-        begin = 0
-        for end in ends[: len(batch)].tolist():
-            yield whole[begin:end]
-            begin = end
+        source = generator.ctypes.bit_generator, at(tokens.ids, np.int32), at(tokens.starts, np.bool_)
+        for first in range(0, len(instances), batch):
+            rows = instances[first : first + batch]
+            made = len(rows)
+            self._check(rows, tokens)
+            _library().mask(*source, at(rows, np.int64), made, *fixed)
+            yield Examples(ids[:made], starts[:made], shapes[:made], positions[:made], labels[:made])
+
+    def _check(self, rows: NDArray[np.int64], tokens: Tokens) -> None:
+        ranges, lengths = rows[:, :SWAPPED], rows[:, [A_END, B_END]] - rows[:, [A_BEGIN, B_BEGIN]]
+        inside = ranges.min() >= 0 and ranges.max() <= len(tokens.ids) == len(tokens.starts)
+        if not inside or lengths.min() < 1 or lengths.sum(1).max() > self.sequence - 3:
+            raise ValueError("an instance has two parts, within the tokens and together within the sequence")
 
 
-@njit(cache=True)
-def _encode_batch(
-    generator, tokens, word_starts, instances, specials, replacements,
-    sequence, predictions, budgets, weights, counts, buffer, ends,
-):  # fmt: skip
-    cls, sep, mask_id, unk = specials
-    ids = np.empty(sequence, np.int32)
-    starts = np.empty(sequence, np.bool_)
-    masked = np.empty(sequence, np.bool_)
-    begins = np.empty(sequence, np.int64)
-    order = np.empty(sequence, np.int64)
-    positions = np.empty(predictions, np.int64)
-    labels = np.empty(predictions, np.int64)
-    at = 0
-    for row in range(len(instances)):
-        a_begin, a_end, b_begin, b_end, swapped = instances[row]
-        separator = 1 + a_end - a_begin
-        length = separator + 2 + b_end - b_begin
-        ids[0] = cls
-        ids[1:separator] = tokens[a_begin:a_end]
-        ids[separator] = sep
-        ids[separator + 1 : length - 1] = tokens[b_begin:b_end]
-        ids[length - 1] = sep
-        ids[length:] = 0
-        starts[0] = starts[separator] = starts[length - 1] = True
-        starts[1:separator] = word_starts[a_begin:a_end]
-        starts[separator + 1 : length - 1] = word_starts[b_begin:b_end]
-        positions[:] = 0
-        labels[:] = 0
+def ordinary(entries: dict[str, int]) -> list[int]:
+    """The ids of a vocabulary's entries that are neither special nor unused, in order."""
+    return sorted(
+        number
+        for entry, number in entries.items()
+        if entry not in SPECIAL_TOKENS and not (entry.startswith("<unused") and entry.endswith(">"))
+    )
 
-        in_first, words = find_words(starts, length, separator, begins)
-        most = budgets[length]
-        total = choose(
-            generator, begins, in_first, words, length, separator, most, weights, order, masked, counts[6:]
-        )  # fmt: skip
-        counts[0] += 1
-        counts[1] += swapped
-        counts[2] += length
-        counts[3] += (ids[:length] == unk).sum()
-        counts[4] += total
-        counts[5] += total < most
-        predicted = replace(generator, ids, length, masked, mask_id, replacements, positions, labels)
-        at = encode(buffer, at, ids, length, separator, starts, positions, labels, predicted, swapped)
-        ends[row] = at
+
+@functools.cache
+def _library() -> Any:
+    """The library. Raises NotCompiled where it is not there."""
+    loaded = library(SOURCE)
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    loaded.plan.restype = size
+    loaded.plan.argtypes = [*[pointer] * 3, size, size, size, ctypes.c_double, pointer]
+    loaded.mask.restype = None
+    loaded.mask.argtypes = [
+        *[pointer] * 4, size,
+        pointer, pointer, size, size, size, pointer, pointer, size,
+        *[pointer] * 6,
+    ]  # fmt: skip
+    return loaded

@@ -16,7 +16,7 @@ import numpy as np
 import tinysegmenter.tinysegmenter as package
 from numpy.typing import NDArray
 
-from stages.compiled import library
+from stages.compiled import at, library
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.c")
 # Sizes of words.c.
@@ -55,7 +55,7 @@ def code_points(texts: Sequence[str]) -> Texts:
 def segment(texts: Texts) -> NDArray[np.uint8]:
     """Where TinySegmenter's pieces begin, white space among them: 1 there, else 0, shape (characters,)."""
     begins = np.empty(len(texts.points), np.uint8)
-    _words().segment(_at(texts.points), _at(texts.ends), len(texts.ends), _at(begins))
+    _words().segment(at(texts.points, np.uint32), at(texts.ends, np.int64), len(texts.ends), at(begins, np.uint8))
     return begins
 
 
@@ -70,7 +70,12 @@ class CompiledVocabulary:
         ids = np.fromiter(entries.values(), np.int32, len(entries))
         self._library = _words()
         self._vocabulary = self._library.vocabulary_new(
-            _at(texts.points), _at(texts.ends), _at(ids), len(entries), entries["[UNK]"], by_character
+            at(texts.points, np.uint32),
+            at(texts.ends, np.int64),
+            at(ids, np.int32),
+            len(entries),
+            entries["[UNK]"],
+            by_character,
         )
         if not self._vocabulary:
             raise MemoryError
@@ -89,9 +94,10 @@ class CompiledVocabulary:
         ids, first = np.empty(most, np.int32), np.empty(most, np.bool_)
         ends = np.empty(len(texts.ends), np.int64)
         starts, stops = (np.empty(most, np.int64), np.empty(most, np.int64)) if places else (None, None)
+        addresses = [None if array is None else at(array, np.int64) for array in (starts, stops)]
         count = self._library.look_up(
-            self._vocabulary, _at(texts.points), _at(begins), _at(texts.ends), len(ends),
-            _at(ids), _at(first), _at(starts), _at(stops), _at(ends),
+            self._vocabulary, at(texts.points, np.uint32), at(begins, np.uint8), at(texts.ends, np.int64), len(ends),
+            at(ids, np.int32), at(first, np.bool_), *addresses, at(ends, np.int64),
         )  # fmt: skip
         if starts is None or stops is None:
             return Tokens(ids[:count], first[:count], ends, None, None)
@@ -131,7 +137,9 @@ class WordCounts:
     def add(self, texts: Texts, begins: NDArray[np.uint8]) -> None:
         """Count the words of texts whose pieces begin at `begins` (characters,), which are cut at white space."""
         _refuse_others(begins, texts)
-        if not self._library.counts_add(self._counts, _at(texts.points), _at(begins), _at(texts.ends), len(texts.ends)):
+        if not self._library.counts_add(
+            self._counts, at(texts.points, np.uint32), at(begins, np.uint8), at(texts.ends, np.int64), len(texts.ends)
+        ):
             raise MemoryError
 
     def items(self) -> Iterator[tuple[str, int]]:
@@ -150,15 +158,6 @@ def _refuse_others(begins: NDArray[np.uint8], texts: Texts) -> None:
     """C would read beyond the end of an array of another kind."""
     if begins.dtype != np.uint8 or begins.shape != texts.points.shape:
         raise ValueError(f"begins is {begins.dtype} {begins.shape}; of these texts it is uint8 {texts.points.shape}")
-
-
-def _at(array: NDArray[Any] | None) -> int | None:
-    """The address of an array for C, which the caller keeps alive; None for none."""
-    if array is None:
-        return None
-    assert array.flags.c_contiguous
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 @functools.cache
@@ -270,6 +269,6 @@ def _prepare(loaded: ctypes.CDLL) -> None:
     assert types.nbytes == loaded.type_weights_bytes()
     marks = np.array([number[mark] for mark in MARKS], np.uint16)
     loaded.prepare(
-        _at(codes), _at(marks), _at(singles), _at(rows), _at(pairs), _at(begins), len(pairs),
-        _at(triples), len(triples), _at(types),
+        at(codes, np.uint16), at(marks, np.uint16), at(singles, np.int16), at(rows, np.uint16),
+        at(pairs, np.int32), at(begins, np.int32), len(pairs), at(triples, np.int32), len(triples), at(types, np.int32),
     )  # fmt: skip

@@ -439,7 +439,8 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
             max_length=options.get("max_length"),
             pad_to_multiple_of=pad_to_multiple_of,
             padding_side=padding_side,
-            return_attention_mask=return_attention_mask,
+            # Not left to `pad`, which forgets it for a text without tokens.
+            return_attention_mask=return_attention_mask is not False,
         )
         if return_length:
             padded["length"] = len(padded["input_ids"])

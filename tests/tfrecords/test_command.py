@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -133,7 +134,7 @@ def test_text_is_intact(examples: Any, vocab: Path, corpus: Path) -> None:
     characters = {line.replace(" ", ""): None for line in text.splitlines()}
     joined = "".join(characters)
     checked = 0
-    for ids, mask in zip(original(found)[:300], found["input_mask"], strict=False):
+    for ids, mask in zip(original(found)[:1000], found["input_mask"], strict=False):
         body = ids[mask == 1]
         if UNK in body:
             continue
@@ -184,6 +185,32 @@ def test_the_same_bytes_at_any_number_of_jobs(
     assert not (tmp_path / "one/character").exists()
     for path in (tmp_path / "one" / MODELS[0]).iterdir():
         assert path.read_bytes() == (tfrecords / MODELS[0] / path.name).read_bytes(), path.name
+
+
+def test_a_shard_of_several_blocks(run_stage: Any, vocab: Path, tmp_path: Path, example_class: Any) -> None:
+    # 2.4 million characters: two blocks, and one that is less than half full. Each article is one example.
+    articles, filling = 24_000, "これは東京の文章である。" * 4
+    with open(tmp_path / "dump.txt", "w", encoding="utf-8") as stream:
+        for number in range(articles):
+            stream.write(f"第{number}番である、{filling}\n{filling}\n\n")
+    run_stage("corpus", "--dump", tmp_path / "dump.txt", "--out", tmp_path / "corpus", "--shards", 1)
+    run_stage(
+        "tfrecords", "--corpus", tmp_path / "corpus", "--vocab", vocab, "--out", tmp_path / "out",
+        "--model", "character", "--seq-length", 128, "--dupe-factor", 1, "--short-seq-prob", 0,
+    )  # fmt: skip
+    entries = np.array(list(read_vocabulary(str(vocab / "character/vocab.txt"))))
+    seen = []
+    for record in records(tmp_path / "out/character/pretrain_00000.tfrecord.gz"):
+        features = example_class.FromString(record).features.feature
+        ids = np.array(features["input_ids"].int64_list.value)
+        weights = np.array(features["masked_lm_weights"].float_list.value) == 1
+        ids[np.array(features["masked_lm_positions"].int64_list.value)[weights]] = np.array(
+            features["masked_lm_ids"].int64_list.value
+        )[weights]
+        (number,) = re.findall(r"第(\d+)番", "".join(entries[ids]))
+        seen.append(int(number))
+    assert sorted(seen) == list(range(articles)), "every article of every block, once"
+    assert max(seen[:1000]) > 5000, "shuffled within the block"
 
 
 def test_a_killed_run_goes_on(run_stage: Any, corpus: Path, vocab: Path, tfrecords: Path, tmp_path: Path) -> None:
@@ -285,6 +312,8 @@ def test_inputs_that_are_none(run_stage: Any, corpus: Path, vocab: Path, tmp_pat
     assert "has no [CLS] [SEP] [MASK]" in refusal(corpus, changed)
     path.write_bytes(path.read_bytes() + b"\xff\n")
     assert "line 3: not UTF-8" in refusal(corpus, changed)
+    path.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n<unused0>\n", encoding="utf-8")
+    assert "has special entries only" in refusal(corpus, changed)
 
 
 def test_the_published_vocabularies_are_taken(run_stage: Any, corpus: Path, shared_data: Path, tmp_path: Path) -> None:

@@ -1,14 +1,24 @@
 """Documents → instances: what A and B are, how long, in which order."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.random import SFC64
 
-from stages.tfrecords.instances import plan
+from stages.tfrecords.examples import plan
+from stages.tfrecords.tokens import Tokens
 
 
 def offsets(lengths: list[int]) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+
+
+def block(documents: list[list[int]]) -> Tokens:
+    """A block of documents, given as the lengths of their sentences."""
+    sentences = offsets([length for document in documents for length in document])
+    size = int(sentences[-1])
+    return Tokens(np.arange(size, dtype=np.int32), np.ones(size, bool), sentences, offsets(list(map(len, documents))))
 
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=8)
@@ -19,10 +29,9 @@ DOCUMENTS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_s
 def test_every_instance_is_a_pair_of_ranges(
     documents: list[list[int]], room: int, short: float, seed: int, copies: int
 ) -> None:
-    sentences = offsets([length for document in documents for length in document])
-    ends = offsets([len(document) for document in documents])
-    rows = plan(np.random.default_rng(seed), sentences, ends, copies, room, short)
-    document_of = np.repeat(np.arange(len(documents)), np.diff(sentences[ends]))
+    tokens = block(documents)
+    rows = plan(SFC64(seed), tokens, copies, room, short)
+    document_of = np.repeat(np.arange(len(documents)), list(map(sum, documents)))
     for a_begin, a_end, b_begin, b_end, swapped in rows.tolist():
         assert a_begin < a_end
         assert b_begin < b_end
@@ -32,14 +41,13 @@ def test_every_instance_is_a_pair_of_ranges(
             assert swapped, "a part of another document counts as swapped"
         elif len(documents) > 1:
             assert (b_begin < a_begin) == bool(swapped), "in order, or swapped"
-    again = plan(np.random.default_rng(seed), sentences, ends, copies, room, short)
+    again = plan(SFC64(seed), tokens, copies, room, short)
     assert (rows == again).all()
 
 
 def test_nothing_is_lost_where_nothing_is_cut() -> None:
     # Without short sequences and with room for each document, every sentence is in every copy exactly once.
-    sentences, documents = offsets([4, 6, 5, 3, 7, 2]), offsets([3, 3])
-    rows = plan(np.random.default_rng(0), sentences, documents, 10, 60, 0.0)
+    rows = plan(SFC64(0), block([[4, 6, 5], [3, 7, 2]]), 10, 60, 0.0)
     assert len(rows) == 20
     covered = np.zeros(27, int)
     for a_begin, a_end, b_begin, b_end, _ in rows:
@@ -49,8 +57,7 @@ def test_nothing_is_lost_where_nothing_is_cut() -> None:
 
 
 def test_half_of_the_pairs_are_swapped_and_the_cut_is_uniform() -> None:
-    sentences, documents = offsets([5] * 4), offsets([4])
-    rows = plan(np.random.default_rng(1), sentences, documents, 6000, 20, 0.0)
+    rows = plan(SFC64(1), block([[5] * 4]), 6000, 20, 0.0)
     assert abs(rows[:, 4].mean() - 0.5) < 0.03
     first = np.minimum(rows[:, 1] - rows[:, 0], 20)
     first = np.where(rows[:, 4] == 1, 20 - first, first)
@@ -58,17 +65,17 @@ def test_half_of_the_pairs_are_swapped_and_the_cut_is_uniform() -> None:
 
 
 def test_a_single_sentence_gets_its_second_part_from_another_document() -> None:
-    sentences, documents = offsets([5, 6, 7]), offsets([1, 1, 1])
-    rows = plan(np.random.default_rng(2), sentences, documents, 300, 40, 0.0)
+    rows = plan(SFC64(2), block([[5], [6], [7]]), 300, 40, 0.0)
     assert rows[:, 4].all()
-    assert (rows[:, 0] != rows[:, 2]).all()
-    alone = plan(np.random.default_rng(2), offsets([5]), offsets([1]), 3, 40, 0.0)
-    assert alone.tolist() == [[0, 5, 0, 5, 1]] * 3, "a shard with one document has no other"
+    pairs, counts = np.unique(rows[:, [0, 2]], axis=0, return_counts=True)
+    assert pairs.tolist() == [[0, 5], [0, 11], [5, 0], [5, 11], [11, 0], [11, 5]], "any other, never itself"
+    assert counts.min() > 100, "each of the others as often"
+    alone = plan(SFC64(2), block([[5]]), 3, 40, 0.0)
+    assert alone.tolist() == [[0, 5, 0, 5, 1]] * 3, "a block with one document has no other"
 
 
 def test_truncation_takes_from_front_and_end_of_the_longer_part() -> None:
-    sentences, documents = offsets([10, 50]), offsets([2])
-    rows = plan(np.random.default_rng(3), sentences, documents, 400, 40, 0.0)
+    rows = plan(SFC64(3), block([[10, 50]]), 400, 40, 0.0)
     long_begin = np.where(rows[:, 4] == 1, rows[:, 0], rows[:, 2])
     long_end = np.where(rows[:, 4] == 1, rows[:, 1], rows[:, 3])
     assert (long_end - long_begin == 30).all(), "the shorter part keeps its 10"
@@ -76,12 +83,43 @@ def test_truncation_takes_from_front_and_end_of_the_longer_part() -> None:
 
 
 def test_copies_are_shuffled_together() -> None:
-    sentences, documents = offsets([5] * 100), offsets([2] * 50)
-    rows = plan(np.random.default_rng(4), sentences, documents, 4, 20, 0.0)
+    rows = plan(SFC64(4), block([[5, 5]] * 50), 4, 20, 0.0)
     first = np.minimum(rows[:, 0], rows[:, 2]) // 10
     assert len(set(first[:50])) < 45, "not one copy after the other"
     assert sorted(first.tolist()) == sorted(list(range(50)) * 4)
 
 
-def test_an_empty_shard_has_no_instances() -> None:
-    assert plan(np.random.default_rng(0), offsets([]), offsets([]), 2, 20, 0.1).shape == (0, 5)
+def test_shuffling_is_even() -> None:
+    # Where the first of six instances lands in 6,000 plans: every place as often.
+    landed = [plan(SFC64(seed), block([[5, 5]] * 6), 1, 20, 0.0)[:, :4].min(1).argmin() for seed in range(6000)]
+    assert np.abs(np.bincount(landed) - 1000).max() < 150
+
+
+def test_short_sequences_are_as_often_and_as_long_as_asked() -> None:
+    # A document of single tokens is cut by its target alone.
+    rows = plan(SFC64(5), block([[1] * 50] * 2), 400, 20, 1.0)
+    lengths = rows[:, 1] - rows[:, 0] + rows[:, 3] - rows[:, 2]
+    assert set(lengths.tolist()) <= set(range(2, 21))
+    counts = np.bincount(lengths, minlength=21)
+    # A target t fills 50 // t instances, each target in a nineteenth of 800 documents.
+    assert all(abs(counts[t] / (50 // t) / (800 / 19) - 1) < 0.6 for t in range(11, 20))
+    plain = plan(SFC64(5), block([[1] * 50] * 2), 4, 20, 0.0)
+    assert sorted((plain[:, 1] - plain[:, 0] + plain[:, 3] - plain[:, 2]).tolist()) == [10] * 8 + [20] * 16
+
+
+@pytest.mark.parametrize("documents", [[], [[1]], [[1], [1]], [[1, 1]], [[1], [1, 1], [300]]], ids=str)
+def test_the_smallest_blocks(documents: list[list[int]]) -> None:
+    rows = plan(SFC64(0), block(documents), 7, 5, 0.5)
+    assert rows.shape[1] == 5
+    assert len(rows) >= 7 * len(documents)
+    assert ((rows[:, [1, 3]] - rows[:, [0, 2]]).sum(1) <= 5).all()
+
+
+@pytest.mark.parametrize(
+    ("sentences", "documents"),
+    [([0, 5], [0, 2]), ([0, 4], [0, 1]), ([1, 5], [0, 1]), ([0, 3, 3, 5], [0, 3]), ([0, 3, 5], [0, 0, 2])],
+)
+def test_offsets_that_point_elsewhere_are_errors(sentences: list[int], documents: list[int]) -> None:
+    tokens = Tokens(np.zeros(5, np.int32), np.ones(5, bool), np.array(sentences), np.array(documents))
+    with pytest.raises(ValueError, match="offsets must rise"):
+        plan(SFC64(0), tokens, 1, 10, 0.1)

@@ -1,0 +1,234 @@
+/* Masked examples as integer arrays → the bytes of tf.train.Examples in TFRecord frames.
+ *
+ * The wire format of tensorflow/core/example/{example,feature}.proto, written directly: an Example holds Features, a
+ * map from a feature's name to a list of packed numbers. A TFRecord is the length of a record, the checksum of the
+ * length, the record, its checksum. encoding.py checks every length before it calls.
+ */
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <nmmintrin.h>
+#endif
+
+#define API __attribute__((visibility("default")))
+
+/* ---- Checksums: CRC-32C (polynomial 0x1EDC6F41, reflected), masked as TensorFlow does ---- */
+
+/* Row n: what a byte does to the checksum once n more bytes have followed. */
+static uint32_t table[8][256];
+
+__attribute__((constructor)) static void fill_table(void) {
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78 : 0);
+        table[0][byte] = crc;
+    }
+    for (int row = 1; row < 8; row++)
+        for (int byte = 0; byte < 256; byte++)
+            table[row][byte] = table[row - 1][byte] >> 8 ^ table[0][table[row - 1][byte] & 255];
+}
+
+static uint32_t crc_by_table(const uint8_t *data, int64_t size, uint32_t crc) {
+    for (; size >= 8; data += 8, size -= 8) {
+        crc ^= data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+        crc = table[7][crc & 255] ^ table[6][crc >> 8 & 255] ^ table[5][crc >> 16 & 255] ^ table[4][crc >> 24] ^
+              table[3][data[4]] ^ table[2][data[5]] ^ table[1][data[6]] ^ table[0][data[7]];
+    }
+    for (; size; data++, size--)
+        crc = crc >> 8 ^ table[0][(crc ^ *data) & 255];
+    return crc;
+}
+
+#if defined(__x86_64__)
+/* Compiled for SSE 4.2, so that the rest of the library runs on every processor of the platform. */
+__attribute__((target("crc32"))) static uint32_t crc_by_instruction(const uint8_t *data, int64_t size, uint32_t crc) {
+    uint64_t wide = crc;
+    for (; size >= 8; data += 8, size -= 8) {
+        uint64_t eight;
+        memcpy(&eight, data, 8);
+        wide = _mm_crc32_u64(wide, eight);
+    }
+    crc = (uint32_t)wide;
+    for (; size; data++, size--)
+        crc = _mm_crc32_u8(crc, *data);
+    return crc;
+}
+
+API int32_t has_crc_instruction(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_SSE4_2;
+}
+#else
+static uint32_t crc_by_instruction(const uint8_t *data, int64_t size, uint32_t crc) {
+    return crc_by_table(data, size, crc);
+}
+
+API int32_t has_crc_instruction(void) { return 0; }
+#endif
+
+API uint32_t checksum(const uint8_t *data, int64_t size, int32_t by_instruction) {
+    uint32_t crc = ~(by_instruction ? crc_by_instruction : crc_by_table)(data, size, ~0u);
+    return (crc >> 15 | crc << 17) + 0xA282EAD8;
+}
+
+/* ---- Examples ---- */
+
+enum Feature {
+    INPUT_IDS,
+    INPUT_MASK,
+    SEGMENT_IDS,
+    TOKEN_BOUNDARY,
+    POSITIONS,
+    LABELS,
+    WEIGHTS,
+    NEXT_SENTENCE,
+    FEATURES,
+};
+
+static const char *const names[FEATURES] = {
+    "input_ids",           "input_mask",    "segment_ids",       "token_boundary",
+    "masked_lm_positions", "masked_lm_ids", "masked_lm_weights", "next_sentence_labels",
+};
+
+/* Every number written is below 2^21 (encoding.MOST): three bytes are enough. */
+static int32_t varint_size(int32_t value) { return 1 + (value > 0x7F) + (value > 0x3FFF); }
+
+static uint8_t *put_little_endian(uint8_t *at, uint32_t value) {
+    at[0] = (uint8_t)value;
+    at[1] = (uint8_t)(value >> 8);
+    at[2] = (uint8_t)(value >> 16);
+    at[3] = (uint8_t)(value >> 24);
+    return at + 4;
+}
+
+/* A varint's bytes, from the lowest up. */
+static uint32_t varint(int32_t value) {
+    return (uint32_t)((value & 0x7F) | (value & 0x3F80) << 1 | value >> 14 << 16 | (value > 0x7F) << 7 |
+                      (value > 0x3FFF) << 15);
+}
+
+/* Writes four bytes and moves on by those that count: no branch that the ids would mislead. */
+static uint8_t *put_varint(uint8_t *at, int32_t value) {
+    put_little_endian(at, varint(value));
+    return at + varint_size(value);
+}
+
+static int32_t varints_size(const int32_t *values, int32_t count) {
+    int32_t size = 0;
+    for (int32_t index = 0; index < count; index++)
+        size += varint_size(values[index]);
+    return size;
+}
+
+/* Bytes and sizes first: compilers make vector instructions of that loop. 0.75 µs for 512 ids, 1.3 µs one by one. */
+static uint8_t *put_varints(uint8_t *at, const int32_t *values, int32_t count) {
+    enum { AT_ONCE = 64 };
+    uint32_t bytes[AT_ONCE];
+    int32_t sizes[AT_ONCE];
+    for (int32_t first = 0; first < count; first += AT_ONCE) {
+        int32_t here = count - first < AT_ONCE ? count - first : AT_ONCE;
+        for (int32_t index = 0; index < here; index++) {
+            bytes[index] = varint(values[first + index]);
+            sizes[index] = varint_size(values[first + index]);
+        }
+        for (int32_t index = 0; index < here; index++) {
+            put_little_endian(at, bytes[index]);
+            at += sizes[index];
+        }
+    }
+    return at;
+}
+
+static uint8_t *put_bytes(uint8_t *at, uint8_t byte, int32_t count) {
+    memset(at, byte, (size_t)count);
+    return at + count;
+}
+
+/* A field of wire type 2: tag, length, payload. */
+static int32_t field_size(int32_t payload) { return 1 + varint_size(payload) + payload; }
+
+/* All of it but the payload. */
+static uint8_t *put_field(uint8_t *at, int number, int32_t payload) {
+    *at++ = (uint8_t)(number << 3 | 2);
+    return put_varint(at, payload);
+}
+
+/* An entry of the map: its name, and a Feature that holds a list that holds the packed payload. */
+static int32_t entry_size(enum Feature feature, int32_t payload) {
+    return field_size((int32_t)strlen(names[feature])) + field_size(field_size(field_size(payload)));
+}
+
+/* All of it but the payload. */
+static uint8_t *put_entry(uint8_t *at, enum Feature feature, int32_t payload) {
+    int32_t name = (int32_t)strlen(names[feature]);
+    at = put_field(at, 1, entry_size(feature, payload));
+    at = put_field(at, 1, name);
+    memcpy(at, names[feature], (size_t)name);
+    at = put_field(at + name, 2, field_size(field_size(payload)));
+    at = put_field(at, feature == WEIGHTS ? 2 : 3, field_size(payload)); /* FloatList, or Int64List */
+    return put_field(at, 1, payload);
+}
+
+/* Of an example: its length, the position of its first [SEP], how many tokens are masked, whether it is swapped. */
+typedef struct {
+    int32_t length, separator, predicted, swapped;
+} Shape;
+
+static uint8_t *put_example(uint8_t *at, const Shape *shape, const int32_t *ids, const uint8_t *starts,
+                            const int32_t *positions, const int32_t *labels, int32_t sequence, int32_t predictions) {
+    const int32_t payloads[FEATURES] = {
+        [INPUT_IDS] = varints_size(ids, sequence),
+        [INPUT_MASK] = sequence,
+        [SEGMENT_IDS] = sequence,
+        [TOKEN_BOUNDARY] = sequence,
+        [POSITIONS] = varints_size(positions, predictions),
+        [LABELS] = varints_size(labels, predictions),
+        [WEIGHTS] = 4 * predictions,
+        [NEXT_SENTENCE] = 1,
+    };
+    int32_t total = 0;
+    for (int feature = 0; feature < FEATURES; feature++)
+        total += field_size(entry_size((enum Feature)feature, payloads[feature]));
+    at = put_field(at, 1, total);
+
+    at = put_entry(at, INPUT_IDS, payloads[INPUT_IDS]);
+    at = put_varints(at, ids, sequence);
+    at = put_entry(at, INPUT_MASK, sequence);
+    at = put_bytes(at, 1, shape->length);
+    at = put_bytes(at, 0, sequence - shape->length);
+    at = put_entry(at, SEGMENT_IDS, sequence);
+    at = put_bytes(at, 0, shape->separator + 1);
+    at = put_bytes(at, 1, shape->length - shape->separator - 1);
+    at = put_bytes(at, 0, sequence - shape->length);
+    at = put_entry(at, TOKEN_BOUNDARY, sequence);
+    memcpy(at, starts, (size_t)sequence);
+    at = put_entry(at + sequence, POSITIONS, payloads[POSITIONS]);
+    at = put_varints(at, positions, predictions);
+    at = put_entry(at, LABELS, payloads[LABELS]);
+    at = put_varints(at, labels, predictions);
+    at = put_entry(at, WEIGHTS, payloads[WEIGHTS]);
+    for (int32_t slot = 0; slot < predictions; slot++)
+        at = put_little_endian(at, slot < shape->predicted ? 0x3F800000 : 0); /* 1.0f or 0.0f */
+    at = put_entry(at, NEXT_SENTENCE, 1);
+    return put_varint(at, shape->swapped);
+}
+
+/* Returns how many bytes of `out` were filled. */
+API int64_t encode(const int32_t *ids, const uint8_t *starts, const Shape *shapes, const int32_t *positions,
+                   const int32_t *labels, int64_t count, int64_t sequence, int64_t predictions, int32_t by_instruction,
+                   uint8_t *out) {
+    uint8_t *at = out;
+    for (int64_t row = 0; row < count; row++) {
+        uint8_t *record = at + 12;
+        uint8_t *end = put_example(record, &shapes[row], ids + row * sequence, starts + row * sequence,
+                                   positions + row * predictions, labels + row * predictions, (int32_t)sequence,
+                                   (int32_t)predictions);
+        uint32_t size = (uint32_t)(end - record);
+        put_little_endian(put_little_endian(at, size), 0);
+        put_little_endian(at + 8, checksum(at, 8, by_instruction));
+        at = put_little_endian(end, checksum(record, size, by_instruction));
+    }
+    return at - out;
+}
