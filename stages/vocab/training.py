@@ -15,7 +15,7 @@ from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
 # `tokenizers` library's default for BERT).
 LEAST_FREQUENCY = 2
 # Words handed to the trainer at once: long enough that the calls cost nothing, short enough for memory.
-BLOCK = 1 << 16
+BLOCK = 1 << 12
 
 
 class Vocabularies(NamedTuple):

@@ -1,6 +1,9 @@
 """Cleaning: each rule with its Japanese example, and all rules against plain expressions of them."""
 
+import ctypes
+import random
 import re
+import sys
 import time
 import unicodedata
 
@@ -8,7 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stages.corpus.cleaning import clean, nfkc, normalise
+from stages.corpus.cleaning import Cleaner, joins, nfkc
+
+CLEANER = Cleaner()
+
+
+def clean(text: str, title: str | None = None) -> str:
+    length = CLEANER.clean(text, title)
+    assert length < len(CLEANER.points)
+    return ctypes.string_at(CLEANER.points_at, 4 * length).decode("utf-32-le")
+
 
 CASES = [
     # NFKC, and what cannot be printed goes: line ends, zero-width spaces, controls, lone surrogates.
@@ -40,6 +52,19 @@ CASES = [
     ("a[リンク切れ]b[いつ?]c[{{x}}要出典]d", None, "abcd"),
     ("あ[括弧]い[誰?]う", None, "あう"),
     ("あ[?]い", None, "あ[?]い"),
+    ("あ[い?]う?]え", None, "あう?]え"),
+    ("あ[い?", None, "あ[い?"),
+    # Ends and openings at the very edge of a text.
+    ("[", None, "["),
+    ("[1", None, "[1"),
+    ("[要", None, "[要"),
+    ("{{", None, "{{"),
+    ("?", None, "?"),
+    ("?]", None, "?]"),
+    (" ^ ", None, "^"),
+    ("親 > 題", "題", ""),
+    # A title that repeats itself, found behind a part of itself.
+    ("親 > > > 題。", "> > 題", "。"),
     ("　　前　後 \u00a0 中  ", None, "前 後 中"),
     ("", "題", ""),
 ]
@@ -97,6 +122,26 @@ def test_the_published_rules_in_any_order(text: str, title: str | None) -> None:
 
 
 @settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=())), st.one_of(st.none(), st.text(st.characters(), max_size=3)))
+@example("か\u3099" * 3, "か\u3099")
+@example("親 > ﷺ 本文。", "ﷺ")
+@example("\ufdfa" * 5000, "\ufdfa" * 5000)
+@example("\U0010ffff\0[\u0663]\U000e0001", "")
+def test_any_text(text: str, title: str | None) -> None:
+    assert clean(text, title) == plainly(text, title)
+
+
+def test_every_character_and_a_million_in_a_line() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1)]
+    alone = "".join(character for character in characters if not joins(character))
+    assert len(alone) > 1_000_000
+    assert clean(alone) == plainly(alone, None)
+    random.Random(1).shuffle(characters)
+    everything = "".join(characters)
+    assert clean(everything, everything[:9]) == plainly(everything, everything[:9])
+
+
+@settings(deadline=None)
 @given(st.one_of(st.text(), PIECES))
 @example("か\u3099" * 3)
 @example("q\u0307\u0323" + "\u0315\u0300\u0344\u0f73" * 400)
@@ -105,20 +150,21 @@ def test_nfkc_is_the_standard_librarys(text: str) -> None:
     assert nfkc(text) == unicodedata.normalize("NFKC", text)
 
 
-def test_stable_characters_never_change_and_never_join() -> None:
-    """The one fact that the fast NFKC rests on, for every character of the class."""
-    decomposed = (unicodedata.normalize("NFD", character) for character in map(chr, range(0x110000)))
-    joining = {form[-1] for form in decomposed if len(form) > 1}
-    for character in re.findall("[\n -~、-〠ぁ-ゖァ-ー一-鿿]", "".join(map(chr, range(0xD800)))):
-        assert unicodedata.is_normalized("NFKC", character)
-        assert unicodedata.combining(character) == 0
-        assert character not in joining
+def test_characters_that_do_not_join_never_act_on_the_one_before() -> None:
+    """The one fact that normalising character by character rests on, for every character this Python knows."""
+    characters = list(map(chr, range(sys.maxunicode + 1)))
+    decomposed = (unicodedata.normalize("NFD", character) for character in characters)
+    seconds = {form[-1] for form in decomposed if len(form) > 1}
+    for character in characters:
+        if not joins(character):
+            first = unicodedata.normalize("NFKD", character)[0]
+            assert unicodedata.combining(first) == 0
+            assert first not in seconds
 
 
-@settings(deadline=None)
-@given(st.text(st.characters()))
-def test_nothing_unprintable_is_left(text: str) -> None:
-    assert normalise(text).isprintable()
+def test_the_space_is_the_only_white_space_that_can_be_printed() -> None:
+    every = map(chr, range(sys.maxunicode + 1))
+    assert [character for character in every if character.isspace() and character.isprintable()] == [" "]
 
 
 @pytest.mark.parametrize(
@@ -135,15 +181,22 @@ def test_nothing_unprintable_is_left(text: str) -> None:
         "[a?",
         "[?",
         "[1",
+        "[１",
+        "[要出",
+        "?",
+        "^",
         "[要]",
         "。 ",
         "\u0315\u0300",
         "\u0f73",
         "\ue000",
+        "\ufdfa",
+        "か\u3099",
     ],
 )
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     """Half a million pieces would take hours in quadratic time; here well under a second."""
     start = time.process_time()
     clean(piece * 500_000, "題")
+    clean("親" + piece * 100_000, " > " + piece * 50_000 + "題")
     assert time.process_time() - start < 15

@@ -233,6 +233,57 @@ def test_damaged_files_are_refused_even_with_bad_lines_skipped(run_stage: Any, t
     assert not list(tmp_path.glob("out/*"))
 
 
+@pytest.fixture
+def several(tmp_path: Path) -> list[Path]:
+    """Four bzip2 files of 1 to 3 batches, and one of gzip between them."""
+    paths = [tmp_path / name for name in ("a.bz2", "b.bz2", "c.gz", "d.bz2", "e.bz2")]
+    for path, documents in zip(paths, (15_000, 30_000, 1_000, 40_000, 20_000), strict=True):
+        lines = [f"{path.name}の{number}番目の文は一つだけである。\n\n" for number in range(documents)]
+        pack = gzip.compress if path.suffix == ".gz" else bz2.compress
+        path.write_bytes(pack("".join(lines).encode(), 1))
+    return paths
+
+
+def test_several_bzip2_files_are_read_at_once_and_give_the_same_bytes(
+    run_stage: Any, several: list[Path], tmp_path: Path
+) -> None:
+    made = []
+    for jobs in (1, 2, 5):
+        out = tmp_path / f"out{jobs}"
+        out.mkdir()
+        # What a run that was killed left behind.
+        (out / ".input_00009.partial").write_bytes(b"rest")
+        run_stage("corpus", "--dump", *several, "--out", out, "--shards", 7, "--jobs", jobs)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert sorted(made[0]) == [*(f"corpus_0000{shard}.txt" for shard in range(7)), "manifest.json"]
+    assert made[0] == made[1] == made[2]
+    articles = [made[0][f"corpus_0000{shard}.txt"].decode().split("\n\n") for shard in range(7)]
+    assert articles[1][0] == "a.bz2の1番目の文は一つだけである。"
+    assert articles[15_001 % 7][15_001 // 7] == "b.bz2の1番目の文は一つだけである。"
+    assert articles[105_999 % 7][105_999 // 7] == "e.bz2の19999番目の文は一つだけである。"
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4])
+def test_of_several_damaged_files_the_first_is_told(
+    run_stage: Any, several: list[Path], tmp_path: Path, jobs: int
+) -> None:
+    """Behind a whole file: a bad line late in one, junk behind another, which is met sooner."""
+    _, second, _, third, fourth = several
+    text = bz2.decompress(third.read_bytes())
+    lines = text.count(b"\n")
+    third.write_bytes(third.read_bytes() + bz2.compress(b"\xff\n"))
+    fourth.write_bytes(fourth.read_bytes() + b"junk")
+    flags = ("--out", tmp_path / "out", "--shards", 3, "--jobs", jobs)
+    done = run_stage("corpus", "--dump", *several, *flags, code=2)
+    assert f"{third}, line {lines + 1}: not UTF-8" in done.stderr
+    done = run_stage("corpus", "--dump", *several, *flags, "--skip-bad-lines", code=2)
+    assert f"{fourth} has damaged or foreign data" in done.stderr
+    second.write_bytes(second.read_bytes()[:-9])
+    done = run_stage("corpus", "--dump", *several, *flags, code=2)
+    assert f"{second} is truncated" in done.stderr
+    assert os.listdir(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -322,11 +373,17 @@ def test_a_full_disk_is_told_in_one_line(run_stage: Any, tmp_path: Path) -> None
     assert os.listdir(tmp_path / "out") == []
 
 
-@pytest.fixture
-def long_run(tmp_path: Path) -> list[str]:
+@pytest.fixture(params=["text", "several bzip2 files"])
+def long_run(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """The flags of a run of two jobs that takes some seconds."""
-    text = "".join(f"{number}番目の文書には文が一つだけある。\n\n" for number in range(150_000))
-    (tmp_path / "d").write_text(text, encoding="utf-8")
+    text = "".join(f"{number}番目の文書には文が一つだけある。\n\n" for number in range(150_000)).encode()
+    (tmp_path / "d").mkdir()
+    if request.param == "text":
+        (tmp_path / "d" / "0").write_bytes(text)
+    else:
+        half = text.index(b"75000")
+        (tmp_path / "d" / "0").write_bytes(bz2.compress(text[:half], 1))
+        (tmp_path / "d" / "1").write_bytes(bz2.compress(text[half:], 1))
     return ["--dump", str(tmp_path / "d"), "--out", str(tmp_path / "out"), "--shards", "3", "--jobs", "2"]
 
 

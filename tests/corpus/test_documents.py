@@ -1,5 +1,6 @@
 """Lines of input → documents: kinds, pairs of lines, faults with their line numbers, batches."""
 
+import itertools
 import json
 from collections.abc import Iterable
 
@@ -14,8 +15,8 @@ from stages.corpus.documents import (
     TEXT,
     Batch,
     Document,
-    DocumentTooLong,
     Fault,
+    TooLong,
     UnknownKind,
     batches,
     kind_of,
@@ -25,7 +26,7 @@ ACTION = b'{"index":{"_type":"_doc","_id":"7"}}'
 
 
 def read(kind: str, *lines: bytes, skip: Iterable[str] = ()) -> list[Document | Fault]:
-    return list(documents.documents(Batch("file", kind, 1, list(lines)), frozenset(skip)))
+    return list(documents.documents(Batch("file", kind, 1, b"\n".join(lines)), frozenset(skip)))
 
 
 @pytest.mark.parametrize(
@@ -142,29 +143,53 @@ def test_plain_text() -> None:
     assert made[0].line == 2
 
 
+def cut(kind: str, data: bytes, size: int, block: int) -> list[Batch]:
+    """The batches of at least `size` bytes of data that comes in blocks of `block` bytes."""
+    blocks = [data[start : start + block] for start in range(0, len(data), block)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "BATCH_BYTES", size)
+        made = list(batches("file", kind, blocks))
+    assert b"".join(batch.data for batch in made) == data
+    for batch, following in itertools.pairwise(made):
+        assert following.first == batch.first + batch.data.count(b"\n")
+    return made
+
+
+TEXT_LINES = st.lists(st.sampled_from([b"", b" \r", "あ。".encode(), "い。".encode()]), max_size=40)
+DUMP_LINES = st.lists(st.sampled_from([ACTION, b'{"text":"a"}', b"", b"{"]), max_size=40)
+SIZES = st.integers(1, 200)
+
+
 # A busy machine is no failure.
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([b"", "あ。".encode(), "い。".encode()]), max_size=40), st.integers(1, 12))
-def test_batches_never_cut_a_text_document(lines: list[bytes], size: int) -> None:
-    whole = read(TEXT, *lines)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "BATCH_BYTES", size)
-        cut = list(batches("file", TEXT, lines))
-    assert [line for batch in cut for line in batch.lines] == lines
-    assert [made for batch in cut for made in documents.documents(batch, frozenset())] == whole
+@given(TEXT_LINES, SIZES, SIZES)
+def test_batches_never_cut_a_text_document(lines: list[bytes], size: int, block: int) -> None:
+    made = cut(TEXT, b"\n".join(lines), size, block)
+    assert [found for batch in made for found in documents.documents(batch, frozenset())] == read(TEXT, *lines)
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([ACTION, b'{"text":"a"}', b"", b"{"]), max_size=40), st.integers(1, 200))
-def test_batches_never_cut_a_pair(lines: list[bytes], size: int) -> None:
-    whole = read(CIRRUSSEARCH, *lines)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "BATCH_BYTES", size)
-        cut = list(batches("file", CIRRUSSEARCH, lines))
-    assert [made for batch in cut for made in documents.documents(batch, frozenset())] == whole
+@given(DUMP_LINES, SIZES, SIZES)
+def test_batches_never_cut_a_pair(lines: list[bytes], size: int, block: int) -> None:
+    made = cut(CIRRUSSEARCH, b"\n".join(lines), size, block)
+    assert [found for batch in made for found in documents.documents(batch, frozenset())] == read(CIRRUSSEARCH, *lines)
 
 
-def test_a_document_without_end_is_refused() -> None:
-    with pytest.raises(DocumentTooLong) as refused:
-        list(batches("file", TEXT, [b"", *[b"a" * (1 << 20)] * 66]))
-    assert refused.value.line == 1
+@pytest.mark.parametrize(("kind", "line"), [(CIRRUSSEARCH, ACTION), (JSON_LINES, b'{"text":"a"}'), (TEXT, b"")])
+def test_batches_are_small(kind: str, line: bytes) -> None:
+    """However the blocks fall, a batch is cut as soon as a document has begun behind its size."""
+    data = (line + b"\n" + b'{"text":"' + b"a" * 80 + b'"}\n') * 100
+    assert max(len(batch.data) for batch in cut(kind, data, 300, 50)) < 600
+
+
+@pytest.mark.parametrize(
+    ("blocks", "line", "message"),
+    [
+        ([b"\n", *[b"a" * (1 << 20) + b"\n"] * 66], 1, "no document ends"),
+        ([b"\n", *[b"a" * (1 << 20)] * 66], 2, "longer than 64 MiB"),
+    ],
+)
+def test_what_never_ends_is_refused(blocks: list[bytes], line: int, message: str) -> None:
+    with pytest.raises(TooLong, match=message) as refused:
+        list(batches("file", TEXT, blocks))
+    assert refused.value.line == line

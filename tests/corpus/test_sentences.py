@@ -1,10 +1,23 @@
-"""Sentences: where they end, which are kept."""
+"""Sentences: where they end, which are kept, and what is counted."""
+
+import ctypes
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.corpus.sentences import reason_to_drop, split
+from stages.corpus.sentences import REASONS, Counts, keep
+
+
+def kept(text: str, shortest: int = 1, longest: int = 250) -> tuple[list[str], dict[str, int]]:
+    """The lines kept of a clean text, and the counts that are not zero."""
+    counts = Counts()
+    raw = text.encode("utf-32-le")
+    points = ctypes.create_string_buffer(raw, len(raw) + 4)
+    lines = keep(ctypes.addressof(points), len(text), shortest, longest, counts).decode()
+    numbers = {name: getattr(counts, name) for name in ("met", "kept", "characters", *REASONS)}
+    return lines.splitlines(), {name: number for name, number in numbers.items() if number}
 
 
 @pytest.mark.parametrize(
@@ -15,25 +28,16 @@ from stages.corpus.sentences import reason_to_drop, split
         ("一。 二。 三", ["一。", "二。", "三"]),
         ("一。 。二", ["一。", "。", "二"]),
         ("。。?!あ", ["。。?!", "あ"]),
+        ("aé。𠮷\U0010fffd", ["aé。", "𠮷\U0010fffd"]),
         (" ", []),
         ("", []),
     ],
 )
 def test_split(text: str, expected: list[str]) -> None:
-    assert split(text) == expected
-
-
-# A busy machine is no failure.
-@settings(deadline=None)
-@given(st.text("あい。?! 、.", max_size=60))
-def test_splitting_keeps_all_but_white_space_and_ends_only_behind_a_mark(text: str) -> None:
-    sentences = split(text)
-    assert "".join("".join(sentences).split()) == "".join(text.split())
-    for sentence in sentences[:-1]:
-        assert sentence[-1] in "。?!"
-    for sentence in sentences:
-        body = sentence.rstrip("。?!")
-        assert not set(body) & set("。?!")
+    lines, counts = kept(text)
+    assert lines == expected
+    assert counts.get("met", 0) == counts.get("kept", 0) == len(expected)
+    assert counts.get("characters", 0) == sum(map(len, expected))
 
 
 @pytest.mark.parametrize(
@@ -44,9 +48,42 @@ def test_splitting_keeps_all_but_white_space_and_ends_only_behind_a_mark(text: s
         ("あ" * 250, None),
         ("あ" * 251, "too_long"),
         ("式 {\\displaystyle x^2} は二次である。", "equation"),
+        ("\\displaystyl \\\\displaystyle", "equation"),
+        ("\\displaystyl e は式でない。", None),
         ("\\displaystyle" + "あ" * 250, "too_long"),
         ("𠮷" * 10, None),
     ],
 )
 def test_reasons_in_their_order(sentence: str, reason: str | None) -> None:
-    assert reason_to_drop(sentence, 10, 250) == reason
+    lines, counts = kept(sentence, 10, 250)
+    assert lines == ([] if reason else [sentence])
+    assert counts == ({"met": 1, reason: 1} if reason else {"met": 1, "kept": 1, "characters": len(sentence)})
+
+
+def plainly(text: str, shortest: int, longest: int) -> tuple[list[str], dict[str, int]]:
+    lines = []
+    counts = dict.fromkeys(("met", "kept", "characters", *REASONS), 0)
+    for piece in re.findall("[^。?!]*[。?!]+|[^。?!]+", text):
+        if sentence := piece.strip(" "):
+            counts["met"] += 1
+            if len(sentence) < shortest:
+                counts["too_short"] += 1
+            elif len(sentence) > longest:
+                counts["too_long"] += 1
+            elif "\\displaystyle" in sentence:
+                counts["equation"] += 1
+            else:
+                lines.append(sentence)
+    counts["kept"], counts["characters"] = len(lines), sum(map(len, lines))
+    return lines, {name: number for name, number in counts.items() if number}
+
+
+PRINTABLE = st.characters(exclude_categories=("C", "Z"))
+PIECES = st.sampled_from(["。", "?", "!", " ", "あ", "𠮷", "é", "a", "\\displaystyle", "\\"])
+
+
+# A busy machine is no failure.
+@settings(deadline=None)
+@given(st.lists(PIECES | PRINTABLE, max_size=60).map("".join), st.integers(1, 5), st.integers(5, 20))
+def test_any_text(text: str, shortest: int, longest: int) -> None:
+    assert kept(text, shortest, longest) == plainly(text, shortest, longest)

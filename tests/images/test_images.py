@@ -19,7 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
 # Beside its own folder and the code that all share, an image holds these files of other stages.
-WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py"}
+WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py", "tokenizer/compiled_words.py"}
+COMPILED = {
+    "corpus": ["corpus/cleaning"],
+    "vocab": ["tokenizer/words"],
+    "tfrecords": ["tfrecords/encoding", "tfrecords/examples", "tokenizer/words"],
+    "tokenizer": ["tokenizer/words"],
+}
 TINY = {
     "SHARDS": "3",
     "VOCAB_SIZE": "3000",
@@ -95,6 +101,10 @@ def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> No
     listed = set(shell(stage, "cd /app/stages && find . -name '*.py' | cut -c3-").stdout.split())
     own = stage.replace("-", "_")
     others = {path for path in listed if not path.startswith(f"{own}/")} - {"__init__.py", "handover.py"}
+    if stage in COMPILED:
+        others.remove("compiled.py")
+    libraries = shell(stage, "cd /app/stages && find . -name '*.so' | cut -c3- | sort").stdout.split()
+    assert [library.rsplit("-", 1)[0] for library in libraries] == COMPILED.get(stage, [])
     allowed = {"vocab": WORDS, "tfrecords": WORDS}.get(stage, set())
     if stage == "convert":
         allowed = {path for path in others if path.startswith("tokenizer/")}
