@@ -1,13 +1,20 @@
 # corpus: a CirrusSearch dump → shards of one sentence a line. `make image/corpus` builds it.
+FROM python:3.11-slim-bookworm AS compiler
+COPY stages/compiler.lock /
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /compiler \
+    && pip --python /compiler/bin/python install --require-hashes -r /compiler.lock
+
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /app
 RUN python -m venv --without-pip /venv
 COPY stages/corpus/requirements.lock stages/corpus/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/corpus/requirements.lock
-COPY stages/__init__.py stages/handover.py stages/
+COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/corpus stages/corpus
-RUN python -m compileall -q stages
+RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
+    /compiler/bin/python -m stages.compiled && python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="albert-ja/corpus" \

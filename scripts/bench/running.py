@@ -59,6 +59,8 @@ def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> R
     """Run `python -m module arguments…` in the stage's environment, as its users do; it must succeed."""
     command = [python(stage), "-m", module, *map(str, arguments)]
     environment = {**os.environ, **(ONE_CORE if one_core else {})}
+    # Where this is set, Python compiles its modules anew at each start; the images hold them compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with (
         tempfile.NamedTemporaryFile("r") as report,
         tempfile.TemporaryFile("w+") as output,

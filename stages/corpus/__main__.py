@@ -7,12 +7,14 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from stages import handover
-from stages.corpus import articles, documents, download, sentences, sources, workers
+from stages.corpus import documents, sentences, sources, spools, workers
+from stages.corpus.articles import Made, Rules
+from stages.corpus.documents import Batch
 from stages.corpus.files import MOST_SHARDS, InputFile, Shards, read_skip_ids
 from stages.handover import Refusal
 
@@ -46,7 +48,7 @@ def main(arguments: list[str]) -> None:
     if flags.jobs < 1:
         raise Refusal(f"--jobs is {flags.jobs}; it must be at least 1")
     skip_ids = read_skip_ids(flags.skip_ids) if flags.skip_ids else frozenset()
-    settings = download.Settings(flags.downloads, flags.retries)
+    settings = sources.Settings(flags.downloads, flags.retries)
     found = sources.find(flags.dump, flags.mirror, settings)
     out = os.path.realpath(flags.out)
     for dump in filter(os.path.isdir, flags.dump):
@@ -71,9 +73,8 @@ def make(
 ) -> None:
     """Read the files, write the shards and, last, the manifest."""
     progress = handover.Progress("corpus", "MB read", sum(file.bytes for file in files) / 1e6)
-    work = functools.partial(
-        articles.make_articles, min_length=options.min_length, max_length=options.max_length, skip_ids=skip_ids
-    )
+    rules = Rules(options.min_length, options.max_length, options.skip_bad_lines, skip_ids)
+    work = functools.partial(spools.work, rules=rules)
     counts: Counter[str] = Counter()
     dropped = {
         "documents": dict.fromkeys(documents.DOCUMENT_REASONS, 0),
@@ -81,20 +82,13 @@ def make(
         "lines": dict.fromkeys(documents.LINE_REASONS, 0),
     }
     with Shards(out, options.shards) as shards:
-        with contextlib.closing(workers.in_order(work, batches(files, progress), jobs)) as results:
-            for made in results:
-                for fault in made.faults:
-                    if not options.skip_bad_lines:
-                        raise Refusal(
-                            f"{made.path}, line {fault.line}: {fault.message}; "
-                            "mend the file, or count and skip such lines with --skip-bad-lines"
-                        )
-                    dropped["lines"][fault.reason] += 1
+        with contextlib.closing(workers.in_order(work, items(files, out, jobs, progress), jobs)) as results:
+            for made in unspooled(results, files, progress):
                 counts.update(made.counts)
                 for (what, reason), number in made.dropped.items():
                     dropped[what][reason] += number
-                for article in made.articles:
-                    shards.add(article)
+                for size, text in made.articles():
+                    shards.add(size, text)
         if not shards.articles:
             raise Refusal(
                 f"of {counts['documents']} documents no sentence is left: {_told(dropped) or 'nothing to read'}"
@@ -121,17 +115,29 @@ def make(
     progress.close(f"{kept['articles']:,} articles, {kept['sentences']:,} sentences kept; {_told(dropped)}")
 
 
-def batches(files: list[InputFile], progress: handover.Progress) -> Iterator[documents.Batch]:
-    """The batches of all files, one file after the other."""
-    for file in files:
-        lines = file.lines(lambda read: progress.add(read / 1e6))
-        try:
-            yield from documents.batches(file.path, file.kind or documents.TEXT, lines)
-        except documents.DocumentTooLong as error:
-            raise Refusal(
-                f"{file.path}, line {error.line}: no document ends within 64 MiB from here; "
-                "put a blank line between documents"
-            )
+def items(
+    files: list[InputFile], out: str, jobs: int, progress: handover.Progress
+) -> Iterator[Batch | spools.WholeFile]:
+    """What the workers get: the batches of a file, or all of it where several files are slow to unpack."""
+    whole = jobs > 1 and sum(file.compression == "bzip2" for file in files) > 1
+    for number, file in enumerate(files):
+        if whole and file.compression == "bzip2":
+            yield spools.WholeFile(number, file, os.path.join(out, f".input_{number:05d}{handover.PARTIAL}"))
+        else:
+            yield from file.batches(lambda read: progress.add(read / 1e6))
+
+
+def unspooled(
+    results: Iterable[Made | spools.Spooled], files: list[InputFile], progress: handover.Progress
+) -> Iterator[Made]:
+    """What came of each batch, also of those whose articles lie in spools."""
+    for result in results:
+        if isinstance(result, Made):
+            yield result
+        else:
+            yield from spools.spooled(result.spool)
+            files[result.number].sha256 = result.sha256
+            progress.add(files[result.number].bytes / 1e6)
 
 
 def _told(dropped: dict[str, dict[str, int]]) -> str:

@@ -1,4 +1,4 @@
-"""Lines of an input file → batches of whole documents → documents with text and title, or a named fault.
+"""Bytes of an input file → batches of whole documents → documents with text and title, or a named fault.
 
 Three kinds of file, told apart by their first line:
 
@@ -11,7 +11,6 @@ Three kinds of file, told apart by their first line:
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -24,7 +23,7 @@ TEXT = "text"
 DOCUMENT_REASONS = ("redirect", "not_article_namespace", "no_text", "skip_list", "no_sentence_left")
 LINE_REASONS = ("bad_utf8", "bad_json", "bad_document", "document_without_action", "action_without_document")
 
-# 1 MiB of lines keeps a worker busy for some 50 ms; no line or document of a real dump comes near 64 MiB.
+# 1 MiB of lines keeps a worker busy for some 5 ms; no line or document of a real dump comes near 64 MiB.
 BATCH_BYTES = 1 << 20
 LONGEST_DOCUMENT = 1 << 26
 
@@ -34,16 +33,15 @@ _MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|mediawiki)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """Lines without line ends that begin and end where documents do; `first` is the number of the first (from 1)."""
+    """Lines of the file at `path` that begin and end where documents do; `first`: the number of the first, from 1."""
 
     path: str
     kind: str
     first: int
-    lines: list[bytes]
+    data: bytes
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """What a document says of itself. `dropped` is one of `DOCUMENT_REASONS` where it is none to keep."""
 
     text: str
@@ -63,11 +61,11 @@ class UnknownKind(ValueError):
     """The first line of a file is of none of the three kinds."""
 
 
-class DocumentTooLong(ValueError):
-    """`line`: where lines begin that do not end a document for 64 MiB."""
+class TooLong(ValueError):
+    """A line, or lines that end no document, of more than 64 MiB: `line` is the number of the first."""
 
-    def __init__(self, line: int) -> None:
-        super().__init__(line)
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
         self.line = line
 
 
@@ -95,26 +93,56 @@ def kind_of(line: bytes) -> str:
     raise UnknownKind('is JSON, but its first line is neither {"index": {"_id": …}} nor an object with "text"')
 
 
-def batches(path: str, kind: str, lines: Iterable[bytes]) -> Iterator[Batch]:
-    """The lines of one file in batches of about 1 MiB, cut between two documents."""
-    batch: list[bytes] = []
-    first, size = 1, 0
-    for number, line in enumerate(lines, 1):
-        if size >= BATCH_BYTES and _begins_document(kind, line):
-            yield Batch(path, kind, first, batch)
-            batch, first, size = [], number, 0
-        if size > LONGEST_DOCUMENT:
-            raise DocumentTooLong(first)
-        batch.append(line)
-        size += len(line) + 1
-    if batch:
-        yield Batch(path, kind, first, batch)
+def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
+    """The bytes of one file in batches of 1 MiB and little more, cut between two documents."""
+    pending = bytearray()
+    first, searched = 1, 0
+    for block in blocks:
+        pending += block
+        if len(pending) < BATCH_BYTES:
+            continue
+        cut = _last_beginning(kind, pending, searched)
+        if cut:
+            data = bytes(memoryview(pending)[:cut])
+            yield Batch(path, kind, first, data)
+            first += sum(1 for _ in _lines(data)) - 1
+            del pending[:cut]
+        # None of the whole lines begins a document, but for the very first.
+        searched = pending.rfind(b"\n") + 1
+        if len(pending) - searched > LONGEST_DOCUMENT:
+            line = first + pending.count(b"\n")
+            raise TooLong(line, "longer than 64 MiB; one document a line is read")
+        if searched > LONGEST_DOCUMENT:
+            raise TooLong(first, "no document ends within 64 MiB from here; put a blank line between documents")
+    if pending:
+        yield Batch(path, kind, first, bytes(pending))
 
 
-def _begins_document(kind: str, line: bytes) -> bool:
+def _last_beginning(kind: str, lines: bytearray, searched: int) -> int:
+    """Where the last whole line from `searched` on that begins a document begins; 0 without such a line."""
+    end = lines.rfind(b"\n")
+    while end >= searched:
+        start = max(lines.rfind(b"\n", searched, end) + 1, searched)
+        if _begins_document(kind, lines, start, end):
+            return start
+        end = start - 1
+    return 0
+
+
+def _lines(data: bytes) -> Iterator[memoryview]:
+    """The lines without their line ends; the last one may be empty. Nothing is copied: a dump's lines are long."""
+    view = memoryview(data)
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        yield view[start:end]
+        start = end + 1
+    yield view[start:]
+
+
+def _begins_document(kind: str, lines: bytearray, start: int, end: int) -> bool:
     if kind == CIRRUSSEARCH:
-        return _ACTION.match(line) is not None
-    return kind == JSON_LINES or not line.strip()
+        return _ACTION.match(lines, start, end) is not None
+    return kind == JSON_LINES or not lines[start:end].strip()
 
 
 def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
@@ -126,10 +154,10 @@ def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fau
 
 def _cirrussearch(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     action: tuple[int, Any] | None = None
-    for number, line in enumerate(batch.lines, batch.first):
-        if not line.strip():
-            continue
+    for number, line in enumerate(_lines(batch.data), batch.first):
         value = _object(number, line)
+        if value is None:
+            continue
         if isinstance(value, Fault):
             # The line may have been the document of the action line before it, or an action line itself.
             yield value
@@ -163,10 +191,10 @@ def _dump_document(value: dict[str, Any], skipped: bool) -> Document:
 
 
 def _json_lines(batch: Batch) -> Iterator[Document | Fault]:
-    for number, line in enumerate(batch.lines, batch.first):
-        if not line.strip():
-            continue
+    for number, line in enumerate(_lines(batch.data), batch.first):
         value = _object(number, line)
+        if value is None:
+            continue
         if isinstance(value, Fault):
             yield value
         else:
@@ -177,7 +205,7 @@ def _json_lines(batch: Batch) -> Iterator[Document | Fault]:
 def _text(batch: Batch) -> Iterator[Document | Fault]:
     """Documents of plain text. Each line end becomes a space, as MediaWiki does it in a dump's `text`."""
     paragraph: list[str] = []
-    for number, line in enumerate([*batch.lines, b""], batch.first):
+    for number, line in enumerate([*batch.data.split(b"\n"), b""], batch.first):
         try:
             text = line.decode().strip()
         except UnicodeDecodeError as error:
@@ -190,15 +218,18 @@ def _text(batch: Batch) -> Iterator[Document | Fault]:
             paragraph = []
 
 
-def _object(number: int, line: bytes) -> dict[str, Any] | Fault:
-    """A line's JSON object. What orjson refuses is read again by the standard library: it takes lone
-    surrogates (`\\ud800`), which are JSON and which cleaning drops, and it tells better what is wrong."""
+def _object(number: int, line: memoryview) -> dict[str, Any] | Fault | None:
+    """A line's JSON object, None for a blank line. What orjson refuses is read again by the standard library: it takes
+    lone surrogates (`\\ud800`), which are JSON and which cleaning drops, and it tells better what is wrong."""
     value: Any
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
+        text = bytes(line)
+        if not text.strip():
+            return None
         try:
-            value = json.loads(line.decode(), parse_constant=_no_constant)
+            value = json.loads(text.decode(), parse_constant=_no_constant)
         except UnicodeDecodeError as error:
             return Fault(number, "bad_utf8", f"not UTF-8 (byte {error.start} of the line)")
         except (ValueError, RecursionError) as error:
@@ -214,8 +245,9 @@ def _no_constant(name: str) -> None:
 
 def _fault_of(number: int, value: dict[str, Any]) -> Fault | None:
     for name in ("text", "title"):
-        if not isinstance(value.get(name), str | None):
-            return Fault(number, "bad_document", f'"{name}" is of type {type(value[name]).__name__}, not a string')
+        found = value.get(name)
+        if not (isinstance(found, str) or found is None):
+            return Fault(number, "bad_document", f'"{name}" is of type {type(found).__name__}, not a string')
     return None
 
 

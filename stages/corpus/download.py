@@ -18,10 +18,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
+from stages.corpus.sources import Settings
 from stages.handover import PARTIAL, VERSION, Progress, Refusal, write_json
 
 T = TypeVar("T")
@@ -36,15 +36,6 @@ _LONGEST_WAIT = 60.0
 _NO_SUCH_PART = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 _PASSING = {408, _NO_SUCH_PART, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where downloads are kept, how often in a row a request may fail without a byte gained, seconds of silence."""
-
-    folder: str
-    retries: int = 6
-    timeout: float = 60.0
 
 
 class _Passing(Exception):

@@ -1,4 +1,4 @@
-"""Everything the corpus stage reads and writes: input files as lines, the skip list, the shards of the corpus."""
+"""What the corpus stage reads and writes: input files as batches of documents, the skip list, the corpus files."""
 
 import bz2
 import contextlib
@@ -31,7 +31,7 @@ class InputFile:
     """A file to read: gzip (also of several members), bzip2 or neither, by its first bytes.
 
     `name` is how messages and the manifest call it; `kind` is one of those of `documents`, or None for a
-    file with nothing in it but blank lines. `sha256` is known when `lines` has come to its end.
+    file with nothing in it but blank lines. `sha256` is known when `batches` has come to its end.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -50,47 +50,54 @@ class InputFile:
                 raise Refusal(f"{path} is a {program} file; unpack it first (gzip and bzip2 are read as they are)")
         self.compression = "gzip" if _GZIP.match(head) else "bzip2" if _BZIP2.match(head) else "none"
         self.kind: str | None = None
-        with contextlib.closing(self.lines()) as lines:
-            first = next((line for line in lines if line.strip()), None)
-        if first is not None:
+        first = self._first_line()
+        if first:
             try:
                 self.kind = documents.kind_of(first)
             except documents.UnknownKind as error:
                 raise Refusal(f"{path} {error}")
 
-    def lines(self, progress: Callable[[int], None] = lambda read: None) -> Generator[bytes, None, None]:
-        """The lines without their line ends (LF or CR LF); `progress` is told the bytes read from disk.
+    def batches(self, progress: Callable[[int], None] = lambda read: None) -> Iterator[documents.Batch]:
+        """The documents in batches; `progress` is told the bytes read from disk.
 
-        Damage, junk behind the compressed data, and a line of more than 64 MiB are refused with the place.
+        Damage, junk behind the compressed data, and what never ends are refused with the place.
         """
-        unfinished: list[bytes] = []
-        number = size = 0
-        start = True
         digest = hashlib.sha256()
-        blocks = self._blocks(digest, progress)
-        while True:
-            try:
-                block = next(blocks, None)
-            except _Damage as damage:
-                raise Refusal(f"{self.path} {damage}, behind line {number}; fetch it again")
-            if block is None:
-                break
-            if start and block:
-                block, start = block.removeprefix(_BYTE_ORDER_MARK), False
-            *whole, rest = block.split(b"\n")
-            if whole:
-                whole[0] = b"".join([*unfinished, whole[0]])
-                unfinished, size = [], 0
-            for line in whole:
-                number += 1
-                yield line.removesuffix(b"\r")
-            unfinished.append(rest)
-            size += len(rest)
-            if size > documents.LONGEST_DOCUMENT:
-                raise Refusal(f"{self.path}, line {number + 1}: longer than 64 MiB; one document a line is read")
-        if size:
-            yield b"".join(unfinished).removesuffix(b"\r")
+        yield from self._batches(self.kind or documents.TEXT, digest, progress)
         self.sha256 = digest.hexdigest()
+
+    def _first_line(self) -> bytes:
+        """The first line with anything on it, b"" where there is none."""
+        batches = self._batches(documents.JSON_LINES, hashlib.sha256(), lambda read: None)
+        with contextlib.closing(batches):
+            start = next(filter(None, (batch.data.lstrip() for batch in batches)), b"")
+        return start.partition(b"\n")[0]
+
+    def _batches(
+        self, kind: str, digest: Any, progress: Callable[[int], None]
+    ) -> Generator[documents.Batch, None, None]:
+        try:
+            yield from documents.batches(self.path, kind, self._text(digest, progress))
+        except documents.TooLong as error:
+            raise Refusal(f"{self.path}, line {error.line}: {error}")
+
+    def _text(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
+        """The unpacked bytes without a byte order mark."""
+        mark = _BYTE_ORDER_MARK
+        try:
+            for block in filter(None, self._blocks(digest, progress)):
+                yield block.removeprefix(mark)
+                mark = b""
+        except _Damage as damage:
+            raise Refusal(f"{self.path} {damage}, behind line {self._lines_before_damage()}; fetch it again")
+
+    def _lines_before_damage(self) -> int:
+        """Counted only when needed: `bytes.count` takes as long as unpacking."""
+        lines = 0
+        with contextlib.suppress(_Damage):
+            for block in self._blocks(hashlib.sha256(), lambda read: None):
+                lines += block.count(b"\n")
+        return lines
 
     def _blocks(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
         """The unpacked bytes. No block is much larger than 1 MiB, however well a file was compressed."""
@@ -147,7 +154,8 @@ class Shards:
 
     Articles are collected in memory (32 MiB for all) and appended to `.<name>.partial`, with no file held
     open between: any number of shards works under any limit of open files. `finish` gives all files their
-    names. Left by an error before that, nothing remains in the folder, not even the claim to it.
+    names. Left by an error before that, nothing remains in the folder, not even the claim to it. All hidden
+    partial files in the folder count as its own: those of an earlier run, and the spools of this one.
     """
 
     def __init__(self, folder: str, number: int) -> None:
@@ -156,34 +164,30 @@ class Shards:
         self.names = [f"corpus_{shard:05d}.txt" for shard in range(number)]
         self.counts = [{"articles": 0, "sentences": 0, "characters": 0, "bytes": 0} for _ in self.names]
         self._digests = [hashlib.sha256() for _ in self.names]
-        self._buffers = [bytearray() for _ in self.names]
+        self._texts: list[list[bytes]] = [[] for _ in self.names]
         self._buffered = 0
         self._named = False
 
     def __enter__(self) -> "Shards":
-        for name in self.names:
-            open(self._partial(name), "wb").close()
+        self._remove_partial()
         return self
 
-    def add(self, article: Article) -> None:
+    def add(self, size: Article, text: bytes) -> None:
         shard = self.articles % len(self.names)
         self.articles += 1
         counts = self.counts[shard]
         counts["articles"] += 1
-        counts["sentences"] += article.sentences
-        counts["characters"] += article.characters
-        counts["bytes"] += len(article.text)
-        self._buffers[shard] += article.text
-        self._buffered += len(article.text)
+        counts["sentences"] += size.sentences
+        counts["characters"] += size.characters
+        counts["bytes"] += size.bytes
+        self._texts[shard].append(text)
+        self._buffered += size.bytes
         if self._buffered >= _BUFFERED:
-            self._flush()
+            self._flush(last=False)
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """Give every file its name, and say of each: articles, sentences, characters, bytes, sha256."""
-        self._flush()
-        for name in self.names:
-            with open(self._partial(name), "rb") as stream:
-                os.fsync(stream.fileno())
+        self._flush(last=True)
         self._named = True
         for name in self.names:
             os.replace(self._partial(name), os.path.join(self.folder, name))
@@ -194,21 +198,32 @@ class Shards:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None and not self._named:
-            for name in [*map(self._partial, self.names), os.path.join(self.folder, RUN)]:
-                with contextlib.suppress(OSError):
-                    os.remove(name)
+            self._remove_partial()
+            with contextlib.suppress(OSError):
+                os.remove(os.path.join(self.folder, RUN))
 
-    def _flush(self) -> None:
-        for name, buffer, digest in zip(self.names, self._buffers, self._digests, strict=True):
-            if buffer:
-                with open(self._partial(name), "ab", buffering=0) as stream:
-                    # An unbuffered write may take a part only.
-                    view = memoryview(buffer)
-                    while view:
-                        view = view[stream.write(view) :]
-                    view.release()
-                digest.update(buffer)
-                buffer.clear()
+    def _remove_partial(self) -> None:
+        for name in os.listdir(self.folder):
+            if name.startswith(".") and name.endswith(PARTIAL):
+                os.remove(os.path.join(self.folder, name))
+
+    def _flush(self, last: bool) -> None:
+        for name, texts, digest in zip(self.names, self._texts, self._digests, strict=True):
+            if not (texts or last):
+                continue
+            data = b"".join(texts)
+            texts.clear()
+            digest.update(data)
+            stream = os.open(self._partial(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                # A write may take a part only.
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(stream, view) :]
+                if last:
+                    os.fsync(stream)
+            finally:
+                os.close(stream)
         self._buffered = 0
 
     def _partial(self, name: str) -> str:

@@ -1,25 +1,46 @@
-"""Clean text → sentences, and the reason to drop one."""
+"""Clean text → its sentences that are kept, as lines, and counts of all that were met.
 
-import re
+A sentence ends behind a run of `。`, `?` and `!`; the last one of a text may have no such end. Sentences are trimmed,
+empty ones do not count. `REASONS` to drop one, in this order: too short, too long, or a `\\displaystyle` in it.
 
-# A sentence ends behind a run of sentence-final marks; the last one of a text may have none.
-_SENTENCE = re.compile("[^。?!]*[。?!]+|[^。?!]+")
-_EQUATION = "\\displaystyle"
+The rules are C (`sentences.c`).
+"""
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+
+from stages import compiled
+
+SOURCE = os.path.join(os.path.dirname(__file__), "sentences.c")
 
 REASONS = ("too_short", "too_long", "equation")
 
 
-def split(text: str) -> list[str]:
-    """The sentences of a clean text in their order, trimmed, none empty."""
-    return [sentence for piece in _SENTENCE.findall(text) if (sentence := piece.strip())]
+class Counts(ctypes.Structure):
+    """Sentences met, kept and dropped, and the characters of those kept."""
+
+    met: int
+    kept: int
+    characters: int
+    too_short: int
+    too_long: int
+    equation: int
+    _fields_ = [(name, ctypes.c_int64) for name in ("met", "kept", "characters", *REASONS)]
 
 
-def reason_to_drop(sentence: str, min_length: int, max_length: int) -> str | None:
-    """One of `REASONS`, or None for a sentence to keep. Lengths are in characters, both ends included."""
-    if len(sentence) < min_length:
-        return "too_short"
-    if len(sentence) > max_length:
-        return "too_long"
-    if _EQUATION in sentence:
-        return "equation"
-    return None
+def keep(points_at: int, length: int, min_length: int, max_length: int, counts: Counts) -> bytes:
+    """The sentences of `min_length` to `max_length` characters, each with a line end, in UTF-8; `counts` grow.
+
+    `points_at` is the address of `length` code points of clean text and of room for one more. They are overwritten.
+    """
+    return ctypes.string_at(points_at, _keep()(points_at, length, min_length, max_length, counts))
+
+
+@functools.cache
+def _keep() -> Callable[..., int]:
+    function = compiled.library(SOURCE).keep
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.POINTER(Counts)]
+    return function

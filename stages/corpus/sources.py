@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from stages.corpus import download
 from stages.handover import PARTIAL, Refusal
 
 LATEST = "latest"
@@ -27,6 +26,15 @@ Listing = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)
+class Settings:
+    """Where downloads are kept, how often in a row a request may fail without a byte gained, seconds of silence."""
+
+    folder: str
+    retries: int = 6
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True)
 class Source:
     """A local file, and the name under which messages and the manifest know it."""
 
@@ -34,7 +42,7 @@ class Source:
     name: str
 
 
-def find(dumps: Iterable[str], mirror: str, downloads: download.Settings) -> list[Source]:
+def find(dumps: Iterable[str], mirror: str, downloads: Settings) -> list[Source]:
     """The files that the words of `--dump` stand for, downloaded where they are addresses."""
     found: list[Source] = []
     for dump in dumps:
@@ -66,7 +74,9 @@ def _local(folder: str) -> list[Source]:
     return [Source(path, os.path.relpath(path, folder)) for path in sorted(paths)]
 
 
-def _remote(address: str, downloads: download.Settings) -> list[Source]:
+def _remote(address: str, downloads: Settings) -> list[Source]:
+    from stages.corpus import download  # 30 ms, for what comes over a network alone
+
     if not urlsplit(address).path.endswith("/") and not download.is_folder(address, downloads):
         return [_fetched(address, downloads)]
     shards = dump_shards(address.rstrip("/") + "/", lambda folder: download.listing(folder, downloads))
@@ -78,7 +88,9 @@ def _remote(address: str, downloads: download.Settings) -> list[Source]:
     return fetched
 
 
-def _fetched(address: str, downloads: download.Settings) -> Source:
+def _fetched(address: str, downloads: Settings) -> Source:
+    from stages.corpus import download
+
     path = download.fetch(address, downloads)
     return Source(path, os.path.basename(path))
 

@@ -1,16 +1,18 @@
 """A function and its inputs → its results in the same order, worked out by several processes at once."""
 
-import multiprocessing
+from __future__ import annotations
+
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.handover import Refusal
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +27,11 @@ def in_order(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Generator
     if jobs == 1:
         yield from map(work, items)
         return
+    # 40 ms to import, which one job need not take.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     # A new interpreter for each worker: no copy of the parent's files, locks and signal handlers.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(work,))
@@ -46,6 +53,11 @@ def in_order(work: Callable[[T], R], items: Iterable[T], jobs: int) -> Generator
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise Refusal("a worker process was killed, most likely for lack of memory; run again with fewer --jobs")
+    except BaseException:
+        # Nobody takes what they are at, which may be a whole file.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     if refusal:
@@ -75,6 +87,8 @@ def _start(work: Callable[[Any], Any]) -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -110,8 +110,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> download.Settings:
-    return download.Settings(str(tmp_path / "downloads"), retries=2, timeout=2)
+def settings(tmp_path: Path) -> sources.Settings:
+    return sources.Settings(str(tmp_path / "downloads"), retries=2, timeout=2)
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def ranges(server: Server) -> list[str]:
     return [asked for _, asked, _ in server.requests]
 
 
-def test_a_file_is_fetched_once(server: Server, settings: download.Settings) -> None:
+def test_a_file_is_fetched_once(server: Server, settings: sources.Settings) -> None:
     (server.root / "a b=1.gz").write_bytes(BODY)
     address = server.address + "/a%20b%3D1.gz"
     path = download.fetch(address, settings)
@@ -135,7 +135,7 @@ def test_a_file_is_fetched_once(server: Server, settings: download.Settings) -> 
     assert os.listdir(os.path.dirname(path)) == ["a b=1.gz"]
 
 
-def test_dropped_connections_go_on_where_they_stopped(server: Server, settings: download.Settings) -> None:
+def test_dropped_connections_go_on_where_they_stopped(server: Server, settings: sources.Settings) -> None:
     (server.root / "f").write_bytes(BODY)
     # More drops than retries: each gains bytes, so none counts as a failure in a row.
     server.faults["/f"] = [400_000, 300_000, 10_000, "503", 500_000]
@@ -143,7 +143,7 @@ def test_dropped_connections_go_on_where_they_stopped(server: Server, settings: 
     assert ranges(server) == ["", *(f"bytes={start}-" for start in (400_000, 700_000, 710_000, 710_000, 1_210_000))]
 
 
-def test_a_killed_download_is_resumed_by_the_next_command(server: Server, settings: download.Settings) -> None:
+def test_a_killed_download_is_resumed_by_the_next_command(server: Server, settings: sources.Settings) -> None:
     (server.root / "f").write_bytes(BODY)
     server.faults["/f"] = [900_000, "503", "503", "503"]
     with pytest.raises(Refusal, match=r"503.*run the same command again"):
@@ -152,7 +152,7 @@ def test_a_killed_download_is_resumed_by_the_next_command(server: Server, settin
     assert ranges(server)[-1] == "bytes=900000-"
 
 
-def test_a_file_that_changed_meanwhile_starts_anew(server: Server, settings: download.Settings) -> None:
+def test_a_file_that_changed_meanwhile_starts_anew(server: Server, settings: sources.Settings) -> None:
     (server.root / "f").write_bytes(BODY)
     server.faults["/f"] = [900_000, "503", "503", "503"]
     with pytest.raises(Refusal):
@@ -161,13 +161,13 @@ def test_a_file_that_changed_meanwhile_starts_anew(server: Server, settings: dow
     assert Path(download.fetch(server.address + "/f", settings)).read_bytes() == BODY[::-1]
 
 
-def test_a_server_without_range(server: Server, settings: download.Settings) -> None:
+def test_a_server_without_range(server: Server, settings: sources.Settings) -> None:
     (server.root / "f").write_bytes(BODY)
     server.faults["/f"] = [900_000, "no-range"]
     assert Path(download.fetch(server.address + "/f", settings)).read_bytes() == BODY
 
 
-def test_silence_is_a_dropped_connection(server: Server, settings: download.Settings) -> None:
+def test_silence_is_a_dropped_connection(server: Server, settings: sources.Settings) -> None:
     (server.root / "f").write_bytes(BODY)
     server.faults["/f"] = ["slow"]
     assert Path(download.fetch(server.address + "/f", settings)).read_bytes() == BODY
@@ -184,7 +184,7 @@ def test_silence_is_a_dropped_connection(server: Server, settings: download.Sett
     ],
 )
 def test_what_cannot_be_fetched_is_refused_and_leaves_no_file(
-    server: Server, settings: download.Settings, faults: list[str], message: str, requests: int
+    server: Server, settings: sources.Settings, faults: list[str], message: str, requests: int
 ) -> None:
     (server.root / "f").write_bytes(BODY)
     server.faults["/f"] = list(faults)
@@ -194,14 +194,14 @@ def test_what_cannot_be_fetched_is_refused_and_leaves_no_file(
     assert len(server.requests) <= requests
 
 
-def test_a_web_page_is_no_file(server: Server, settings: download.Settings) -> None:
+def test_a_web_page_is_no_file(server: Server, settings: sources.Settings) -> None:
     (server.root / "folder").mkdir()
     with pytest.raises(Refusal, match="web page"):
         download.fetch(server.address + "/folder/", settings)
     assert download.is_folder(server.address + "/folder", settings)
 
 
-def test_no_server(settings: download.Settings) -> None:
+def test_no_server(settings: sources.Settings) -> None:
     with pytest.raises(Refusal, match=r"no connection.*after 3 tries"):
         download.fetch("http://127.0.0.1:9/f", settings)
 
@@ -209,7 +209,7 @@ def test_no_server(settings: download.Settings) -> None:
 @pytest.mark.parametrize(
     "address", ["http://host", "http://host/%2e%2e/x", "http://../x", "http://host/a%2Fb", "http:///x"]
 )
-def test_addresses_that_name_no_file(settings: download.Settings, address: str) -> None:
+def test_addresses_that_name_no_file(settings: sources.Settings, address: str) -> None:
     with pytest.raises(Refusal):
         download.local_path(address, settings)
 
@@ -250,20 +250,20 @@ def test_latest_is_the_newest_complete_dump(run_stage: Any, server: Server, tmp_
     assert re.findall("2026....の第.", corpus) == ["20260809の第0", "20260809の第2", "20260809の第1"]
     # What was downloaded is a dump to read without a server.
     local = tmp_path / "downloads" / server.address[7:] / "other"
-    assert len(sources.find([str(local / "cirrus_search_index")], "", download.Settings(""))) == 3
+    assert len(sources.find([str(local / "cirrus_search_index")], "", sources.Settings(""))) == 3
     before = len(server.requests)
     assert "finished already" in run_stage("corpus", "--dump", "latest", *flags).stderr
     assert not [path for path, _, _ in server.requests[before:] if path.endswith(".bz2")]
 
 
 @pytest.mark.parametrize("below", ["", "20260816", "20260816/", "20260816/index_name%3Djawiki_content/"])
-def test_every_folder_on_the_way_names_the_dump(server: Server, settings: download.Settings, below: str) -> None:
+def test_every_folder_on_the_way_names_the_dump(server: Server, settings: sources.Settings, below: str) -> None:
     dump(server.root, "20260816", 2)
     found = sources.find([f"{server.address}/other/cirrus_search_index/{below}"], "", settings)
     assert [source.name for source in found] == [f"jawiki_content-20260816-0000{shard}.json.bz2" for shard in (0, 1)]
 
 
-def test_a_folder_of_other_files_is_not_downloaded(server: Server, settings: download.Settings) -> None:
+def test_a_folder_of_other_files_is_not_downloaded(server: Server, settings: sources.Settings) -> None:
     (server.root / "jawiki-20251229-cirrussearch-content.json.gz").write_bytes(BODY)
     with pytest.raises(Refusal, match="name one file"):
         sources.find([server.address + "/"], "", settings)

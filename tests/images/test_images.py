@@ -21,7 +21,7 @@ STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
 # Beside its own folder and the code that all share, an image holds these files of other stages.
 WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py", "tokenizer/compiled_words.py"}
 COMPILED = {
-    "corpus": ["corpus/cleaning"],
+    "corpus": ["corpus/cleaning", "corpus/sentences"],
     "vocab": ["tokenizer/words"],
     "tfrecords": ["tfrecords/encoding", "tfrecords/examples", "tokenizer/words"],
     "tokenizer": ["tokenizer/words"],
