@@ -18,9 +18,7 @@ import functools
 import glob
 import hashlib
 import os
-import subprocess
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from stages.handover import PARTIAL, Refusal
@@ -63,6 +61,8 @@ def at(array: "NDArray[Any]", kind: type) -> int:
 
 def compile_source(source: str, cache: str) -> None:
     """Make the library of a C source, unless it is there, and remove those of older code. `cache`: a folder."""
+    import subprocess  # 10 ms, which no stage need take
+
     caches = {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
     path = library_path(source)
     if not os.path.exists(path):
@@ -78,6 +78,8 @@ if __name__ == "__main__":
     sources = sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(os.path.abspath(__file__))), "*", "*.c")))
     if sys.argv[1:] == ["--check"]:
         sys.exit(not all(os.path.exists(library_path(source)) for source in sources))
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         for source in sources:
             compile_source(source, folder)

@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
 from itertools import groupby
 
 from stages import compiled
@@ -28,6 +27,8 @@ _LONGER_FORMS = 1 << 16
 # As cleaning.c has them.
 _JOINS, _LONGER, _NOTHING, _DECIMAL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 _UNKNOWN, _JOINED, _NO_ROOM = -1, -2, -3
+# The block of the conjoining jamo.
+JAMO = 0x11
 
 # Of whatever may hold marks: all but ASCII, kana, common punctuation and ideographs.
 _LONG_RUN = re.compile(r"[^\n -~、-〠ぁ-ゖァ-ー一-鿿]{1000,}")
@@ -85,11 +86,12 @@ class Cleaner:
             for block in blocks:
                 codes = range(block << 8, (block + 1) << 8)
                 characters = "".join(map(chr, codes))
-                forms: Iterable[str] = characters
-                # Blocks of ideographs are done in one go.
-                if not (characters.isprintable() and unicodedata.is_normalized("NFKD", characters)):
-                    forms = [printable(unicodedata.normalize("NFKC", character)) for character in characters]
-                    reached.update(*forms)
+                # Ideographs, most of what is met, are their own forms. No mark is a letter, but conjoining jamo are.
+                if characters.isalpha() and unicodedata.is_normalized("NFKD", characters) and block != JAMO:
+                    self._forms[codes.start : codes.stop] = list(codes)
+                    continue
+                forms = [printable(unicodedata.normalize("NFKC", character)) for character in characters]
+                reached.update(*forms)
                 self._forms[codes.start : codes.stop] = [
                     self._entry(form) | _JOINS * joins(character)
                     for character, form in zip(characters, forms, strict=True)
