@@ -3,7 +3,7 @@
 The loops over integer arrays are C, called through ctypes. Measured before that was decided, on one core, for the
 words of a text (49 M characters/s is what a corpus shard then took from strings to word starts):
 
-- C: 91 M characters/s from code points, a library of 14 kB, loaded in 0.3 ms, nothing to install where it runs;
+- C: 91 M characters/s from code points, a library of 11 kB, loaded in 0.3 ms, nothing to install where it runs;
 - the same loop in numba: 49 M, 290 MB in every image, 0.8 s to import and 1.5 s to compile or a cache to keep;
 - in Cython: 39 M, a library of 226 kB for one version of Python, from 1.1 MB of generated C.
 
