@@ -89,8 +89,11 @@ def test_corpus_folders_that_are_none(run_stage: Any, corpus: Path, tmp_path: Pa
 def test_without_the_compiled_library(corpus: Path, tmp_path: Path, jobs: int) -> None:
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=ignored)
-    command = [ROOT / ".venv/vocab/bin/python", "-m", "stages.vocab", "--corpus", corpus, "--out", tmp_path / "v"]
-    done = subprocess.run([*command, "--jobs", str(jobs)], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    python = str(ROOT / ".venv/vocab/bin/python")
+    arguments = ["--corpus", str(corpus), "--out", str(tmp_path / "v"), "--jobs", str(jobs)]
+    done = subprocess.run(
+        [python, "-m", "stages.vocab", *arguments], cwd=tmp_path, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 2, done.stderr
     assert "words.c is not compiled for this machine" in done.stderr
     assert "make venv compiles it" in done.stderr
