@@ -282,7 +282,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         """Japanese is written without spaces: the tokens joined, the `##` of WordPieces dropped."""
         return "".join(token[2:] if token.startswith("##") and len(token) > 2 else token for token in tokens)
 
-    # Offsets, which transformers leaves to the compiled tokenizers.
+    # Texts → what a model is given, with offsets, which transformers leaves to the tokenizers it compiles.
 
     def _encode_plus(  # type: ignore[override]
         self,
@@ -293,7 +293,8 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         is_split_into_words: bool = False,
         **options: Any,
     ) -> BatchEncoding:
-        """What `tokenizer(…)` calls. One text with offsets is encoded here, all else by transformers.
+        """What `tokenizer(…)` calls. Texts are encoded here where the rules are compiled, and one text with offsets
+        in any case; all else (pairs, texts split into words, overflowing tokens) by transformers.
 
         `offset_mapping` holds a (start, end) in the text as given for each token, (0, 0) for [CLS], [SEP] and
         [PAD]. Of a text split into words, places count from the start of the word.
