@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.material import MODELS, SHARDS, Material, count
+from scripts.bench.material import EQUAL, MODELS, SHARDS, Material, count
 from scripts.bench.rows import Bar, Figure, Row, best_rate, rate
 from scripts.bench.running import Measured, Ran, measure, run
 from scripts.bench.table import short
@@ -80,7 +80,7 @@ def tokenizer(material: Material) -> Iterator[Row]:
 
 def tfrecords(material: Material) -> Iterator[Row]:
     """Corpus shards → TFRecords of both models, at the published defaults."""
-    corpus, vocab, out = material.twin_shards, material.vocab, material.work / "tfrecords"
+    corpus, vocab, out = material.equal_shards, material.vocab, material.work / "tfrecords"
     workers = [1, 2] if cores() > 1 else [1]
     runs: dict[int, list[Ran]] = {jobs: [] for jobs in workers}
     package: list[Measured] = []
@@ -129,7 +129,7 @@ def tfrecords(material: Material) -> Iterator[Row]:
         "bytes at the peak",
         figure(one, peak),
         bar=Bar("≤", 400e6, of_value=True),
-        note=f"shards of {characters // 2:,} characters, 40 copies",
+        note=f"shards of {characters // EQUAL:,} characters, 40 copies",
     )
     if len(workers) > 1:
         alone, together = (min(runs[jobs], key=lambda ran: ran.wall) for jobs in workers)
@@ -143,7 +143,7 @@ def tfrecords(material: Material) -> Iterator[Row]:
             alone.wall / together.wall,
             Bar("≥", 1.8),
             all(manifests == made[0] for manifests in made),
-            "two equal shards; the bytes of all runs compared",
+            f"{EQUAL} equal shards; the bytes of all runs compared",
         )
     sides = ("isal", "zlib")
     packed = [

@@ -20,6 +20,8 @@ REAL = ROOT.parent / "shared" / "data"
 REAL_DUMP = REAL / "jawiki-sample-cirrussearch-content.json.gz"
 SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
 SHARDS = 8
+# Two for each of two workers: what a command takes to start then weighs little.
+EQUAL = 4
 MODELS = ("wordpiece_tinysegmenter", "character")
 # Half of the random strings are of any characters, half of those that the segmenter has weights for.
 FAMILIAR = [("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠"), ("!", "~"), ("！", "～"), ("、", "〠")]
@@ -75,9 +77,9 @@ class Material:
         return self._corpus("corpus", [self.dump], SHARDS)
 
     @cached_property
-    def twin_shards(self) -> Path:
-        """A corpus of two shards with the same text, each of `size.shard_characters`: two workers get equal work."""
-        return self._corpus("twins", [self._cut("twins.json.gz", self.size.shard_characters, 2)], 2)
+    def equal_shards(self) -> Path:
+        """A corpus of EQUAL shards with the same text, each of `size.shard_characters`: workers get equal work."""
+        return self._corpus("equal", [self._cut("equal.json.gz", self.size.shard_characters, EQUAL)], EQUAL)
 
     @cached_property
     def many_lines(self) -> Path:
