@@ -86,7 +86,7 @@ def tfrecords(material: Material) -> Iterator[Row]:
     package: list[Measured] = []
     made: list[dict[str, Any]] = []
     records = material.work / "records.tfrecord.gz"
-    for _ in range(material.size.rounds):
+    for _ in range(2 * material.size.rounds - 1):
         for jobs in workers:
             arguments = ("--corpus", corpus, "--vocab", vocab, "--out", out, "--jobs", jobs)
             runs[jobs].append(run("tfrecords", "stages.tfrecords", *arguments))
@@ -132,7 +132,8 @@ def tfrecords(material: Material) -> Iterator[Row]:
         note=f"shards of {characters // EQUAL:,} characters, 40 copies",
     )
     if len(workers) > 1:
-        alone, together = (min(runs[jobs], key=lambda ran: ran.wall) for jobs in workers)
+        # Not the best: a worker alone finds a quiet core by chance, two seldom find two.
+        alone, together = (sorted(runs[jobs], key=lambda ran: ran.wall)[len(runs[jobs]) // 2] for jobs in workers)
         yield Row(
             "tfrecords",
             "two workers",
@@ -143,7 +144,7 @@ def tfrecords(material: Material) -> Iterator[Row]:
             alone.wall / together.wall,
             Bar("≥", 1.8),
             all(manifests == made[0] for manifests in made),
-            f"{EQUAL} equal shards; the bytes of all runs compared",
+            f"{EQUAL} equal shards; the median of {len(runs[1])} rounds each; the bytes of all runs compared",
         )
     sides = ("isal", "zlib")
     packed = [
