@@ -19,8 +19,8 @@ from stages.handover import HelpFormatter, Refusal, duration, run, write_json
 
 METHOD = (
     "Each side runs in its stage's environment, the two in turn; the best round of each counts, but for words, where "
-    "all parts of the text do, and two workers (the median). CPU time on one core unless it says wall time. Peak memory "
-    "is that of the process."
+    "all parts of the text do, and two workers (the median). CPU time on one core unless it says wall time. Peak "
+    "memory is that of the process."
 )
 
 
