@@ -162,7 +162,7 @@ def test_the_flow_ends_in_a_model_that_tokenizes(flow: Flow) -> None:
         input="春の山\n\n花を見る\n",
     ).stdout  # fmt: skip
     assert lines == "春 の 山\n\n花 を 見 る\n"
-    fast = "from stages.tokenizer.model_folder import read_tokenizer as r; assert r('/models/character/tiny').compiled"
+    fast = "from stages.tokenizer.files import read_tokenizer as r; assert r('/models/character/tiny').compiled"
     docker("run", "--rm", *mounts, "--entrypoint", "python", "albert-ja/tokenizer", "-c", fast)
     parity = json.loads((flow.folder / "models/character/tiny/manifest.json").read_text())["parity"]
     assert max(parity.values()) < 1e-4
