@@ -5,7 +5,7 @@ outside the standard library.
 
 An output folder goes through three states:
 
-1. ``claim`` writes ``run.json``: the stage, its options and a fingerprint of its inputs.
+1. ``claim`` locks the folder and writes ``run.json``: the stage, its options and a fingerprint of its inputs.
 2. Files appear one by one, each under a temporary name first, so that a final name always holds a
    whole file.
 3. ``write_manifest`` comes last and takes the place of ``run.json``. No ``manifest.json``, not finished:
@@ -14,10 +14,14 @@ An output folder goes through three states:
 
 import argparse
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 import time
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional
@@ -26,10 +30,30 @@ MANIFEST = "manifest.json"
 RUN = "run.json"
 VERSION = "0.1.0"
 PARTIAL = ".partial"
+LOCK = ".lock"
+# EX_TEMPFAIL of sysexits.h.
+RETRYABLE = 75
+# What the system says when there is no room: on the disk, in a quota, for a file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Refusal(Exception):
     """An error for a person: what is wrong, where, and what to do about it. Exit code 2, no traceback."""
+
+    code = 2
+
+
+class Retryable(Refusal):
+    """A refusal for which the command itself is right: once its cause is gone, the same command goes on. Exit code 75."""
+
+    code = RETRYABLE
+
+
+def unwritable(place: str, error: OSError) -> Refusal:
+    """The refusal for a folder or file that cannot be written: retryable where it is for lack of room."""
+    if error.errno in _NO_ROOM:
+        return Retryable("cannot write to %s: %s; make room, then the same command goes on" % (place, error.strerror))
+    return Refusal("cannot write to %s: %s" % (place, error.strerror))
 
 
 def run(
@@ -37,9 +61,9 @@ def run(
 ) -> int:
     """Call ``main`` with the command line and turn its end into an exit code.
 
-    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 130/143: interrupted by
-    SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from there). Anything else is
-    a bug and keeps its traceback.
+    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable``, told likewise.
+    130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from
+    there). Anything else is a bug and keeps its traceback.
     """
 
     def terminated(signum: int, frame: Any) -> None:
@@ -51,7 +75,7 @@ def run(
         sys.stdout.flush()
     except Refusal as refusal:
         print("%s: error: %s" % (stage, refusal), file=sys.stderr)
-        return 2
+        return refusal.code
     except KeyboardInterrupt as interrupt:
         signum = interrupt.args[0] if interrupt.args else signal.SIGINT
         print("%s: interrupted%s" % (stage, resumes * "; the same command goes on from here"), file=sys.stderr)
@@ -82,11 +106,12 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that gets its name only when it is complete and on disk.
 
-    Written as ``.<name>.partial`` beside it, synchronised, then renamed over ``path``. When the body
-    fails, nothing is left. Text modes are UTF-8 with plain newlines.
+    Written as ``.<name>.<random>.partial`` beside it, synchronised, then renamed over ``path``: two who
+    write the same file (a task that a cluster has given up, and its second try) are not in each other's way.
+    When the body fails, nothing is left. Text modes are UTF-8 with plain newlines.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, "." + name + PARTIAL)
+    temporary = os.path.join(folder, ".%s.%s%s" % (name, secrets.token_hex(4), PARTIAL))
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with open(temporary, mode, **text) as stream:  # type: ignore[call-overload]
@@ -94,9 +119,11 @@ def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise unwritable(path, error)
         raise
 
 
@@ -135,35 +162,97 @@ def describe(path: str) -> Dict[str, Any]:
 
 
 def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
-    """Make ``out`` the folder of this very run. True when the run is already finished there.
+    """Make ``out`` the folder of this very run, and of no other process. True when it is already finished there.
 
     ``options`` and ``inputs`` are what decides the bytes of the output (not the number of jobs): plain
     JSON values. A folder that another run has claimed, or that holds files of unknown origin, is
-    refused with the first difference named.
+    refused with the first difference named; one that another process is writing, with its name.
     """
     identity = {"stage": stage, "version": VERSION, "options": options, "inputs": inputs}
     identity = json.loads(json.dumps(identity))
-    finished = os.path.exists(os.path.join(out, MANIFEST))
-    record = os.path.join(out, MANIFEST if finished else RUN)
+    if os.path.exists(os.path.join(out, MANIFEST)):
+        _refuse_another(out, MANIFEST, identity)
+        return True
     try:
         os.makedirs(out, exist_ok=True)
-        known = os.path.exists(record)
-        strangers = [] if known else sorted(n for n in os.listdir(out) if not n.endswith(PARTIAL))
-        if not known and not strangers:
-            write_json(record, identity)
+        _lock(out)
+        if os.path.exists(os.path.join(out, MANIFEST)):
+            # The process that had the lock has finished the run.
+            _refuse_another(out, MANIFEST, identity)
+            release(out)
+            return True
+        if not os.path.exists(os.path.join(out, RUN)):
+            strangers = sorted(name for name in os.listdir(out) if not name.endswith(PARTIAL) and name != LOCK)
+            if strangers:
+                release(out)
+                raise Refusal(
+                    "%s holds files that are not of a %s run (%s); name an empty folder with --out"
+                    % (out, stage, strangers[0])
+                )
+            write_json(os.path.join(out, RUN), identity)
+        # What a killed run left half written.
+        for name in os.listdir(out):
+            if name.startswith(".") and name.endswith(PARTIAL) and os.path.isfile(os.path.join(out, name)):
+                os.remove(os.path.join(out, name))
     except OSError as error:
-        raise Refusal("cannot write to %s: %s" % (out, error.strerror))
-    if strangers:
-        raise Refusal(
-            "%s holds files that are not of a %s run (%s); name an empty folder with --out" % (out, stage, strangers[0])
-        )
-    recorded = read_json(record)
+        raise unwritable(out, error)
+    _refuse_another(out, RUN, identity)
+    return False
+
+
+def _refuse_another(out: str, record: str, identity: Dict[str, Any]) -> None:
+    recorded = read_json(os.path.join(out, record))
+    recorded = recorded if isinstance(recorded, dict) else {}
     difference = _difference({key: recorded.get(key) for key in identity}, identity)
     if difference:
         raise Refusal(
             "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
         )
-    return finished
+
+
+# Folders that this process has locked → the open lock file. Workers that are forked hold the lock with it, so that it
+# is free only when nobody writes any more.
+_locks: Dict[str, IO[str]] = {}
+# A worker whose parent was killed ends within this time, in seconds.
+_PATIENCE = 3.0
+
+
+def _lock(out: str) -> None:
+    """Hold ``out`` until ``release`` or the end of this process, however it comes."""
+    if out in _locks:
+        return
+    path = os.path.join(out, LOCK)
+    given_up = time.monotonic() + _PATIENCE
+    while True:
+        stream = open(path, "a+", encoding="utf-8")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            owner = stream.readline().strip() or "another process"
+            stream.close()
+            if time.monotonic() > given_up:
+                raise Retryable("%s is being written by %s; wait for its end" % (out, owner))
+            time.sleep(0.1)
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            # The file that was locked may have been removed by its owner meanwhile.
+            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+                break
+        stream.close()
+    stream.truncate(0)
+    stream.write("process %d on %s\n" % (os.getpid(), socket.gethostname()))
+    stream.flush()
+    _locks[out] = stream
+
+
+def release(out: str) -> None:
+    """Let others claim ``out``."""
+    stream = _locks.pop(out, None)
+    if stream is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(out, LOCK))
+        stream.close()
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
@@ -192,6 +281,7 @@ def write_manifest(
     write_json(os.path.join(out, MANIFEST), manifest)
     with contextlib.suppress(FileNotFoundError):
         os.remove(os.path.join(out, RUN))
+    release(out)
 
 
 def read_manifest(folder: str, stage: str) -> Dict[str, Any]:

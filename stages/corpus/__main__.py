@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     try:
         make(files, flags.out, options, skip_ids, flags.jobs, inputs)
     except OSError as error:
-        raise Refusal(f"cannot write to {flags.out}: {error.strerror}")
+        raise handover.unwritable(flags.out, error)
 
 
 def make(

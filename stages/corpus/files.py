@@ -13,7 +13,7 @@ from isal import igzip_lib
 
 from stages.corpus import documents
 from stages.corpus.articles import Article
-from stages.handover import PARTIAL, RUN, Refusal
+from stages.handover import PARTIAL, RUN, Refusal, release
 
 # Shard numbers have five digits, so that the order of names is the order of numbers.
 MOST_SHARDS = 100_000
@@ -201,6 +201,7 @@ class Shards:
             self._remove_partial()
             with contextlib.suppress(OSError):
                 os.remove(os.path.join(self.folder, RUN))
+            release(self.folder)
 
     def _remove_partial(self) -> None:
         for name in os.listdir(self.folder):

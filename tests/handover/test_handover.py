@@ -1,6 +1,7 @@
 """Whole files, claims, manifests, exit codes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from stages import handover
-from stages.handover import Refusal, claim, describe, documents, over_shards, read_manifest, whole_file, write_manifest
+from stages.handover import (
+    Refusal,
+    Retryable,
+    claim,
+    describe,
+    documents,
+    over_shards,
+    read_manifest,
+    whole_file,
+    write_manifest,
+)
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -43,6 +54,26 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
     assert claim("vocab", out, {"seed": 1}, {"corpus": "a"}), "a finished run is finished"
     with pytest.raises(Refusal, match=r"inputs\.corpus was"):
         claim("vocab", out, {"seed": 1}, {"corpus": "b"})
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    program = (
+        "import sys; from stages.handover import claim\n"
+        f"claim('vocab', {out!r}, {{}}, {{}}); print('claimed', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout and first.stdin
+        assert first.stdout.readline() == b"claimed\n"
+        Path(out, ".shard.txt.3f.partial").write_text("of the first one")
+        with pytest.raises(Retryable, match=rf"out is being written by process {first.pid} on .+; wait for its end"):
+            claim("vocab", out, {}, {})
+        assert sorted(os.listdir(out)) == [".lock", ".shard.txt.3f.partial", "run.json"]
+        first.kill()
+    assert not claim("vocab", out, {}, {}), "the lock goes with the process that held it"
+    assert sorted(os.listdir(out)) == [".lock", "run.json"], "what it left half written is removed"
+    write_manifest("vocab", out, {}, {}, {})
+    assert os.listdir(out) == ["manifest.json"]
 
 
 def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
