@@ -366,7 +366,7 @@ def test_a_full_disk_is_told_in_one_line(run_stage: Any, tmp_path: Path) -> None
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        done = run_stage("corpus", "--dump", tmp_path / "d", "--out", tmp_path / "out", "--shards", 1, code=2)
+        done = run_stage("corpus", "--dump", tmp_path / "d", "--out", tmp_path / "out", "--shards", 1, code=75)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"cannot write to {tmp_path / 'out'}: File too large" in done.stderr
