@@ -1,7 +1,7 @@
 """What one stage hands to the next: whole files, a manifest that says how they were made, errors for people.
 
-The only code that all stages share. It runs on Python 3.7 as well (``tpu-train``) and needs nothing
-outside the standard library.
+With ``storage``, ``lock`` and ``refusal`` the only code that all stages share. It runs on Python 3.7 as well
+(``tpu-train``), and for folders on this machine needs nothing outside the standard library.
 
 An output folder goes through three states:
 
@@ -13,47 +13,29 @@ An output folder goes through three states:
 """
 
 import argparse
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
-import secrets
+import posixpath
 import signal
-import socket
 import sys
 import time
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from stages import lock, storage
+from stages.refusal import Refusal as Refusal
+from stages.refusal import Retryable as Retryable
+from stages.refusal import unwritable as unwritable
+from stages.storage import PARTIAL as PARTIAL
+from stages.storage import describe as describe
+from stages.storage import sha256 as sha256
+from stages.storage import whole_file as whole_file
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
 VERSION = "0.1.0"
-PARTIAL = ".partial"
-LOCK = ".lock"
-# EX_TEMPFAIL of sysexits.h.
-RETRYABLE = 75
-# What the system says when there is no room: on the disk, in a quota, for a file.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class Refusal(Exception):
-    """An error for a person: what is wrong, where, and what to do about it. Exit code 2, no traceback."""
-
-    code = 2
-
-
-class Retryable(Refusal):
-    """A refusal for which the command itself is right: once its cause is gone, the same command goes on. Exit code 75."""
-
-    code = RETRYABLE
-
-
-def unwritable(place: str, error: OSError) -> Refusal:
-    """The refusal for a folder or file that cannot be written: retryable where it is for lack of room."""
-    if error.errno in _NO_ROOM:
-        return Retryable("cannot write to %s: %s; make room, then the same command goes on" % (place, error.strerror))
-    return Refusal("cannot write to %s: %s" % (place, error.strerror))
+# A manifest of 100,000 files has some 25 MB.
+_LONGEST_JSON = 1 << 28
 
 
 def run(
@@ -61,7 +43,7 @@ def run(
 ) -> int:
     """Call ``main`` with the command line and turn its end into an exit code.
 
-    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable``, told likewise.
+    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable`` or no memory, told likewise.
     130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from
     there). Anything else is a bug and keeps its traceback.
     """
@@ -77,21 +59,40 @@ def run(
         print("%s: error: %s" % (stage, refusal), file=sys.stderr)
         return refusal.code
     except KeyboardInterrupt as interrupt:
+        lost = lock.lost()
+        if lost:
+            print("%s: error: %s" % (stage, lost), file=sys.stderr)
+            return lost.code
         signum = interrupt.args[0] if interrupt.args else signal.SIGINT
         print("%s: interrupted%s" % (stage, resumes * "; the same command goes on from here"), file=sys.stderr)
         return 128 + int(signum)
+    except MemoryError:
+        print("%s: error: there is not enough memory; with more, or less at once, it goes on" % stage, file=sys.stderr)
+        return Retryable.code
     except BrokenPipeError:
         # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        lock.release_all()
     return 0
 
 
+EXIT_CODES = """
+exit codes: 0 done, 1 a bug, 2 usage or bad input, 75 try again when the cause is gone, 130 and 143 interrupted;
+            137 killed from outside, most likely for lack of memory
+"""
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """``--help`` with every default shown, and paragraphs of the description kept as written."""
+    """``--help`` with every default shown, paragraphs of the description kept as written, and the exit codes last."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
+
+    def format_help(self) -> str:
+        # It formats the usage before an error as well, which is one item alone.
+        return super().format_help() + (EXIT_CODES if len(self._root_section.items) > 1 else "")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(indent + line for line in text.strip().splitlines())
@@ -100,31 +101,6 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         if action.default is None or action.default is False or action.required:
             return action.help
         return super()._get_help_string(action)
-
-
-@contextlib.contextmanager
-def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A file that gets its name only when it is complete and on disk.
-
-    Written as ``.<name>.<random>.partial`` beside it, synchronised, then renamed over ``path``: two who
-    write the same file (a task that a cluster has given up, and its second try) are not in each other's way.
-    When the body fails, nothing is left. Text modes are UTF-8 with plain newlines.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, ".%s.%s%s" % (name, secrets.token_hex(4), PARTIAL))
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    try:
-        with open(temporary, mode, **text) as stream:  # type: ignore[call-overload]
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise unwritable(path, error)
-        raise
 
 
 def write_json(path: str, value: Any) -> None:
@@ -137,28 +113,17 @@ def write_json(path: str, value: Any) -> None:
 def read_json(path: str) -> Any:
     """The JSON value of a file; ``Refusal`` names file and position when it is none."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
+        with storage.reading(path) as stream:
+            data = stream.read(_LONGEST_JSON + 1)
+        if len(data) > _LONGEST_JSON:
+            raise Refusal("%s is longer than %d MiB, which no file of this kind is" % (path, _LONGEST_JSON >> 20))
+        return json.loads(data.decode())
     except OSError as error:
         raise Refusal("cannot read %s: %s" % (path, error.strerror))
     except UnicodeDecodeError as error:
         raise Refusal("%s is not UTF-8 (byte %d)" % (path, error.start))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal("%s is not JSON: %s" % (path, error))
-
-
-def sha256(path: str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def describe(path: str) -> Dict[str, Any]:
-    """What a manifest says of every file: its size in bytes and its SHA-256."""
-    return {"bytes": os.path.getsize(path), "sha256": sha256(path)}
 
 
 def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
@@ -170,89 +135,47 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
     """
     identity = {"stage": stage, "version": VERSION, "options": options, "inputs": inputs}
     identity = json.loads(json.dumps(identity))
-    if os.path.exists(os.path.join(out, MANIFEST)):
+    if storage.exists(storage.join(out, MANIFEST)):
         _refuse_another(out, MANIFEST, identity)
         return True
     try:
-        os.makedirs(out, exist_ok=True)
-        _lock(out)
-        if os.path.exists(os.path.join(out, MANIFEST)):
+        storage.make_folder(out)
+        lock.hold(out)
+        present = storage.names(out)
+        if MANIFEST in present:
             # The process that had the lock has finished the run.
             _refuse_another(out, MANIFEST, identity)
-            release(out)
+            lock.release(out)
             return True
-        if not os.path.exists(os.path.join(out, RUN)):
-            strangers = sorted(name for name in os.listdir(out) if not name.endswith(PARTIAL) and name != LOCK)
+        if RUN not in present:
+            strangers = [name for name in present if not name.endswith(PARTIAL) and name != lock.NAME]
             if strangers:
-                release(out)
+                lock.release(out)
                 raise Refusal(
                     "%s holds files that are not of a %s run (%s); name an empty folder with --out"
                     % (out, stage, strangers[0])
                 )
-            write_json(os.path.join(out, RUN), identity)
-        # What a killed run left half written.
-        for name in os.listdir(out):
-            if name.startswith(".") and name.endswith(PARTIAL) and os.path.isfile(os.path.join(out, name)):
-                os.remove(os.path.join(out, name))
+            write_json(storage.join(out, RUN), identity)
+        _remove_partial(out, present)
     except OSError as error:
         raise unwritable(out, error)
     _refuse_another(out, RUN, identity)
     return False
 
 
+def _remove_partial(out: str, present: List[str]) -> None:
+    """Remove what a run, or a worker, that was killed has left half written."""
+    storage.remove_all(out, [name for name in present if name.startswith(".") and name.endswith(PARTIAL)])
+
+
 def _refuse_another(out: str, record: str, identity: Dict[str, Any]) -> None:
-    recorded = read_json(os.path.join(out, record))
+    recorded = read_json(storage.join(out, record))
     recorded = recorded if isinstance(recorded, dict) else {}
     difference = _difference({key: recorded.get(key) for key in identity}, identity)
     if difference:
         raise Refusal(
             "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
         )
-
-
-# Folders that this process has locked → the open lock file. Workers that are forked hold the lock with it, so that it
-# is free only when nobody writes any more.
-_locks: Dict[str, IO[str]] = {}
-# A worker whose parent was killed ends within this time, in seconds.
-_PATIENCE = 3.0
-
-
-def _lock(out: str) -> None:
-    """Hold ``out`` until ``release`` or the end of this process, however it comes."""
-    if out in _locks:
-        return
-    path = os.path.join(out, LOCK)
-    given_up = time.monotonic() + _PATIENCE
-    while True:
-        stream = open(path, "a+", encoding="utf-8")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            owner = stream.readline().strip() or "another process"
-            stream.close()
-            if time.monotonic() > given_up:
-                raise Retryable("%s is being written by %s; wait for its end" % (out, owner))
-            time.sleep(0.1)
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            # The file that was locked may have been removed by its owner meanwhile.
-            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
-                break
-        stream.close()
-    stream.truncate(0)
-    stream.write("process %d on %s\n" % (os.getpid(), socket.gethostname()))
-    stream.flush()
-    _locks[out] = stream
-
-
-def release(out: str) -> None:
-    """Let others claim ``out``."""
-    stream = _locks.pop(out, None)
-    if stream is not None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(out, LOCK))
-        stream.close()
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
@@ -277,25 +200,85 @@ def write_manifest(
     knows (examples, lines). ``more`` are the stage's own sections (``counts``, ``dropped``,
     ``versions``). Times are left out: the same input gives the same manifest, byte for byte.
     """
+    _remove_partial(out, storage.names(out))
     manifest = dict(more, stage=stage, version=VERSION, options=options, inputs=inputs, files=files)
-    write_json(os.path.join(out, MANIFEST), manifest)
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(os.path.join(out, RUN))
-    release(out)
+    write_json(storage.join(out, MANIFEST), manifest)
+    storage.remove(storage.join(out, RUN))
+    lock.release(out)
 
 
 def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
     """The manifest that ``stage`` left in ``folder``; ``Refusal`` says which command makes it."""
-    path = os.path.join(folder, MANIFEST)
-    if not os.path.isdir(folder):
+    path = storage.join(folder, MANIFEST)
+    if not storage.is_folder(folder):
         raise Refusal("there is no folder %s; make %s writes one" % (folder, stage))
-    if not os.path.exists(path):
-        state = "is not finished" if os.path.exists(os.path.join(folder, RUN)) else "was not written by " + stage
+    if not storage.exists(path):
+        state = "is not finished" if storage.exists(storage.join(folder, RUN)) else "was not written by " + stage
         raise Refusal("%s %s: it has no %s; run make %s" % (folder, state, MANIFEST, stage))
     manifest = read_json(path)
     if not isinstance(manifest, dict) or manifest.get("stage") != stage:
         raise Refusal("%s is not a manifest of %s" % (path, stage))
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise Refusal("%s is not a manifest of %s: it lists no files" % (path, stage))
+    for name, described in files.items():
+        wrong = _outside(folder, name) or _undescribed(described)
+        if wrong:
+            raise Refusal("%s is not a manifest of %s: file %s %s" % (path, stage, json.dumps(name), wrong))
     return manifest
+
+
+def _outside(folder: str, name: str) -> Optional[str]:
+    """What is wrong with a file's name in the manifest of a folder: it must not lead out of it, by a link neither."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "has no name"
+    if "\0" in name or name != posixpath.normpath(name) or name.startswith("/") or name.split("/")[0] in (".", ".."):
+        return "has a name that leads out of the folder"
+    if not storage.remote(folder):
+        top = os.path.realpath(folder)
+        if os.path.commonpath([top, os.path.realpath(os.path.join(top, name))]) != top:
+            return "is a link that leads out of the folder"
+    return None
+
+
+def _undescribed(described: Any) -> Optional[str]:
+    """What is wrong with what a manifest says of a file: its size and SHA-256 must be there."""
+    if not isinstance(described, dict) or not isinstance(described.get("sha256"), str):
+        return "has no SHA-256"
+    return None if _is_count(described.get("bytes")) else "has no size"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def read_shards(corpus: str) -> List[Tuple[str, Dict[str, Any]]]:
+    """The files of a corpus in order, each with what the manifest says of it. All are there, in their full length."""
+    manifest = read_manifest(corpus, "corpus")
+    present = storage.files_below(corpus)
+    shards = sorted(manifest["files"].items())
+    if not shards:
+        raise Refusal("%s lists no files; make the corpus again" % storage.join(corpus, MANIFEST))
+    for name, described in shards:
+        path = storage.join(corpus, name)
+        if name not in present:
+            raise Refusal("%s is missing; make the corpus again" % path)
+        if present[name] != described["bytes"]:
+            raise Refusal(
+                "%s is not what make corpus wrote (%d bytes, not %d); make the corpus again"
+                % (path, present[name], described["bytes"])
+            )
+        # A sentence has a character and a line end at least.
+        if not all(_is_count(described.get(what)) and described[what] <= present[name] for what in _COUNTED):
+            raise Refusal(
+                "%s does not say how much is in %s; make the corpus again" % (storage.join(corpus, MANIFEST), name)
+            )
+    return shards
+
+
+_COUNTED = ("articles", "sentences", "characters")
 
 
 def documents(corpus: str, name: str, described: Dict[str, Any]) -> Iterator[List[str]]:
@@ -304,11 +287,11 @@ def documents(corpus: str, name: str, described: Dict[str, Any]) -> Iterator[Lis
     ``described`` is what the corpus manifest says of the file. A file of other bytes is refused at its
     end, when they are known: do not finish anything before the iterator is exhausted.
     """
-    path = os.path.join(corpus, name)
+    path = storage.join(corpus, name)
     digest = hashlib.sha256()
     article: List[str] = []
     try:
-        with open(path, "rb") as stream:
+        with storage.reading(path) as stream:
             for line in stream:
                 digest.update(line)
                 if line != b"\n":
@@ -328,51 +311,6 @@ def cores() -> int:
     """How many processors this process may use: the default number of jobs."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def over_shards(function: Callable[[Any], Any], shards: Iterable[Any], jobs: int) -> Iterator[Any]:
-    """``function`` of every shard, over ``jobs`` processes, results in the order of the shards.
-
-    ``function`` and what it takes and gives are pickled between processes of this program, so it must be
-    a module's own function or a partial of one. With one job everything runs in this process.
-    """
-    if jobs == 1:
-        yield from map(function, shards)
-        return
-    import concurrent.futures.process  # 40 ms, which one job need not take
-
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, initializer=_leave_signals_to_the_parent)
-    # A process that has just begun loses the signals that it gets. They wait until it is ready for them.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        # Not pool.map: it cancels what is left when an error comes, which the pool does not expect of its dead workers.
-        results = [pool.submit(function, shard) for shard in shards][::-1]
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    try:
-        while results:
-            yield results.pop().result()
-    except concurrent.futures.process.BrokenProcessPool:
-        raise Refusal(
-            "a worker process died (killed, or out of memory); the same command goes on from here, "
-            "and fewer --jobs need less memory"
-        )
-    except BaseException:
-        # Do not wait for shards that nobody will take.
-        for worker in list(pool._processes.values()):
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown()
-
-
-_ENDING = {signal.SIGINT, signal.SIGTERM}
-
-
-def _leave_signals_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 class Progress:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.emulator import bucket, emulator  # noqa: F401 - fixtures for every folder
+
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 from stages.convert.checkpoint import Checkpoint
-from stages.convert.files import fresh_scratch, open_checkpoint, open_config, open_vocabulary, publish
+from stages.convert.files import fetched_inputs, fresh_scratch, open_checkpoint, open_config, open_vocabulary, publish
 from stages.convert.mapping import Mismatch, model_config, weights
-from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, whole_file, write_manifest
+from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, unwritable, whole_file, write_manifest
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -38,8 +38,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Check all that needs no large library, then convert."""
+    """Fetch what lies at gs://, then convert."""
     given = parse(arguments)
+    inputs = {name: getattr(given, name) for name in ("checkpoint", "config", "vocab", "reference")}
+    with fetched_inputs(inputs) as here:
+        _main(argparse.Namespace(**{**vars(given), **here}))
+
+
+def _main(given: argparse.Namespace) -> None:
+    """Check all that needs no large library, then convert."""
     config = open_config(given.config)
     checkpoint = open_checkpoint(given.checkpoint)
     try:
@@ -64,7 +71,10 @@ def main(arguments: list[str]) -> None:
     if claim("convert", given.out, options, inputs):
         print(f"convert: {given.out} is finished already", file=sys.stderr)
         return
-    _convert(given, settings, arrays, subwords, checkpoint, step, options, inputs)
+    try:
+        _convert(given, settings, arrays, subwords, checkpoint, step, options, inputs)
+    except OSError as error:
+        raise unwritable(given.out, error)
 
 
 def _convert(
@@ -104,13 +114,14 @@ def _convert(
     card = model_card(settings, subwords, parameters, inputs["checkpoint"][0], step, parity, filled)
     with whole_file(os.path.join(scratch, "README.md"), "w") as stream:
         stream.write(card)
-    names = publish(scratch, given.out)
+    files = {name: describe(os.path.join(scratch, name)) for name in sorted(os.listdir(scratch))}
+    publish(scratch, given.out)
     write_manifest(
         "convert",
         given.out,
         options,
         inputs,
-        {name: describe(os.path.join(given.out, name)) for name in names},
+        files,
         parameters=parameters,
         step=step,
         parity=parity,

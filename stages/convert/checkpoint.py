@@ -71,15 +71,25 @@ class Checkpoint:
     def read(self, name: str) -> NDArray[Any]:
         """The array of a variable. Raises KeyError (no such variable), BadCheckpoint, OSError."""
         variable = self.variables[name]
-        path = self.data_files()[variable.shard]
         if variable.dtype not in DTYPES:
             raise BadCheckpoint(f"variable {name} has a type that is not supported (number {variable.dtype})")
+        return np.frombuffer(self._bytes(name), DTYPES[variable.dtype]).reshape(variable.shape)
+
+    def check(self) -> None:
+        """Read every variable: damage to one that is of no use here, of the optimizer, tells of a damaged file."""
+        for name, variable in self.variables.items():
+            if variable.dtype in DTYPES:
+                self._bytes(name)
+
+    def _bytes(self, name: str) -> bytes:
+        variable = self.variables[name]
+        path = self.data_files()[variable.shard]
         with open(path, "rb") as stream:
             stream.seek(variable.offset)
             data = stream.read(variable.size)
         if len(data) != variable.size or _masked_crc(data) != variable.crc:
             raise BadCheckpoint(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
-        return np.frombuffer(data, DTYPES[variable.dtype]).reshape(variable.shape)
+        return data
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:

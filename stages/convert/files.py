@@ -1,14 +1,60 @@
 """A checkpoint, its configuration and its vocabulary in, a model folder out."""
 
+import contextlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
+from stages import storage
 from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
 from stages.handover import Refusal, read_json
 from stages.tokenizer.japanese_subwords import read_vocabulary
 
 SCRATCH = ".model.partial"
+BEST_INDEX = "model.ckpt-best.index"
+
+
+@contextlib.contextmanager
+def fetched_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | None]]:
+    """The same inputs on this machine: of what lies at gs://, copies in the temporary folder while the body runs.
+
+    Of the checkpoint, all files that begin with its name, or a folder's best one. A Refusal names the given paths.
+    """
+    with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
+        copies = {}
+        for number, (name, path) in enumerate(paths.items()):
+            copies[name] = path
+            if path and storage.remote(path):
+                folder = os.path.join(scratch, str(number))
+                os.mkdir(folder)
+                copies[name] = _fetched(path, folder, prefix=name == "checkpoint")
+        try:
+            yield copies
+        except Refusal as refusal:
+            text = str(refusal)
+            for name, path in paths.items():
+                text = text.replace(str(copies[name]), str(path))
+            raise type(refusal)(text)
+
+
+def _fetched(path: str, folder: str, prefix: bool) -> str:
+    if not prefix:
+        try:
+            return storage.fetch(path, os.path.join(folder, storage.name_of(path)))
+        except OSError as error:
+            raise Refusal(f"cannot read {path}: {error.strerror}")
+    if BEST_INDEX in storage.names(path):
+        path = storage.join(path, BEST_INDEX.removesuffix(".index"))
+    place, _, base = path.rpartition("/")
+    names = [name for name in storage.names(place) if name.startswith((base + ".index", base + ".data", base + ".ref"))]
+    storage.at_once(_fetch, [(storage.join(place, name), os.path.join(folder, name)) for name in names])
+    return os.path.join(folder, base)
+
+
+def _fetch(pair: tuple[str, str]) -> str:
+    return storage.fetch(*pair)
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -26,6 +72,10 @@ def open_checkpoint(path: str) -> Checkpoint:
     for data in checkpoint.data_files():
         if not os.path.exists(data):
             raise Refusal(f"{data} is missing; a checkpoint is its .index and all of its .data files")
+    try:
+        checkpoint.check()
+    except BadCheckpoint as error:
+        raise Refusal(str(error))
     return checkpoint
 
 
@@ -54,7 +104,9 @@ def open_vocabulary(path: str, entries: int) -> dict[str, int]:
 
 
 def fresh_scratch(out: str) -> str:
-    """An empty folder inside `out` for files that are not whole yet."""
+    """An empty folder for files that are not whole yet: inside `out`, or, where that is a bucket, a temporary one."""
+    if storage.written_once(out):
+        return tempfile.mkdtemp(prefix="model-")
     scratch = os.path.join(out, SCRATCH)
     shutil.rmtree(scratch, ignore_errors=True)
     os.mkdir(scratch)
@@ -67,9 +119,13 @@ def publish(scratch: str, out: str) -> list[str]:
     for name in names:
         # safetensors makes its files readable for their owner alone; they are to be read like the others.
         os.chmod(os.path.join(scratch, name), 0o666 & ~_umask())
-        os.replace(os.path.join(scratch, name), os.path.join(out, name))
+    storage.at_once(_put, [(os.path.join(scratch, name), storage.join(out, name)) for name in names])
     os.rmdir(scratch)
     return names
+
+
+def _put(pair: tuple[str, str]) -> None:
+    storage.put(*pair)
 
 
 def _umask() -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
+from stages import storage
 from stages.handover import Refusal, read_json
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ def read_tokenizer(folder: str) -> BertJapaneseTinySegmenterTokenizer:
 
     Refuses a folder that lacks a file, is of another tokenizer, or holds a vocabulary that is none.
     """
+    if storage.remote(folder):
+        with tempfile.TemporaryDirectory(prefix="model-") as copy:
+            for wanted in {"vocab.txt", CONFIG} & set(storage.names(folder)):
+                storage.fetch(storage.join(folder, wanted), os.path.join(copy, wanted))
+            try:
+                return read_tokenizer(copy)
+            except Refusal as refusal:
+                raise type(refusal)(str(refusal).replace(copy, folder))
     if not os.path.isdir(folder):
         raise Refusal(f"there is no model folder {folder}; make convert writes one")
     missing = [name for name in ("vocab.txt", CONFIG) if not os.path.isfile(os.path.join(folder, name))]

@@ -81,7 +81,7 @@ def test_corpus_folders_that_are_none(run_stage: Any, corpus: Path, tmp_path: Pa
     done = run_stage("vocab", "--corpus", changed, "--out", out, *SIZES, code=2)
     assert "corpus_00001.txt is not what make corpus wrote" in done.stderr
     (changed / "corpus_00001.txt").unlink()
-    assert "cannot read" in run_stage("vocab", "--corpus", changed, "--out", out, *SIZES, code=2).stderr
+    assert "corpus_00001.txt is missing" in run_stage("vocab", "--corpus", changed, "--out", out, *SIZES, code=2).stderr
     assert not (out / "manifest.json").exists()
 
 

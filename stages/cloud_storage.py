@@ -1,0 +1,402 @@
+"""gs://bucket/object → its bytes, checked; local files → objects, each whole and once.
+
+By google-cloud-storage, with credentials from the usual places (application default credentials), or none where
+STORAGE_EMULATOR_HOST names an emulator. Whatever may pass (408, 429, 5xx, a connection that breaks) is tried again with
+growing pauses for PATIENCE seconds; the variable STORAGE_PATIENCE sets another number. Every request that writes has a
+precondition, so that one which is repeated, because its reply was lost, changes nothing.
+"""
+
+import base64
+import contextlib
+import functools
+import io
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+
+import google.auth
+import google.auth.credentials
+import google.auth.exceptions
+import google_crc32c
+import requests
+import urllib3
+from google.api_core import exceptions
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from stages.refusal import Refusal, Retryable
+
+try:
+    from google.cloud.storage.exceptions import DataCorruption
+except ImportError:  # The last client for Python 3.7 has it elsewhere.
+    from google.resumable_media import DataCorruption
+
+T = TypeVar("T")
+
+PATIENCE = 300.0
+ENDLESS = float("inf")
+# One request of a stream: large enough that its round trip costs nothing, small enough for memory and for a retry.
+PART = 1 << 23
+# One request of an upload that takes several, with the same reasons; each thread holds one in memory.
+CHUNK = 1 << 25
+# After so many seconds without a good answer a person is told that there are new tries.
+SILENCE = 10.0
+# Seconds to connect, seconds of silence.
+TIMEOUT = (10.0, 60.0)
+# A connection that broke, or bytes that did: each layer has classes of its own.
+_BROKEN = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.Timeout,
+    urllib3.exceptions.HTTPError,
+    google.auth.exceptions.TransportError,
+    ConnectionError,
+    DataCorruption,
+)
+
+
+class Stored(NamedTuple):
+    """What the service says of an object."""
+
+    size: int
+    crc32c: str
+    generation: int
+
+
+class Absent(FileNotFoundError):
+    """There is no such object."""
+
+
+def address(path: str) -> Tuple[str, str]:
+    """The bucket and the name of an object, or of a prefix without its last "/". Refusal for what is no address."""
+    bucket, _, name = path[len("gs://") :].partition("/")
+    name = name.rstrip("/")
+    if not bucket or "//" in name:
+        raise Refusal("%s is no address in Cloud Storage; it is gs://bucket/folder" % path)
+    return bucket, name
+
+
+def names(folder: str) -> List[str]:
+    """The sorted names directly in a folder, those of folders with "/" behind them."""
+    bucket, name = address(folder)
+    prefix = name + "/" if name else ""
+
+    def ask() -> List[str]:
+        pages = _client().list_blobs(bucket, prefix=prefix, delimiter="/", timeout=TIMEOUT, retry=None)
+        found = [blob.name[len(prefix) :] for blob in pages]
+        return sorted(filter(None, [*found, *(below[len(prefix) :] for below in pages.prefixes)]))
+
+    return _patiently(folder, "list", ask)
+
+
+def objects_below(folder: str) -> Dict[str, Stored]:
+    """Every object of a folder and of those below it: name within it → what is said of it, sorted."""
+    bucket, name = address(folder)
+    prefix = name + "/" if name else ""
+
+    def ask() -> Dict[str, Stored]:
+        pages = _client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=None)
+        # Programs that show folders leave empty objects with "/" behind their names.
+        return {blob.name[len(prefix) :]: _stored(blob) for blob in pages if not blob.name.endswith("/")}
+
+    return dict(sorted(_patiently(folder, "list", ask).items()))
+
+
+def look_at(path: str) -> Optional[Stored]:
+    """What the service says of an object now; None where there is none."""
+    bucket, name = address(path)
+
+    def ask() -> Optional[Stored]:
+        blob = _client().bucket(bucket).blob(name)
+        try:
+            blob.reload(timeout=TIMEOUT, retry=None)
+        except exceptions.NotFound:
+            return None
+        return _stored(blob)
+
+    return _patiently(path, "read", ask)
+
+
+def found(path: str) -> Stored:
+    """What the service says of an object. FileNotFoundError where there is none."""
+    stored = look_at(path)
+    if stored is None:
+        raise Absent(2, "there is no such object, or no such bucket", path)
+    return stored
+
+
+def remove(path: str, generation: Optional[int] = None, patience: float = ENDLESS) -> None:
+    """Remove an object, if it is there (``generation``: and still is that one)."""
+    bucket, name = address(path)
+
+    def ask() -> None:
+        with contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed):
+            blob = _client().bucket(bucket).blob(name)
+            blob.delete(timeout=TIMEOUT, retry=None, if_generation_match=generation)
+
+    _patiently(path, "remove", ask, patience)
+
+
+class Reader(io.RawIOBase):
+    """An object as a stream, part by part, of the generation that is there at the beginning.
+
+    Where its end comes, length and CRC-32C are compared with what the service said: a Retryable where they differ.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.stored = found(path)
+        self._at = 0
+        self._part = memoryview(b"")
+        self._checksum = _crc32c()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._part:
+            self._part = memoryview(self._next_part())
+        count = min(len(buffer), len(self._part))
+        buffer[:count] = self._part[:count]
+        self._part = self._part[count:]
+        return count
+
+    def _next_part(self) -> bytes:
+        if self._at == self.stored.size:
+            if _base64(self._checksum) != self.stored.crc32c:
+                raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % self.path)
+            return b""
+        bucket, name = address(self.path)
+        end = min(self._at + PART, self.stored.size)
+
+        def ask() -> bytes:
+            blob = _client().bucket(bucket).blob(name)
+            data: bytes = blob.download_as_bytes(
+                start=self._at, end=end - 1, raw_download=True, checksum=None, timeout=TIMEOUT, retry=None,
+                if_generation_match=self.stored.generation,
+            )  # fmt: skip
+            if len(data) != end - self._at:
+                raise ConnectionError("%d bytes came of %d" % (len(data), end - self._at))
+            return data
+
+        try:
+            data = _patiently(self.path, "read", ask)
+        except (exceptions.PreconditionFailed, exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
+            raise Retryable("%s was replaced or removed while it was read; run again" % self.path)
+        self._checksum.update(data)
+        self._at = end
+        return data
+
+
+def checksum(local: str) -> Tuple[int, str]:
+    """Length and CRC-32C (in base 64, as the service says it) of a local file."""
+    made = _crc32c()
+    with open(local, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            made.update(block)
+        return stream.tell(), _base64(made)
+
+
+def upload(local: str, path: str) -> bool:
+    """Make an object of a local file, whole or not at all. False where it was there with these bytes, and is untouched.
+
+    The precondition is the generation that was found (0: none). When a reply is lost, the next try finds it broken by
+    what the first one made: the same bytes are ours. Other bytes are another writer's: a Retryable. What arrives
+    damaged is removed and sent again.
+    """
+    ours = checksum(local)
+    bucket, name = address(path)
+    before = look_at(path)
+    if before and before[:2] == ours:
+        return False
+    generation = before.generation if before else 0
+
+    def there() -> bool:
+        after = look_at(path)
+        return after is not None and after[:2] == ours
+
+    def unsent(error: Exception) -> bool:
+        # A session that is through may be unknown to the service when it is asked once more.
+        return _passing(error) and not isinstance(error, DataCorruption) and not there()
+
+    def ask() -> None:
+        nonlocal generation
+        blob = _client().bucket(bucket).blob(name, chunk_size=CHUNK)
+        try:
+            # Small files in one request, others in a session, which goes on where it broke.
+            blob.upload_from_filename(
+                local, checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
+                retry=_retry().with_predicate(unsent), content_type="application/octet-stream",
+            )  # fmt: skip
+            damaged = None if _stored(blob)[:2] == ours else int(blob.generation)
+        except DataCorruption as error:
+            damaged = int(error.response.json()["generation"])
+        except exceptions.NotFound:
+            # The bucket or the session.
+            names(path)
+            raise ConnectionError("the session is gone")
+        except (exceptions.RetryError, *_BROKEN) as error:
+            if not there():
+                raise getattr(error, "cause", None) or error
+            return
+        if damaged is not None:
+            remove(path, damaged)
+            generation = 0
+            raise ConnectionError("it arrived damaged")
+
+    with contextlib.suppress(exceptions.PreconditionFailed):
+        _patiently(path, "write", ask)
+    if not there():
+        raise Retryable("%s holds other bytes than were written: another process writes there; wait for its end" % path)
+    return True
+
+
+def create(path: str, data: bytes, generation: int, patience: float = ENDLESS) -> Optional[int]:
+    """Make a small object where there is none (generation 0) or that generation; its own, None where there is another.
+
+    The data must be one that no other process writes: a reply may be lost, and then it tells whose object it is.
+    """
+    bucket, name = address(path)
+    blob = _client().bucket(bucket).blob(name)
+
+    def ask() -> None:
+        blob.upload_from_string(data, if_generation_match=generation, timeout=TIMEOUT, retry=None)
+
+    try:
+        _patiently(path, "write", ask, patience)
+    except exceptions.PreconditionFailed:
+        made = _crc32c(data)
+        there = look_at(path)
+        ours = there and (there.size, there.crc32c) == (len(data), _base64(made))
+        return there.generation if there and ours else None
+    return int(blob.generation)
+
+
+def read_small(path: str) -> bytes:
+    """The bytes of a small object; none where it is gone."""
+    try:
+        with Reader(path) as reader:
+            return reader.readall() or b""
+    except (Absent, Retryable):
+        return b""
+
+
+def _stored(blob: Any) -> Stored:
+    return Stored(int(blob.size), str(blob.crc32c), int(blob.generation))
+
+
+def _crc32c(data: bytes = b"") -> Any:
+    return google_crc32c.Checksum(data)  # type: ignore[no-untyped-call]
+
+
+def _base64(made: Any) -> str:
+    return base64.b64encode(made.digest()).decode()
+
+
+def _patience() -> float:
+    try:
+        return float(os.environ.get("STORAGE_PATIENCE") or PATIENCE)
+    except ValueError:
+        raise Refusal("STORAGE_PATIENCE=%s is no number of seconds" % os.environ["STORAGE_PATIENCE"])
+
+
+def _client() -> Any:
+    """One client for each process: connections do not outlive a fork."""
+    return _client_of(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _client_of(process: int) -> Any:
+    # Or the client asks for the bucket's own metadata, in a thread of its own, to name it in traces.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    if emulator:
+        endpoint = emulator if "://" in emulator else "http://" + emulator
+        return storage.Client(
+            project="emulator",
+            credentials=google.auth.credentials.AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": endpoint},
+        )
+    try:
+        credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/devstorage.read_write"])
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise Refusal(
+            "there are no credentials for gs://; run `gcloud auth application-default login`, or name a service "
+            "account's key file in GOOGLE_APPLICATION_CREDENTIALS"
+        )
+    # No request of ours is about a project.
+    return storage.Client(project=project or "none", credentials=credentials)
+
+
+def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = ENDLESS) -> T:
+    """What a request gives, after as many tries as it takes; errors that stay in words for a person.
+
+    404 and 412 are the caller's to understand, where they are not about the bucket.
+    """
+    bucket, _ = address(path)
+    try:
+        answer: T = _retry(patience)(ask, on_error=_Waiting(path, doing))()
+        return answer
+    except exceptions.NotFound as error:
+        if doing in ("list", "write"):
+            raise Refusal("there is no bucket gs://%s; make it, or correct its name" % bucket)
+        raise error
+    except (exceptions.Unauthorized, exceptions.Forbidden):
+        raise Refusal(
+            "%s is refused: these credentials have no right to %s there; give the account the role Storage Object "
+            "User on gs://%s, or take other credentials" % (path, doing, bucket)
+        )
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise Refusal(
+            "the credentials for gs:// do not work (%s); run `gcloud auth application-default login`"
+            % type(error).__name__
+        )
+    except (exceptions.PreconditionFailed, exceptions.RequestRangeNotSatisfiable):
+        raise
+    except exceptions.BadRequest:
+        raise Refusal(
+            "Cloud Storage refuses to %s %s (400); correct the name of the bucket or the object" % (doing, path)
+        )
+    except (exceptions.GoogleAPIError, *_BROKEN) as error:
+        raise Retryable(
+            "cannot %s %s: Cloud Storage does not answer as it should (%s); the same command goes on from here"
+            % (doing, path, _told(error))
+        )
+
+
+class _Waiting:
+    """What a person is told about a request that is tried again and again: once, after a time without a good answer."""
+
+    def __init__(self, path: str, doing: str) -> None:
+        self._what = "%s %s" % (doing, path)
+        self._since = time.monotonic()
+
+    def __call__(self, error: Exception) -> None:
+        if self._since and time.monotonic() - self._since > SILENCE:
+            self._since = 0.0
+            print(
+                "cannot %s yet: Cloud Storage does not answer as it should (%s); trying again for %d s in all"
+                % (self._what, _told(error), _patience()),
+                file=sys.stderr,
+            )
+
+
+def _told(error: Exception) -> str:
+    """What is wrong, without addresses and what a request carried."""
+    cause = getattr(error, "cause", None) or error
+    code = getattr(cause, "code", None)
+    return str(int(code)) if isinstance(code, int) else type(cause).__name__
+
+
+def _passing(error: Exception) -> bool:
+    """Whether another try may go well."""
+    known: bool = DEFAULT_RETRY._predicate(error)
+    return known or isinstance(error, (*_BROKEN, exceptions.TooManyRequests))
+
+
+def _retry(patience: float = ENDLESS) -> Any:
+    """Growing pauses, of half a second at first, up to 30 seconds, until patience (in seconds) is at its end."""
+    made = DEFAULT_RETRY.with_predicate(_passing).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
+    # The last client for Python 3.7 knows the older name only.
+    return getattr(made, "with_timeout", made.with_deadline)(min(patience, _patience()))

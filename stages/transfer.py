@@ -1,0 +1,202 @@
+"""Folders of a run on this machine ↔ the same folders at gs://bucket/prefix: every file, whole and once.
+
+`python -m stages.transfer --copy FROM TO …` is what `make upload` and `make download` run. A file that is there with
+the same length and CRC-32C is left alone, so that the same command goes on where it was stopped. Of each run the
+manifest comes last: a folder that has one is complete.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import sys
+import threading
+from typing import Any
+
+from stages import lock, storage
+from stages.handover import (
+    MANIFEST,
+    PARTIAL,
+    RUN,
+    HelpFormatter,
+    Progress,
+    Refusal,
+    Retryable,
+    read_json,
+    run,
+)
+
+# What a run is known by, in its manifest and before that in run.json.
+IDENTITY = ("stage", "version", "options", "inputs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """One file on its way."""
+
+    source: str
+    target: str
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What has to be copied to a folder, how many files are there already, and which folders there are a run's own."""
+
+    copies: list[Copy]
+    same: int
+    runs: list[str]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("transfer", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    folders = "a folder, and where it is to be; one of the two is gs://…, and each --copy goes the same way"
+    add("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
+    add("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
+    given = parser.parse_args(arguments)
+    ways = {(storage.remote(source), storage.remote(target)) for source, target in given.copy}
+    if ways not in ({(False, True)}, {(True, False)}):
+        parser.error("--copy takes a folder of this machine and one at gs://…, in the same order each time")
+    return given
+
+
+def main(arguments: list[str]) -> None:
+    """Compare what is here and there, then copy what is missing or differs."""
+    given = parse(arguments)
+    name = "upload" if storage.remote(given.copy[0][1]) else "download"
+    pairs = [(source, target) for source, target in given.copy if storage.is_folder(source)]
+    if not pairs:
+        raise Refusal(f"there is nothing to copy in {', '.join(source for source, _ in given.copy)}")
+    compared = [compare(source, target) for source, target in pairs]
+    copies = [copy for each in compared for copy in each.copies]
+    amount = f"{len(copies):,} files, {sum(copy.bytes for copy in copies) / 1e6:,.1f} MB"
+    already = f"{sum(each.same for each in compared):,} files are there already"
+    if given.dry_run:
+        for copy in copies:
+            print(f"{copy.bytes:>15,}  {copy.source} → {copy.target}")
+        print(f"{name}: would copy {amount}; {already}", file=sys.stderr)
+        return
+    refuse_without_room(copies)
+    try:
+        for folder in {folder for each in compared if each.copies for folder in each.runs}:
+            storage.make_folder(folder)
+            lock.hold(folder)
+        transfer(name, copies)
+    except OSError as error:
+        raise Refusal(f"cannot copy {error.filename}: {error.strerror}")
+    print(f"{name}: copied {amount}; {already}", file=sys.stderr)
+
+
+def compare(source: str, target: str) -> Compared:
+    """What has to be copied from one folder to another. `Refusal` where a folder there holds another run."""
+    from stages import cloud_storage
+
+    upload = storage.remote(target)
+    objects = cloud_storage.objects_below(target if upload else source)
+    here = files(source if upload else target)
+    sizes = here if upload else {name: stored.size for name, stored in objects.items()}
+    copies, same = [], 0
+    for name, size in sizes.items():
+        storage.refuse_leading_out(name, source)
+        if not travels(name):
+            continue
+        stored = objects.get(name)
+        local = storage.join(source if upload else target, name)
+        if stored and here.get(name) == stored.size and cloud_storage.checksum(local) == (stored.size, stored.crc32c):
+            same += 1
+        else:
+            copies.append(Copy(storage.join(source, name), storage.join(target, name), size))
+    runs = sorted({os.path.dirname(name) for name in sizes if os.path.basename(name) in (MANIFEST, RUN)})
+    targets = [storage.join(target, folder) if folder else target for folder in runs]
+    for folder, place in zip(runs, targets, strict=True):
+        refuse_another(storage.join(source, folder) if folder else source, place)
+    return Compared(copies, same, targets)
+
+
+def files(folder: str) -> dict[str, int]:
+    """The files below a folder of this machine and their lengths. `Refusal` for a link that leads out of it."""
+    found = {}
+    top = os.path.realpath(folder)
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            if not os.path.isfile(path):
+                continue
+            if os.path.commonpath([top, os.path.realpath(path)]) != top:
+                raise Refusal(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")
+            found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
+    return dict(sorted(found.items()))
+
+
+def travels(name: str) -> bool:
+    """Whether a file is part of a run: not its lock, nor what is half written."""
+    return os.path.basename(name) != lock.NAME and not name.endswith(PARTIAL)
+
+
+def refuse_another(source: str, target: str) -> None:
+    """`Refusal` where the run in one folder is not the one in the other; a target without one is fine."""
+    ours, theirs = identity(source), identity(target)
+    differing = [key for key in ours if theirs and ours[key] != theirs[key]]
+    if differing:
+        raise Refusal(
+            f"{target} holds another run than {source} (its {differing[0]} differ); name another place, or remove it"
+        )
+
+
+def identity(folder: str) -> dict[str, Any]:
+    """What the run in a folder is known by; nothing where there is no run."""
+    present = storage.names(folder)
+    for name in (MANIFEST, RUN):
+        if name in present:
+            record = read_json(storage.join(folder, name))
+            if isinstance(record, dict):
+                return {key: record.get(key) for key in IDENTITY}
+    return {}
+
+
+def refuse_without_room(copies: list[Copy]) -> None:
+    """`Retryable` where a download does not fit on the disk."""
+    if not copies or storage.remote(copies[0].target):
+        return
+    place = os.path.abspath(copies[0].target)
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    total, free = sum(copy.bytes for copy in copies), shutil.disk_usage(place).free
+    if total > free:
+        raise Retryable(
+            f"{total / 1e6:,.0f} MB are to be copied, and {place} has room for {free / 1e6:,.0f}; make room, then the "
+            "same command goes on"
+        )
+
+
+def transfer(name: str, copies: list[Copy]) -> None:
+    """Copy all files, several at a time, manifests last."""
+    sizes = {copy.source: copy.bytes for copy in copies}
+    progress = Progress(name, "MB", sum(sizes.values()) / 1e6)
+    shown = threading.Lock()
+
+    def carry(pair: tuple[str, str]) -> None:
+        source, target = pair
+        if storage.remote(target):
+            from stages import cloud_storage
+
+            cloud_storage.upload(source, target)
+        else:
+            storage.make_folder(os.path.dirname(target))
+            try:
+                storage.fetch(source, target)
+            except FileNotFoundError:
+                raise Retryable(f"{source} was removed before it was copied; the same command takes what is there now")
+        with shown:
+            progress.add(sizes[source] / 1e6)
+
+    for last in (False, True):
+        wave = [copy for copy in copies if (os.path.basename(copy.source) == MANIFEST) is last]
+        storage.at_once(carry, [(copy.source, copy.target) for copy in wave])
+    progress.close(f"{len(copies):,} files")
+
+
+if __name__ == "__main__":
+    sys.exit(run("transfer", main))
