@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stages import handover
-from stages.corpus import documents, sentences, sources, spools, workers
+from stages import engine, handover, storage
+from stages.corpus import documents, sentences, sources, spools
 from stages.corpus.articles import Made, Rules
 from stages.corpus.documents import Batch
 from stages.corpus.files import MOST_SHARDS, InputFile, Shards, read_skip_ids
@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> None:
     found = sources.find(flags.dump, flags.mirror, settings)
     out = os.path.realpath(flags.out)
     for dump in filter(os.path.isdir, flags.dump):
-        if os.path.commonpath([out, os.path.realpath(dump)]) == os.path.realpath(dump):
+        if not storage.remote(flags.out) and os.path.commonpath([out, os.path.realpath(dump)]) == os.path.realpath(
+            dump
+        ):
             raise Refusal(f"--out {flags.out} lies inside --dump {dump}, which is only read; name another folder")
     files = [InputFile(source.path, source.name) for source in found]
     inputs = {
@@ -63,13 +65,19 @@ def main(arguments: list[str]) -> None:
         print(f"corpus: {flags.out} is finished already; nothing to do", file=sys.stderr)
         return
     try:
-        make(files, flags.out, options, skip_ids, flags.jobs, inputs)
+        make(files, flags.out, options, skip_ids, inputs, flags.jobs, flags.engine)
     except OSError as error:
         raise handover.unwritable(flags.out, error)
 
 
 def make(
-    files: list[InputFile], out: str, options: Options, skip_ids: frozenset[str], jobs: int, inputs: dict[str, Any]
+    files: list[InputFile],
+    out: str,
+    options: Options,
+    skip_ids: frozenset[str],
+    inputs: dict[str, Any],
+    jobs: int,
+    engine_name: str,
 ) -> None:
     """Read the files, write the shards and, last, the manifest."""
     progress = handover.Progress("corpus", "MB read", sum(file.bytes for file in files) / 1e6)
@@ -81,8 +89,10 @@ def make(
         "sentences": dict.fromkeys(sentences.REASONS, 0),
         "lines": dict.fromkeys(documents.LINE_REASONS, 0),
     }
+    whole = spools.whole(files, jobs, engine_name)
     with Shards(out, options.shards) as shards:
-        with contextlib.closing(workers.in_order(work, items(files, out, jobs, progress), jobs)) as results:
+        todo = items(files, whole, out, progress)
+        with contextlib.closing(engine.in_order(work, todo, jobs, engine_name, _place)) as results:
             for made in unspooled(results, files, progress):
                 counts.update(made.counts)
                 for (what, reason), number in made.dropped.items():
@@ -93,6 +103,8 @@ def make(
             raise Refusal(
                 f"of {counts['documents']} documents no sentence is left: {_told(dropped) or 'nothing to read'}"
             )
+        if storage.remote(out):
+            print(f"corpus: uploading {options.shards} files to {out}", file=sys.stderr)
         described = shards.finish()
     kept = {what: sum(file[what] for file in described.values()) for what in ("articles", "sentences", "characters")}
     handover.write_manifest(
@@ -116,13 +128,12 @@ def make(
 
 
 def items(
-    files: list[InputFile], out: str, jobs: int, progress: handover.Progress
+    files: list[InputFile], whole: list[int], out: str, progress: handover.Progress
 ) -> Iterator[Batch | spools.WholeFile]:
-    """What the workers get: the batches of a file, or all of it where several files are slow to unpack."""
-    whole = jobs > 1 and sum(file.compression == "bzip2" for file in files) > 1
+    """What the workers get: the batches of a file, or all of it where its number is in `whole`."""
     for number, file in enumerate(files):
-        if whole and file.compression == "bzip2":
-            yield spools.WholeFile(number, file, os.path.join(out, f".input_{number:05d}{handover.PARTIAL}"))
+        if number in whole:
+            yield spools.WholeFile(number, file, storage.join(out, spools.name(number)))
         else:
             yield from file.batches(lambda read: progress.add(read / 1e6))
 
@@ -135,9 +146,13 @@ def unspooled(
         if isinstance(result, Made):
             yield result
         else:
-            yield from spools.spooled(result.spool)
-            files[result.number].sha256 = result.sha256
+            files[result.number].sha256 = yield from spools.spooled(result.spool)
             progress.add(files[result.number].bytes / 1e6)
+
+
+def _place(item: Batch | spools.WholeFile) -> str:
+    """What an item is called: the file, and the line of a batch."""
+    return f"{item.path} from line {item.first} on" if isinstance(item, Batch) else item.file.path
 
 
 def _told(dropped: dict[str, dict[str, int]]) -> str:
@@ -162,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--skip-bad-lines", action="store_true", help="count lines that cannot be read in the manifest and go on"
     )
-    made.add_argument("--jobs", type=int, default=handover.cores(), help="processes at work")
+    engine.add_flags(made, handover.cores())
     made.add_argument("--downloads", metavar="DIR", default="data/downloads", help="folder that keeps downloads")
     made.add_argument("--mirror", metavar="URL", default="https://dumps.wikimedia.org", help='server of "latest"')
     made.add_argument("--retries", type=int, default=6, help="failures in a row that a download survives")

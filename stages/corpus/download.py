@@ -7,22 +7,26 @@ it stopped, if the server still has the same version.
 
 import email.message
 import fcntl
+import hashlib
 import html.parser
 import http.client
 import json
 import os
+import queue
 import re
+import shutil
 import ssl
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from stages.corpus.sources import Settings
-from stages.handover import PARTIAL, VERSION, Progress, Refusal, write_json
+from stages.handover import PARTIAL, VERSION, Progress, Refusal, Retryable, unwritable, write_json
 
 T = TypeVar("T")
 
@@ -30,7 +34,11 @@ USER_AGENT = f"albert-ja-corpus/{VERSION} (builds a text corpus from CirrusSearc
 
 _BLOCK = 1 << 18
 _LONGEST_LISTING = 1 << 24
+# Several times the largest dump of a Wikipedia.
+_LONGEST_FILE = 1 << 38
 _LONGEST_WAIT = 60.0
+# In bytes a second. A server that sends less over the time of `Settings.timeout` counts as silent.
+_SLOWEST = 1 << 10
 # Answers that may be different next time: timeout, no such part (the next try asks for the whole), too early,
 # too many requests, server errors.
 _NO_SUCH_PART = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
@@ -51,7 +59,14 @@ def listing(address: str, settings: Settings) -> list[str]:
 
     def attempt() -> bytes:
         with _open(address, settings) as response:
-            return _received(response.read, _LONGEST_LISTING)
+            page = bytearray()
+            for block in _body(response, settings):
+                page += block
+                if len(page) > _LONGEST_LISTING:
+                    raise Refusal(
+                        f"{shown(address)} is longer than {_LONGEST_LISTING >> 20} MiB, which no index page is"
+                    )
+            return bytes(page)
 
     page = _Links()
     page.feed(_patiently(attempt, address, settings).decode("utf-8", "replace"))
@@ -82,11 +97,24 @@ def local_path(address: str, settings: Settings) -> str:
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     names = [unquote(name) for name in parts.path.split("/") if name]
+    _without_user(address)
     if not names or any(name in ("", ".", "..") or "/" in name or "\0" in name for name in [host, *names]):
-        raise Refusal(f"{address} names no file on a server")
+        raise Refusal(f"{shown(address)} names no file on a server")
     if parts.query:
-        names[-1] += "?" + parts.query.replace("/", "%2F")
+        # It may hold a signature, and this name will be in the manifest.
+        names[-1] += "?" + hashlib.sha256(parts.query.encode()).hexdigest()[:16]
     return os.path.join(settings.folder, host, *names)
+
+
+def shown(address: str) -> str:
+    """An address as people and logs may see it: without user, password and query, which may be a signature."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
+
+
+def _without_user(address: str) -> None:
+    if "@" in urlsplit(address).netloc:
+        raise Refusal(f"{shown(address)} has a user or password before its server, which is not used; leave it out")
 
 
 def fetch(address: str, settings: Settings) -> str:
@@ -108,7 +136,7 @@ def fetch(address: str, settings: Settings) -> str:
             os.replace(partial.name, path)
             transfer.forget()
     except OSError as error:
-        raise Refusal(f"cannot write {path}: {error.strerror}")
+        raise unwritable(path, error)
     return path
 
 
@@ -139,8 +167,10 @@ class _Transfer:
             raise
         with response:
             total = self._begin(response)
-            # read1 hands over what has arrived, so that a connection that falls silent loses nothing.
-            while block := _received(response.read1, _BLOCK):
+            for block in _body(response, self.settings):
+                if self.partial.tell() + len(block) > _LONGEST_FILE:
+                    self._start_over()
+                    raise self._too_long()
                 self.partial.write(block)
                 self.best = max(self.best, self.partial.tell())
                 if self.progress:
@@ -159,7 +189,7 @@ class _Transfer:
     def _begin(self, response: http.client.HTTPResponse) -> int | None:
         """Read the headers: is it what was asked for, does it go on or start anew? Returns the whole length."""
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-            raise Refusal(f"{self.address} is a web page, not a file of text or a dump; check the address")
+            raise Refusal(f"{shown(self.address)} is a web page, not a file of text or a dump; check the address")
         if response.status == http.client.PARTIAL_CONTENT:
             place = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if not place or int(place[1]) != self.partial.tell():
@@ -171,12 +201,29 @@ class _Transfer:
             total = response.length
             # A chunked body has an end mark, which http.client insists on.
             if total is None and "chunked" not in response.headers.get("Transfer-Encoding", ""):
-                raise Refusal(f"the server does not say how long {self.address} is; fetch it by other means")
+                raise Refusal(f"the server does not say how long {shown(self.address)} is; fetch it by other means")
             write_json(self.record, {"bytes": total, "version": _version(response.headers)})
+        if total is not None:
+            self._check_room(total)
         if self.progress is None:
             self.progress = Progress(f"corpus: download {self.name}", "MB", total / 1e6 if total else None)
         self.progress.done = self.partial.tell() / 1e6
         return total
+
+    def _check_room(self, total: int) -> None:
+        if total > _LONGEST_FILE:
+            raise self._too_long()
+        missing, free = total - self.partial.tell(), shutil.disk_usage(self.partial.name).free
+        if missing > free:
+            folder = os.path.dirname(self.partial.name)
+            raise Retryable(
+                f"{shown(self.address)} has {missing / 1e6:,.0f} MB to fetch, and {folder} has room for "
+                f"{free / 1e6:,.0f}; make room, then the same command goes on"
+            )
+
+    def _too_long(self) -> Refusal:
+        what = f"{shown(self.address)} is longer than {_LONGEST_FILE >> 30} GiB"
+        return Refusal(f"{what}, which no dump is; check the address")
 
     def _known(self) -> dict[str, Any]:
         """What the server said when the download began; nothing where that is not known."""
@@ -202,26 +249,64 @@ def _version(headers: email.message.Message) -> str | None:
 
 def _open(address: str, settings: Settings, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
     """The answer to a request, proxies of the environment and redirects included."""
+    _without_user(address)
     fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
     try:
         request = urllib.request.Request(address, headers=fields)
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=settings.timeout)
-        return response
+        return _answer(request, settings.timeout)
     except urllib.error.HTTPError as error:
         with error:
             if error.code in _PASSING:
                 wait = error.headers.get("Retry-After", "")
                 answer = f"the server answered {error.code} {error.reason}"
                 raise _Passing(answer, error.code, float(wait) if wait.isdigit() else 0.0)
-            raise Refusal(f"{address}: the server answered {error.code} {error.reason}; check the address")
+            raise Refusal(f"{shown(address)}: the server answered {error.code} {error.reason}; check the address")
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise Refusal(f"{address}: the server's certificate is not trusted here ({error.reason.verify_message})")
+            raise Refusal(
+                f"{shown(address)}: the server's certificate is not trusted here ({error.reason.verify_message})"
+            )
         raise _Passing(f"no connection ({error.reason})")
     except (http.client.HTTPException, OSError) as error:
         raise _Passing(f"no answer ({_in_words(error)})")
     except ValueError as error:
-        raise Refusal(f"{address} is no address that can be fetched ({error})")
+        raise Refusal(f"{shown(address)} is no address that can be fetched ({error})")
+
+
+def _answer(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    """Status and headers. The limit of a socket is for each of its reads, so that a server could send a byte at a time
+    for ever: a thread asks, and is left alone when it takes too long."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(request, timeout=timeout))
+        except BaseException as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        # An address may be redirected, and a name may have several addresses to try.
+        answer = answers.get(timeout=3 * timeout)
+    except queue.Empty:
+        raise _Passing(f"no answer in {3 * timeout:.0f} s")
+    if isinstance(answer, BaseException):
+        raise answer
+    response: http.client.HTTPResponse = answer
+    return response
+
+
+def _body(response: http.client.HTTPResponse, settings: Settings) -> Iterator[bytes]:
+    """The blocks of an answer as they come, so that a connection that falls silent loses nothing."""
+    since, come = time.monotonic(), 0
+    while block := _received(response.read1, _BLOCK):
+        yield block
+        come += len(block)
+        now = time.monotonic()
+        if now - since > settings.timeout:
+            if come < _SLOWEST * settings.timeout:
+                raise _Passing(f"only {come:,} bytes in {now - since:.0f} s")
+            since, come = now, 0
 
 
 def _received(read: Callable[[int], bytes], size: int) -> bytes:
@@ -242,12 +327,14 @@ def _patiently(attempt: Callable[[], T], address: str, settings: Settings, gaine
         try:
             return attempt()
         except _Passing as passing:
-            failures = 1 if gained() > before else failures + 1
+            failures = 1 if gained() - before >= _SLOWEST * settings.timeout else failures + 1
             before = gained()
             if failures > settings.retries:
-                raise Refusal(f"{address}: {passing}, after {failures} tries; run the same command again to go on")
+                raise Refusal(
+                    f"{shown(address)}: {passing}, after {failures} tries; run the same command again to go on"
+                )
             wait = min(max(2.0 ** (failures - 1), passing.wait), _LONGEST_WAIT)
-            print(f"corpus: {address}: {passing}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)
+            print(f"corpus: {shown(address)}: {passing}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)
             time.sleep(wait)
 
 

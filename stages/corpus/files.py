@@ -5,18 +5,24 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any
 
 from isal import igzip_lib
 
+from stages import lock, storage
 from stages.corpus import documents
 from stages.corpus.articles import Article
-from stages.handover import PARTIAL, RUN, Refusal, release
+from stages.handover import PARTIAL, RUN, Refusal, Retryable
 
 # Shard numbers have five digits, so that the order of names is the order of numbers.
 MOST_SHARDS = 100_000
+
+# What the name of a file ends in that holds the articles of an input file until the corpus is done.
+SPOOL = ".spool"
 
 _CHUNK = 1 << 18
 _BLOCK = 1 << 20
@@ -24,6 +30,8 @@ _BUFFERED = 1 << 25
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = re.compile(rb"\x1f\x8b\x08")
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+# A file that is no more than the beginning of one of the two.
+_BEGUN = re.compile(rb"\x1f\x8b?|BZ?|BZh([1-9](1|1A|1AY|1AY&|1AY&S|\x17|\x17r|\x17rE|\x17rE8|\x17rE8P)?)?")
 _UNREADABLE = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
 
 
@@ -38,13 +46,17 @@ class InputFile:
         self.path, self.name = path, name
         self.sha256 = ""
         try:
-            with open(path, "rb") as stream:
+            with storage.reading(path) as stream:
                 head = stream.read(10)
-                self.bytes = os.fstat(stream.fileno()).st_size
+            self.bytes = storage.size(path)
         except OSError as error:
             raise Refusal(f"cannot read {path}: {error.strerror}")
         if not head:
             raise Refusal(f"{path} is empty (0 bytes); fetch it again or remove it")
+        if _BEGUN.fullmatch(head):
+            raise Refusal(
+                f"{path} is truncated: it ends at byte {len(head)}, in the head of an archive; fetch it again"
+            )
         for magic, program in _UNREADABLE.items():
             if head.startswith(magic):
                 raise Refusal(f"{path} is a {program} file; unpack it first (gzip and bzip2 are read as they are)")
@@ -103,10 +115,11 @@ class InputFile:
         """The unpacked bytes. No block is much larger than 1 MiB, however well a file was compressed."""
         new_decompressor = _DECOMPRESSORS.get(self.compression)
         decompressor = new_decompressor() if new_decompressor else None
-        member = 0
+        member = read = 0
         try:
-            with open(self.path, "rb") as stream:
+            with storage.reading(self.path) as stream:
                 while chunk := stream.read(_CHUNK):
+                    read += len(chunk)
                     digest.update(chunk)
                     progress(len(chunk))
                     if decompressor is None or new_decompressor is None:
@@ -115,11 +128,12 @@ class InputFile:
                     while chunk or not (decompressor.eof or decompressor.needs_input):
                         if decompressor.eof:
                             decompressor = new_decompressor()
-                            member = stream.tell() - len(chunk)
+                            member = read - len(chunk)
                         try:
                             block = decompressor.decompress(chunk, _BLOCK)
                         except (OSError, EOFError, ValueError, igzip_lib.IsalError) as error:  # type: ignore[misc]
-                            raise _Damage(f"has damaged or foreign data in the part from byte {member} on ({error})")
+                            where = f"in the part from byte {member} on, before byte {read}"
+                            raise _Damage(f"has damaged or foreign data {where} ({error})")
                         yield block
                         chunk = decompressor.unused_data
         except OSError as error:
@@ -141,8 +155,8 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 def read_skip_ids(path: str) -> frozenset[str]:
     """The page ids of a skip list, one a line; blank lines do not count."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return frozenset(filter(None, map(str.strip, stream)))
+        with storage.reading(path) as stream:
+            return frozenset(filter(None, map(str.strip, stream.read().decode().split("\n"))))
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -154,12 +168,14 @@ class Shards:
 
     Articles are collected in memory (32 MiB for all) and appended to `.<name>.partial`, with no file held
     open between: any number of shards works under any limit of open files. `finish` gives all files their
-    names. Left by an error before that, nothing remains in the folder, not even the claim to it. All hidden
-    partial files in the folder count as its own: those of an earlier run, and the spools of this one.
+    names. Left by an error before that, nothing remains in the folder, not even the claim to it, but for the spools
+    that the same command goes on from. All hidden partial files in the folder count as its own, also those of an
+    earlier run. Files for Cloud Storage are collected in the temporary folder, and uploaded at the end.
     """
 
     def __init__(self, folder: str, number: int) -> None:
         self.folder = folder
+        self.scratch = tempfile.mkdtemp(prefix="corpus-") if storage.written_once(folder) else folder
         self.articles = 0
         self.names = [f"corpus_{shard:05d}.txt" for shard in range(number)]
         self.counts = [{"articles": 0, "sentences": 0, "characters": 0, "bytes": 0} for _ in self.names]
@@ -189,8 +205,8 @@ class Shards:
         """Give every file its name, and say of each: articles, sentences, characters, bytes, sha256."""
         self._flush(last=True)
         self._named = True
-        for name in self.names:
-            os.replace(self._partial(name), os.path.join(self.folder, name))
+        storage.at_once(_put, [(self._partial(name), storage.join(self.folder, name)) for name in self.names])
+        storage.remove_all(self.folder, self._spools())
         return {
             name: {**counts, "sha256": digest.hexdigest()}
             for name, counts, digest in zip(self.names, self.counts, self._digests, strict=True)
@@ -199,14 +215,22 @@ class Shards:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None and not self._named:
             self._remove_partial()
-            with contextlib.suppress(OSError):
-                os.remove(os.path.join(self.folder, RUN))
-            release(self.folder)
+            with contextlib.suppress(OSError, Refusal):
+                if isinstance(error, Refusal) and not isinstance(error, Retryable):
+                    storage.remove_all(self.folder, self._spools())
+                if not self._spools():
+                    storage.remove(storage.join(self.folder, RUN))
+            lock.release(self.folder)
+        if self.scratch != self.folder:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _remove_partial(self) -> None:
-        for name in os.listdir(self.folder):
+        for name in os.listdir(self.scratch):
             if name.startswith(".") and name.endswith(PARTIAL):
-                os.remove(os.path.join(self.folder, name))
+                os.remove(os.path.join(self.scratch, name))
+
+    def _spools(self) -> list[str]:
+        return [name for name in storage.names(self.folder) if name.startswith(".") and name.endswith(SPOOL)]
 
     def _flush(self, last: bool) -> None:
         for name, texts, digest in zip(self.names, self._texts, self._digests, strict=True):
@@ -228,4 +252,8 @@ class Shards:
         self._buffered = 0
 
     def _partial(self, name: str) -> str:
-        return os.path.join(self.folder, "." + name + PARTIAL)
+        return os.path.join(self.scratch, "." + name + PARTIAL)
+
+
+def _put(pair: tuple[str, str]) -> None:
+    storage.put(*pair)

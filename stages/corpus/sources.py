@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from stages import storage
 from stages.handover import PARTIAL, Refusal
 
 LATEST = "latest"
@@ -50,28 +51,34 @@ def find(dumps: Iterable[str], mirror: str, downloads: Settings) -> list[Source]
             found += _remote(mirror.rstrip("/") + DUMPS, downloads)
         elif _ADDRESS.match(dump):
             found += _remote(dump, downloads)
-        elif os.path.isdir(dump):
-            found += _local(dump)
+        elif storage.is_folder(dump):
+            found += _folder(dump)
         else:
-            found.append(Source(dump, os.path.basename(dump)))
+            found.append(Source(dump, storage.name_of(dump)))
     return found
 
 
-def _local(folder: str) -> list[Source]:
+def _folder(folder: str) -> list[Source]:
     """The shards of a dump, or else every file in and below a folder, in the order of their paths.
 
     Hidden files and names with a leading underscore do not count.
     """
-    shards = dump_shards(os.path.join(folder, ""), _list_local)
+    shards = dump_shards(storage.join(folder, ""), _list)
     if shards is not None:
-        return [Source(path, os.path.basename(path)) for path in shards]
-    paths = []
-    for place, folders, names in os.walk(folder, onerror=_unreadable):
-        folders[:] = [name for name in folders if _counts(name)]
-        paths += [os.path.join(place, name) for name in names if _counts(name)]
-    if not paths:
+        return [Source(path, storage.name_of(path)) for path in shards]
+    names = [name for name in _files_below(folder) if all(map(_counts, name.split("/")))]
+    if not names:
         raise Refusal(f"{folder} holds no files to read")
-    return [Source(path, os.path.relpath(path, folder)) for path in sorted(paths)]
+    return [Source(storage.join(folder, name), name) for name in sorted(names)]
+
+
+def _files_below(folder: str) -> Iterable[str]:
+    """The path within a folder of every file in it and in those below it."""
+    if storage.remote(folder):
+        yield from storage.files_below(folder)
+        return
+    for place, _, names in os.walk(folder, onerror=_unreadable):
+        yield from (os.path.relpath(os.path.join(place, name), folder) for name in names)
 
 
 def _remote(address: str, downloads: Settings) -> list[Source]:
@@ -81,7 +88,8 @@ def _remote(address: str, downloads: Settings) -> list[Source]:
         return [_fetched(address, downloads)]
     shards = dump_shards(address.rstrip("/") + "/", lambda folder: download.listing(folder, downloads))
     if shards is None:
-        raise Refusal(f"{address} holds no numbered shards of a dump; name one file, or a folder that holds them")
+        place = download.shown(address)
+        raise Refusal(f"{place} holds no numbered shards of a dump; name one file, or a folder that holds them")
     fetched = [_fetched(shard, downloads) for shard in shards]
     # With its mark of completeness the local copy is a dump of its own, to be read without the server.
     _fetched(shards[0].rpartition("/")[0] + "/" + SUCCESS, downloads)
@@ -145,7 +153,9 @@ def _join(folder: str, name: str) -> str:
     return folder + (quote(name, safe="/=") if _ADDRESS.match(folder) else name)
 
 
-def _list_local(folder: str) -> list[str]:
+def _list(folder: str) -> list[str]:
+    if storage.remote(folder):
+        return storage.names(folder)
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name + "/" * entry.is_dir() for entry in entries)

@@ -2,26 +2,34 @@
 
 import argparse
 import dataclasses
-import os
 import sys
 import time
 from importlib.metadata import version
 from typing import Any
 
+from stages import engine, storage
 from stages.handover import (
     MANIFEST,
     HelpFormatter,
     Progress,
     claim,
     cores,
-    over_shards,
-    read_manifest,
+    read_shards,
     run,
     sha256,
     write_manifest,
 )
 from stages.tfrecords.examples import COUNTS, LONGEST
-from stages.tfrecords.files import MODELS, Options, Shard, file_name, forget_records, open_vocabulary, write_shard
+from stages.tfrecords.files import (
+    MODELS,
+    Options,
+    Shard,
+    file_name,
+    finished_models,
+    forget_records,
+    open_vocabulary,
+    write_shard,
+)
 
 EPILOG = """
 20 predictions at length 512 mask 3.9 % of the tokens, not 15 %: the budget of an example is
@@ -45,7 +53,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
     add("--ngram", type=int, default=recipe.ngram, metavar="N", help="most words masked in a row")
     add("--short-seq-prob", type=float, default=recipe.short_seq_prob, metavar="R", help="share of shorter sequences")
     add("--seed", type=int, default=recipe.seed, metavar="S", help="seed of all draws")
-    add("--jobs", type=int, default=cores(), metavar="J", help="processes; no influence on the result")
+    engine.add_flags(parser, cores())
     given = parser.parse_args(arguments)
     options = Options(**{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)})
     limits = {
@@ -67,29 +75,31 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
 def main(arguments: list[str]) -> None:
     """Write one file a shard and model, then the manifests."""
     given, options = parse(arguments)
-    corpus = read_manifest(given.corpus, "corpus")
+    corpus = read_shards(given.corpus)
     models = [m for m in MODELS if given.model is None or m.startswith(given.model)]
     opened = {model: open_vocabulary(given.vocab, model) for model in models}
     inputs = {
-        model: {"corpus": sha256(os.path.join(given.corpus, MANIFEST)), "vocabulary": sha256(path)}
+        model: {"corpus": sha256(storage.join(given.corpus, MANIFEST)), "vocabulary": sha256(path)}
         for model, (path, _) in opened.items()
     }
     settings = {model: {"model": model, **dataclasses.asdict(options)} for model in models}
-    finished = [claim("tfrecords", os.path.join(given.out, m), settings[m], inputs[m]) for m in models]
+    finished = [claim("tfrecords", storage.join(given.out, m), settings[m], inputs[m]) for m in models]
     if all(finished):
         print(f"tfrecords: {given.out} is finished already ({', '.join(models)})", file=sys.stderr)
         return
     models = [model for model, done in zip(models, finished, strict=True) if not done]
 
     paths = {model: opened[model][0] for model in models}
+    present = {model: frozenset(storage.names(storage.join(given.out, model))) for model in models}
     shards = [
-        Shard(given.corpus, number, name, described, paths, given.out, options)
-        for number, (name, described) in enumerate(sorted(corpus["files"].items()))
+        Shard(given.corpus, number, name, described, paths, given.out, options, finished_models(number, present))
+        for number, (name, described) in enumerate(corpus)
     ]
     files: dict[str, dict[str, Any]] = {model: {} for model in models}
     progress = Progress("tfrecords", "characters", sum(shard.described["characters"] for shard in shards))
     examples, note = 0, ""
-    for shard, made in zip(shards, over_shards(write_shard, shards, given.jobs), strict=True):
+    results = engine.in_order(write_shard, shards, given.jobs, given.engine, lambda shard: shard.name)
+    for shard, made in zip(shards, results, strict=True):
         for model, described in made.items():
             files[model][file_name(shard.number)] = described
             examples += described["examples"]
@@ -103,7 +113,7 @@ def main(arguments: list[str]) -> None:
         lengths = [str(n) for n in range(1, options.ngram + 1)]
         write_manifest(
             "tfrecords",
-            os.path.join(given.out, model),
+            storage.join(given.out, model),
             settings[model],
             inputs[model],
             files[model],
@@ -111,7 +121,7 @@ def main(arguments: list[str]) -> None:
             counts={**counts, "ngrams": {n: sum(f["ngrams"][n] for f in files[model].values()) for n in lengths}},
             versions={name: version(name) for name in ("numpy", "tinysegmenter3", "isal")},
         )
-        forget_records(os.path.join(given.out, model), list(files[model]))
+        forget_records(storage.join(given.out, model), list(files[model]))
         print(
             f"tfrecords: {model}: {counts['examples']:,} examples in {len(files[model])} files, "
             f"{counts['masked_tokens'] / max(counts['tokens'], 1):.1%} of the tokens masked, "

@@ -3,23 +3,33 @@
 import contextlib
 import dataclasses
 import functools
-import os
-from collections.abc import Callable, Iterator
-from typing import Any
+import hashlib
+from collections.abc import Iterator
+from typing import IO, Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.random import SFC64
 from numpy.typing import NDArray
 
-from stages.handover import Refusal, describe, documents, read_json, read_manifest, sha256, whole_file, write_json
+from stages import storage
+from stages.handover import (
+    MANIFEST,
+    Refusal,
+    documents,
+    read_json,
+    read_manifest,
+    sha256,
+    whole_file,
+    write_json,
+)
 from stages.tfrecords.blocks import blocks
 from stages.tfrecords.encoding import MOST
 from stages.tfrecords.examples import COUNTS, Masking, ordinary
 from stages.tfrecords.records import records
 from stages.tfrecords.tokens import Words, look_up, split
+from stages.tokenizer import vocabulary_file
 from stages.tokenizer.compiled_words import CompiledVocabulary
-from stages.tokenizer.japanese_subwords import read_vocabulary
 
 MODELS = ("wordpiece_tinysegmenter", "character")
 # isal's level 1: 5 µs and 0.7 kB an example; zlib's level 6 takes ten times as long for 6 % less.
@@ -50,18 +60,19 @@ class Shard:
     vocabularies: dict[str, str]  # model → path of its vocab.txt
     out: str
     options: Options
+    finished: tuple[str, ...] = ()  # models whose file a run before this one has written
 
 
 def open_vocabulary(folder: str, model: str) -> tuple[str, dict[str, int]]:
     """Path and entries of a model's vocabulary, one that `vocab` made or any other of this form."""
-    path = os.path.join(folder, model, "vocab.txt")
+    path = storage.join(folder, model, "vocab.txt")
     try:
-        entries = read_vocabulary(path)
+        entries = vocabulary_file.read(path)
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror}; make vocab writes it")
     except ValueError as error:
         raise Refusal(str(error))
-    if os.path.exists(os.path.join(folder, "manifest.json")):
+    if storage.exists(storage.join(folder, MANIFEST)):
         described = read_manifest(folder, "vocab")["files"].get(f"{model}/vocab.txt", {})
         if described.get("sha256") != sha256(path):
             raise Refusal(f"{path} is not what make vocab wrote (its SHA-256 differs); make the vocabulary again")
@@ -77,9 +88,15 @@ def file_name(shard: int) -> str:
     return f"pretrain_{shard:05d}.tfrecord.gz"
 
 
-def _record(folder: str, name: str) -> str:
-    """Where a finished file is described until the manifest does it."""
-    return os.path.join(folder, f".{name}.json")
+def _record(name: str) -> str:
+    """The file in which a finished one is described until the manifest does it."""
+    return f".{name}.json"
+
+
+def finished_models(shard: int, present: dict[str, frozenset[str]]) -> tuple[str, ...]:
+    """The models whose file of a shard is written; `present`: the names in each model's folder."""
+    name = file_name(shard)
+    return tuple(model for model, names in present.items() if {name, _record(name)} <= names)
 
 
 def write_shard(shard: Shard) -> dict[str, dict[str, Any]]:
@@ -90,26 +107,22 @@ def write_shard(shard: Shard) -> dict[str, dict[str, Any]]:
     order of shards and on any number of processes.
     """
     name = file_name(shard.number)
-    done = {}
-    for model in shard.vocabularies:
-        record = _record(os.path.join(shard.out, model), name)
-        if os.path.exists(record) and os.path.exists(os.path.join(shard.out, model, name)):
-            done[model] = read_json(record)
+    done = {model: read_json(storage.join(shard.out, model, _record(name))) for model in shard.finished}
     missing = [model for model in shard.vocabularies if model not in done]
     if not missing:
         return done
 
     files = {model: _File(shard, model) for model in missing}
     with contextlib.ExitStack() as stack:
-        writes = {model: stack.enter_context(_gzip(file.path)) for model, file in files.items()}
+        written = {model: stack.enter_context(_gzip(file.path)) for model, file in files.items()}
         for number, block in enumerate(blocks(documents(shard.corpus, shard.name, shard.described))):
             words = split(block)
             for model, file in files.items():
                 for data in file.records(number, words):
-                    writes[model](data)
+                    written[model].write(data)
     for model, file in files.items():
-        done[model] = file.described()
-        write_json(_record(os.path.join(shard.out, model), name), done[model])
+        done[model] = {**written[model].described(), **file.described()}
+        write_json(storage.join(shard.out, model, _record(name)), done[model])
     return done
 
 
@@ -118,7 +131,7 @@ class _File:
 
     def __init__(self, shard: Shard, model: str) -> None:
         options = shard.options
-        self.path = os.path.join(shard.out, model, file_name(shard.number))
+        self.path = storage.join(shard.out, model, file_name(shard.number))
         self.options = options
         self.seed = [options.seed, shard.number, MODELS.index(model)]
         entries, self.vocabulary = _vocabulary(shard.vocabularies[model], model)
@@ -135,31 +148,54 @@ class _File:
         return records(generator, tokens, self.masking, self.options.dupe_factor, self.options.short_seq_prob)
 
     def described(self) -> dict[str, Any]:
-        """Size and SHA-256 of the finished file, and its counts."""
+        """What the file's examples count up to."""
         numbers = self.masking.counts.tolist()
         ngrams = {str(n): number for n, number in enumerate(numbers[len(COUNTS) :], 1)}
-        return {**describe(self.path), **dict(zip(COUNTS, numbers, strict=False)), "ngrams": ngrams}
+        return {**dict(zip(COUNTS, numbers, strict=False)), "ngrams": ngrams}
 
 
 @functools.cache
 def _vocabulary(path: str, model: str) -> tuple[dict[str, int], CompiledVocabulary]:
     """A model's vocabulary, read once a process."""
-    entries = read_vocabulary(path)
+    entries = vocabulary_file.read(path)
     return entries, CompiledVocabulary(entries, by_character=model == "character")
 
 
+class _Gzip:
+    """A gzip file in the making. Its bytes are described as they go, since they may go to Cloud Storage."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        # wbits 31: a gzip stream; its header holds neither name nor time.
+        self._gzip = isal_zlib.compressobj(GZIP_LEVEL, wbits=31)
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: NDArray[np.uint8]) -> None:
+        self._put(self._gzip.compress(data))
+
+    def end(self) -> None:
+        self._put(self._gzip.flush())
+
+    def described(self) -> dict[str, Any]:
+        """What `describe` says of the finished file."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+    def _put(self, block: bytes) -> None:
+        self._stream.write(block)
+        self._digest.update(block)
+        self._bytes += len(block)
+
+
 @contextlib.contextmanager
-def _gzip(path: str) -> Iterator[Callable[[NDArray[np.uint8]], int]]:
-    """Write a gzip file, whole or not at all: gives what takes its content, piece by piece."""
-    # wbits 31: a gzip stream; its header holds neither name nor time.
-    gzip = isal_zlib.compressobj(GZIP_LEVEL, wbits=31)
+def _gzip(path: str) -> Iterator[_Gzip]:
+    """Write a gzip file, whole or not at all."""
     with whole_file(path) as stream:
-        yield lambda data: stream.write(gzip.compress(data))
-        stream.write(gzip.flush())
+        gzip = _Gzip(stream)
+        yield gzip
+        gzip.end()
 
 
 def forget_records(folder: str, names: list[str]) -> None:
     """Remove the descriptions that the manifest now holds."""
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(_record(folder, name))
+    storage.remove_all(folder, [_record(name) for name in names])

@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections import Counter
 from importlib.metadata import version
 
+from stages import engine, storage
 from stages.handover import (
     MANIFEST,
     HelpFormatter,
@@ -14,8 +14,7 @@ from stages.handover import (
     Refusal,
     claim,
     cores,
-    over_shards,
-    read_manifest,
+    read_shards,
     run,
     sha256,
     write_manifest,
@@ -24,8 +23,9 @@ from stages.vocab.files import Sampled, count_words, write_vocabulary
 from stages.vocab.sampling import draw
 from stages.vocab.training import TooSmall, train
 
-# Tasks for each process, so that all end at about the same time.
+# Tasks for each process, so that all end at about the same time; and for a cluster, of which no more is known.
 TASKS = 8
+CLUSTER_TASKS = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--unused", type=int, default=recipe.unused, metavar="N", help="entries <unused0>… kept free for later use")
     add("--sample", type=int, default=recipe.sample, metavar="N", help="sentences drawn from the corpus")
     add("--seed", type=int, default=recipe.seed, metavar="S", help="seed of the draw")
-    add("--jobs", type=int, default=cores(), metavar="J", help="processes; no influence on the result")
+    engine.add_flags(parser, cores())
     given = parser.parse_args(arguments)
     for name, least in (("alphabet_size", 1), ("unused", 0), ("sample", 1), ("seed", 0), ("jobs", 1)):
         if getattr(given, name) < least:
@@ -63,9 +63,8 @@ def main(arguments: list[str]) -> None:
     """Sample sentences, count their words, train, write."""
     given = parse(arguments)
     options = Options(given.vocab_size, given.alphabet_size, given.unused, given.sample, given.seed)
-    corpus = read_manifest(given.corpus, "corpus")
-    shards = sorted(corpus["files"].items())
-    inputs = {"corpus": sha256(os.path.join(given.corpus, MANIFEST))}
+    shards = read_shards(given.corpus)
+    inputs = {"corpus": sha256(storage.join(given.corpus, MANIFEST))}
     if claim("vocab", given.out, dataclasses.asdict(options), inputs):
         print(f"vocab: {given.out} is finished already", file=sys.stderr)
         return
@@ -76,11 +75,12 @@ def main(arguments: list[str]) -> None:
         for number, ((name, described), take) in enumerate(zip(shards, takes, strict=True))
     ]
     # Several shards are counted together: adding up what each of 640 has takes longer than the counting itself.
-    together = max(1, len(sampled) // (TASKS * given.jobs))
+    together = max(1, len(sampled) // (CLUSTER_TASKS if given.engine == "ray" else TASKS * given.jobs))
     tasks = [sampled[first : first + together] for first in range(0, len(sampled), together)]
     words: Counter[str] = Counter()
     progress = Progress("vocab", "sentences", sum(takes))
-    for task, counted in zip(tasks, over_shards(count_words, tasks, given.jobs), strict=True):
+    results = engine.in_order(count_words, tasks, given.jobs, given.engine, lambda task: task[0].name)
+    for task, counted in zip(tasks, results, strict=True):
         words.update(counted)
         progress.add(sum(shard.take for shard in task))
     progress.close(f"{len(words):,} different words")

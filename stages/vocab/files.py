@@ -1,9 +1,9 @@
 """The corpus folder in, the two vocabulary files out."""
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from stages import storage
 from stages.handover import Refusal, describe, documents, whole_file
 from stages.tokenizer.compiled_words import WordCounts, code_points, segment
 from stages.tokenizer.japanese_subwords import normalise
@@ -49,7 +49,7 @@ def _sample(shard: Sampled) -> Iterator[str]:
                 yield normalise(sentence)
             number += 1
     if number != expected:
-        path = os.path.join(shard.corpus, shard.name)
+        path = storage.join(shard.corpus, shard.name)
         raise Refusal(f"{path} has {number} sentences, its manifest says {expected}; make the corpus again")
 
 
@@ -65,8 +65,8 @@ def _batches(sentences: Iterable[str]) -> Iterator[list[str]]:
 
 def write_vocabulary(out: str, model: str, entries: list[str]) -> dict[str, Any]:
     """Write `<out>/<model>/vocab.txt`, one entry a line, and give what the manifest says of it."""
-    os.makedirs(os.path.join(out, model), exist_ok=True)
-    path = os.path.join(out, model, "vocab.txt")
+    storage.make_folder(storage.join(out, model))
+    path = storage.join(out, model, "vocab.txt")
     with whole_file(path, "w") as stream:
         stream.writelines(entry + "\n" for entry in entries)
     return {**describe(path), "entries": len(entries)}

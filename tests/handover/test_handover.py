@@ -17,7 +17,6 @@ from stages.handover import (
     claim,
     describe,
     documents,
-    over_shards,
     read_manifest,
     whole_file,
     write_manifest,
@@ -117,28 +116,6 @@ def test_documents_of_a_shard(tmp_path: Path) -> None:
         list(documents(str(tmp_path), shard.name, described))
 
 
-def test_results_come_in_the_order_of_the_shards() -> None:
-    assert list(over_shards(abs, [-3, 2, -1], jobs=2)) == [3, 2, 1]
-    assert list(over_shards(abs, [-3, 2, -1], jobs=1)) == [3, 2, 1]
-
-
-def test_an_error_of_the_first_moment_ends_all_workers() -> None:
-    """A worker that is told to end before it has begun must not be waited for without end."""
-    program = (
-        "import sys; from stages.handover import Refusal, run, over_shards\n"
-        "def refuse(shard): raise Refusal('no shard %d' % shard)\n"
-        "def main(arguments):\n"
-        "    for _ in range(60):\n"
-        "        try: list(over_shards(refuse, range(40), 8))\n"
-        "        except Refusal as refusal: print(refusal)\n"
-        "sys.exit(run('corpus', main))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0
-    assert done.stdout == "no shard 0\n" * 60
-    assert done.stderr == ""
-
-
 def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
     def refuse(arguments: list[str]) -> None:
         raise Refusal("no file x; make one")
@@ -152,26 +129,6 @@ def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capfd.readouterr().err == "corpus: error: no file x; make one\n"
-
-
-def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
-    program = (
-        "import sys, time; from stages.handover import run, over_shards\n"
-        "def main(arguments):\n"
-        "    for done in over_shards(time.sleep, [0, 0, 60, 60], 2): print('one', flush=True)\n"
-        "sys.exit(run('corpus', main))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        start = time.monotonic()
-        process.terminate()
-        _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert stderr == "corpus: interrupted; the same command goes on from here\n"
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize(

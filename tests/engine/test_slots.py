@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from stages.corpus.slots import SLOT_BYTES, Slot, Slots
+from stages.slots import SLOT_BYTES, Slot, Slots
 
 
 @pytest.mark.parametrize("data", [b"", b"one", bytes(range(256)) * 100, b"x" * SLOT_BYTES, b"x" * (SLOT_BYTES + 1)])

@@ -5,7 +5,8 @@ that was as much work as cleaning it.
 """
 
 import mmap
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 # More than a batch has, but for documents of several MiB; memory that is never touched costs nothing.
 SLOT_BYTES = 1 << 22
@@ -46,3 +47,18 @@ class Slots:
             return place
         start = place.number * SLOT_BYTES
         return self._memory[start : start + place.length]
+
+    def put_in(self, value: Any, number: int) -> Any:
+        """A named tuple with its field of bytes, if it has one, in this slot; anything else as it is."""
+        return _replaced(value, bytes, lambda data: self.put(number, data))
+
+    def taken_out(self, value: Any) -> Any:
+        """What `put_in` was given."""
+        return _replaced(value, Slot, self.get)
+
+
+def _replaced(value: Any, kind: type, by: Callable[[Any], Any]) -> Any:
+    for field in getattr(value, "_fields", ()):
+        if isinstance(part := getattr(value, field), kind):
+            return value._replace(**{field: by(part)})
+    return value
