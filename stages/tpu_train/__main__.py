@@ -2,20 +2,24 @@
 
 Trains Google's ALBERT with TensorFlow 1.15 and LAMB, on a Cloud TPU or on this machine. Every checkpoint
 is evaluated on shards that are not trained on; the best becomes OUT/model.ckpt-best. The same command
-goes on from the last checkpoint. Folders may be local or gs://.
+goes on from the last checkpoint; SIGTERM and SIGINT save one first. Folders may be local or gs://.
 """
 
 import argparse
 import sys
 from dataclasses import MISSING, fields
-from typing import Callable, List
+from typing import Any, Callable, Dict, List
 
-from stages.handover import HelpFormatter, Refusal, run
+from stages import lock, storage
+from stages.handover import HelpFormatter, claim, describe, read_manifest, run, write_manifest
 from stages.tpu_train import files
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
-from stages.tpu_train.results import sentence
-from stages.tpu_train.shape import VOCAB_FLAG, check_config, trained_config
-from stages.tpu_train.shards import find_shards
+from stages.tpu_train.preflight import Start, preflight
+from stages.tpu_train.results import sentence as sentence_of
+from stages.tpu_train.shape import VOCAB_FLAG
+from stages.tpu_train.stopping import Stop, Stopped
+
+STAGE = "tpu-train"
 
 
 def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
@@ -55,70 +59,81 @@ def options_of(arguments: List[str]) -> Options:
     add("--seq-length", type=count, metavar="L", help="tokens per example (default: what the TFRecords have)")
     add("--max-predictions", type=count, metavar="P", help="masked tokens per example (default: as in the TFRecords)")
     add(VOCAB_FLAG, action="store_true", help="train a model of the TFRecords' vocabulary size, whatever F says")
+    add("--vocab", metavar="V", help="vocabulary to compare with that of the TFRecords (default: not compared)")
     add("--init-checkpoint", metavar="C", help="TensorFlow ALBERT checkpoint to start from (default: random weights)")
     add("--device", choices=("tpu", "cpu"), help="where to train: a Cloud TPU, or this machine")
     add("--tpu-name", metavar="NAME", help="name or grpc:// address of the Cloud TPU")
     add("--tpu-zone", metavar="ZONE", help="its zone (default: this machine's)")
     add("--gcp-project", metavar="PROJECT", help="its project (default: this machine's)")
     add("--num-tpu-cores", type=count, metavar="N", help="its cores")
-    add("--iterations-per-loop", type=count, metavar="N", help="steps the TPU takes between two reports")
+    add(
+        "--iterations-per-loop",
+        type=count,
+        metavar="N",
+        help="steps the TPU takes between two reports; a signal waits for their end",
+    )
+    how = "how TensorFlow gets at gs://: itself, or by copies; auto: by copies where STORAGE_EMULATOR_HOST is set"
+    add("--storage", choices=("auto", "native", "staged"), help=how)
+    add("--scratch", metavar="DIR", help="folder for those copies, kept for the next run (default: a temporary one)")
+    add("--check", action="store_true", help="only check all that a run needs, and say what was found")
     parser.set_defaults(**{field.name: field.default for field in fields(Options) if field.default is not MISSING})
     return Options(**vars(parser.parse_args(arguments)))
 
 
-def check_options(options: Options) -> None:
-    """``Refusal`` for options that no input can make right."""
-    if options.warmup_steps > options.steps:
-        raise Refusal(
-            "--warmup %d is longer than the run of --steps %d; the rate would never be reached"
-            % (options.warmup_steps, options.steps)
-        )
-    if not options.on_tpu:
-        return
-    if not options.tpu_name:
-        raise Refusal(
-            "training on a Cloud TPU with TensorFlow 1.15.5 needs its name (TPU_NAME=…, --tpu-name) and folders at "
-            "gs:// (WORK_DIR=gs://…); without a TPU, DEVICE=cpu (--device cpu) trains on this machine"
-        )
-    for flag, path in (("--tfrecords", options.tfrecords), ("--out", options.out)):
-        if not files.remote(path):
-            raise Refusal("a Cloud TPU reads and writes gs:// only; %s is %s (WORK_DIR=gs://…)" % (flag, path))
-    for flag, batch in (("--batch", options.batch), ("--eval-batch", options.eval_batch)):
-        if batch % options.num_tpu_cores:
-            raise Refusal("%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores))
-
-
 def main(arguments: List[str]) -> None:
     options = options_of(arguments)
-    check_options(options)
-    if files.remote(options.tfrecords):
-        # TensorFlow tries an address for minutes, without a word, before it gives up.
-        print("tpu-train: reading %s" % options.tfrecords, file=sys.stderr)
-    config = check_config(files.read_json(options.config), options.config)
-    shards = find_shards(options.tfrecords, options.held_out)
-    config = trained_config(config, shards, options)
+    stop = Stop()
+    with stop.watched():
+        if files.way(options):
+            print("tpu-train: %s" % files.way_in_words(options), file=sys.stderr)
+        start = preflight(options)
+        if options.check:
+            for name, sentence in start.found:
+                print("%-9s  %s" % (name, sentence))
+            return
+        try:
+            best = run_of(options, start, stop)
+        except Stopped as stopped:
+            print(
+                "tpu-train: stopped at step %s, checkpoint saved; the same command goes on from there"
+                % format(stopped.step, ","),
+                file=sys.stderr,
+            )
+            sys.exit(128 + stopped.signum)
+    print("%s: step %d, %s" % (storage.join(options.out, "model.ckpt-best"), best["step"], sentence_of(best)))
 
-    if options.init_checkpoint:
-        from stages.tpu_train.checkpoints import check_checkpoint
 
-        check_checkpoint(options.init_checkpoint, config)
-    decisive, inputs = options.decisive(), {"config": config, "tfrecords": shards.identity}
-    if not files.claim(options.out, decisive, inputs):
-        # Imported late: TensorFlow takes seconds to load, and nothing above needs it for local folders.
-        from stages.tpu_train.training import output_files, train, versions
+def run_of(options: Options, start: Start, stop: Stop) -> Dict[str, Any]:
+    """Train in OUT, or find the run finished there; returns its best evaluation."""
+    decisive, inputs = options.decisive(), {"config": start.config, "tfrecords": start.shards.identity}
+    if not claim(STAGE, options.out, decisive, inputs):
+        try:
+            _train(options, start, stop, decisive, inputs)
+        finally:
+            lock.release(options.out)
+    best = read_manifest(options.out, STAGE)["best"]
+    assert isinstance(best, dict)
+    return best
 
-        best = train(options, shards, config)
-        files.write_manifest(
-            options.out,
-            decisive,
-            inputs,
-            best=best,
-            versions=versions(),
-            counts={"train_files": len(shards.train), "held_out_examples": shards.held_out_examples},
-            files={name: files.describe(files.join(options.out, name)) for name in output_files(options.out)},
-        )
-    best = files.read_manifest(options.out, files.STAGE)["best"]
-    print("%s: step %d, %s" % (files.join(options.out, "model.ckpt-best"), best["step"], sentence(best)))
+
+def _train(options: Options, start: Start, stop: Stop, decisive: Dict[str, Any], inputs: Dict[str, Any]) -> None:
+    # Imported late: TensorFlow takes seconds to load, and nothing above needs it.
+    from stages.tpu_train.training import output_files, train, versions
+
+    with files.workplace(options, start.shards) as place:
+        best = train(place.options, place.shards, start.config, stop, place.publish)
+        made = {name: describe(storage.join(place.options.out, name)) for name in output_files(place.options.out)}
+        place.publish()
+    write_manifest(
+        STAGE,
+        options.out,
+        decisive,
+        inputs,
+        made,
+        best=best,
+        versions=versions(),
+        counts={"train_files": len(start.shards.train), "held_out_examples": start.shards.held_out_examples},
+    )
 
 
 if __name__ == "__main__":

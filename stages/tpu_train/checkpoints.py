@@ -1,12 +1,85 @@
-"""TensorFlow checkpoints: which are in a folder, whether one fits a configuration, the best one under its own name."""
+"""TensorFlow checkpoints: from which a run goes on, whether one fits a configuration, the best under its own name."""
 
-from typing import Any, Dict, List, Tuple
+import re
+import shutil
+import sys
+from typing import Any, Dict, List, Optional, Tuple
 
-from stages.handover import Refusal
-from stages.tpu_train import files
+from stages import storage
+from stages.handover import Refusal, read_json, write_json
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 BEST = "model.ckpt-best"
+# The file in which TensorFlow lists the checkpoints of a folder, and a checkpoint of one step.
+LIST = "checkpoint"
+INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
+
+
+def last_step(out: str) -> int:
+    """The step from which the run in OUT goes on: that of its newest checkpoint, which is read through; 0 at first.
+
+    TensorFlow takes the newest from its list, and begins anew, without a word, where the list or what it
+    names is not there. Here a list that does not name what lies there is written again, and a checkpoint that
+    is damaged, or a run that has lost them all, is a ``Refusal``. One that never got into the list was being
+    saved when the run was killed.
+    """
+    names = storage.names(out)
+    steps = sorted(int(match.group(1)) for match in map(INDEX.fullmatch, names) if match)
+    listed = _listed(out)
+    while steps:
+        newest = storage.join(out, "model.ckpt-%d" % steps[-1])
+        try:
+            read_through(newest)
+            break
+        except Refusal as damage:
+            if LIST in names and (listed is None or newest in listed):
+                before = "model.ckpt-%d" % steps[-2] if len(steps) > 1 else "the beginning"
+                raise Refusal("%s; remove %s.*, and the same command goes on from %s" % (damage, newest, before))
+            print("tpu-train: model.ckpt-%d was not saved to its end" % steps[-1], file=sys.stderr)
+            steps.pop()
+    if not steps:
+        traces = [name for name in names if name == LIST or name.startswith(BEST) or name.endswith((".tsv", ".jsonl"))]
+        if traces:
+            raise Refusal(
+                "%s has no checkpoint left, but %s of a run that had; put them back, or remove the folder to begin anew"
+                % (out, traces[0])
+            )
+        return 0
+    paths = [storage.join(out, "model.ckpt-%d" % step) for step in steps]
+    if listed != paths:
+        with storage.whole_file(storage.join(out, LIST), "w") as stream:
+            for key, path in [
+                ("model_checkpoint_path", paths[-1]),
+                *(("all_model_checkpoint_paths", path) for path in paths),
+            ]:
+                # Names alone, so that the folder can be moved.
+                stream.write('%s: "%s"\n' % (key, storage.name_of(path)))
+    if steps[-1]:
+        print("tpu-train: going on from step %s" % format(steps[-1], ","), file=sys.stderr)
+    return steps[-1]
+
+
+def _listed(out: str) -> Optional[List[str]]:
+    """The checkpoints in TensorFlow's list, oldest first; None where there is no list that can be read."""
+    state = tf.train.get_checkpoint_state(out)
+    return list(state.all_model_checkpoint_paths) if state else None
+
+
+def read_through(prefix: str) -> Dict[str, List[int]]:
+    """The shape of every variable of a checkpoint; ``Refusal`` unless all its bytes are there, with their checksums."""
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        shapes: Dict[str, List[int]] = reader.get_variable_to_shape_map()
+        for name in shapes:
+            reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError) as error:
+        if isinstance(error, (tf.errors.NotFoundError, ValueError)) or not storage.exists(prefix + ".index"):
+            raise Refusal(
+                "there is no readable TensorFlow checkpoint %s (files %s.index and %s.data-…)"
+                % (prefix, prefix, prefix)
+            )
+        raise Refusal("the checkpoint %s is damaged (%s)" % (prefix, str(error.message).partition("\n")[0]))
+    return shapes
 
 
 def saved(out: str) -> List[Tuple[int, str]]:
@@ -48,13 +121,8 @@ def pretraining_logits(config: Dict[str, Any], inputs: Dict[str, Any]) -> Tuple[
 
 
 def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
-    """``Refusal`` when ``prefix`` is no checkpoint, or lacks a variable of the model that ``config`` describes."""
-    try:
-        shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError):
-        raise Refusal(
-            "there is no readable TensorFlow checkpoint %s (files %s.index and %s.data-…)" % (prefix, prefix, prefix)
-        )
+    """``Refusal`` when ``prefix`` is no whole checkpoint, or lacks a variable of ``config``'s model."""
+    shapes = read_through(prefix)
     with tf.Graph().as_default():
         token = tf.zeros([1, 1], tf.int32)
         names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
@@ -72,7 +140,7 @@ def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
 
 def data_sha256(prefix: str) -> List[str]:
     """SHA-256 of each data file of a checkpoint, in name order: what tells its weights from others."""
-    return [files.describe(path)["sha256"] for path in sorted(tf.gfile.Glob(prefix + ".data-*"))]
+    return [storage.sha256(path) for path in sorted(tf.gfile.Glob(prefix + ".data-*"))]
 
 
 def keep_best(out: str, path: str, row: Dict[str, Any]) -> None:
@@ -81,15 +149,18 @@ def keep_best(out: str, path: str, row: Dict[str, Any]) -> None:
     ``row`` is its line of the evaluation results. model.ckpt-best.json holds it with the SHA-256 of the
     data; it is removed first and written last, so that where it is, the three files belong together.
     """
-    record = files.join(out, BEST + ".json")
-    present = files.names(out)
+    record = storage.join(out, BEST + ".json")
+    present = storage.names(out)
     if BEST + ".json" in present:
-        if files.read_json(record)["step"] == row["step"]:
+        if read_json(record)["step"] == row["step"]:
             return
-        files.remove(record)
+        storage.remove(record)
     for name in present:
         if name.startswith(BEST + ".") and name != BEST + ".json":
-            files.remove(files.join(out, name))
+            storage.remove(storage.join(out, name))
     for source in sorted(tf.gfile.Glob(path + ".*")):
-        files.copy(source, files.join(out, BEST + source[len(path) :]))
-    files.write_json(record, dict(row, sha256=data_sha256(files.join(out, BEST))))
+        with storage.reading(source) as stream, storage.whole_file(
+            storage.join(out, BEST + source[len(path) :])
+        ) as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+    write_json(record, dict(row, sha256=data_sha256(storage.join(out, BEST))))

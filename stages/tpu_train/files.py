@@ -1,161 +1,176 @@
-"""Folders on this machine or at ``gs://`` → listings, whole files, the claim and the manifest of a run.
+"""A run's folders at gs:// → where TensorFlow reads and writes: there itself, or copies on this machine.
 
-Local folders go through ``stages.handover`` and need no TensorFlow. Anything with ``://`` goes through
-TensorFlow's own file layer, imported only then.
+TensorFlow's own layer for gs:// (native) signs in as Google's machines do, and its address is built in. Where that does
+not serve, as with an emulator, the run works on copies (staged): the TFRecords and what a run goes on from are fetched
+before training, and after every checkpoint and evaluation all that is new is uploaded, so that the bucket never names
+a checkpoint that it does not hold.
 """
 
+import concurrent.futures
 import contextlib
+import dataclasses
 import os
+import re
 import shutil
+import sys
 import tempfile
-from typing import IO, Any, Dict, Iterator, List
+import zlib
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
-from stages import handover
-from stages.handover import MANIFEST, RUN, Refusal
+from stages import lock, storage
+from stages.handover import MANIFEST, PARTIAL, RUN, Refusal
+from stages.tpu_train.options import Options
+from stages.tpu_train.results import LOSSES
+from stages.tpu_train.shards import Shards
 
-STAGE = "tpu-train"
-
-
-def remote(path: str) -> bool:
-    """Whether ``path`` is a URL such as ``gs://bucket/folder`` and not a local path."""
-    return "://" in path
-
-
-def join(folder: str, name: str) -> str:
-    return folder.rstrip("/") + "/" + name if remote(folder) else os.path.join(folder, name)
-
-
-def names(folder: str) -> List[str]:
-    """The sorted names in ``folder``; empty when there is no such folder."""
-    if not remote(folder):
-        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    with _reaching(folder) as gfile:
-        return sorted(name.rstrip("/") for name in gfile.ListDirectory(folder)) if gfile.IsDirectory(folder) else []
+NATIVE, STAGED = "native", "staged"
+EMULATOR = "STORAGE_EMULATOR_HOST"
+# Files that are fetched at a time.
+TRANSFERS = 8
+CHECKPOINT = re.compile(r"model\.ckpt-\d+\..*")
+# What is uploaded after the rest, in this order: what says that the files before it are there and belong together.
+BEST_RECORD, LIST = "model.ckpt-best.json", "checkpoint"
+# What a run does not go on from.
+LEFT = re.compile(r"events\.out\..*|graph\.pbtxt|.*/|%s" % "|".join(map(re.escape, (lock.NAME, RUN, MANIFEST))))
 
 
-def size(path: str) -> int:
-    """The length of a file in bytes."""
-    if not remote(path):
-        return os.path.getsize(path)
-    with _reaching(path) as gfile:
-        return int(gfile.Stat(path).length)
+class Workplace(NamedTuple):
+    """What training works with: the options and shards with their paths as TensorFlow takes them."""
+
+    options: Options
+    shards: Shards
+    # To be called when a checkpoint or an evaluation is complete.
+    publish: Callable[[], None]
 
 
-@contextlib.contextmanager
-def fetched(path: str) -> Iterator[str]:
-    """A local path with the bytes of ``path``: itself, or a copy that is gone afterwards."""
-    if not remote(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, os.path.basename(path))
-        with _reaching(path) as gfile:
-            gfile.Copy(path, local)
-        yield local
+def way(options: Options) -> Optional[str]:
+    """How TensorFlow gets at gs://: natively or by copies; None where no folder is there."""
+    if not any(map(storage.remote, (options.tfrecords, options.out, options.init_checkpoint or ""))):
+        return None
+    if options.storage != "auto":
+        return options.storage
+    return STAGED if os.environ.get(EMULATOR) else NATIVE
 
 
-@contextlib.contextmanager
-def whole(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """A stream whose bytes get the name ``path`` only when all are written; nothing is left on failure."""
-    with _target(path) as local, handover.whole_file(local, mode) as stream:
-        yield stream
-
-
-def write_json(path: str, value: Any) -> None:
-    """``value`` as JSON, whole or not at all."""
-    with _target(path) as local:
-        handover.write_json(local, value)
-
-
-def copy(source: str, target: str) -> None:
-    """``source`` once more as ``target``, whole or not at all."""
-    with fetched(source) as path, open(path, "rb") as stream, whole(target) as out:
-        shutil.copyfileobj(stream, out, 1 << 20)
-
-
-def remove(path: str) -> None:
-    if not remote(path):
-        os.remove(path)
-        return
-    with _reaching(path) as gfile:
-        gfile.Remove(path)
-
-
-def read_json(path: str) -> Any:
-    with fetched(path) as local:
-        return handover.read_json(local)
-
-
-def describe(path: str) -> Dict[str, Any]:
-    """Size in bytes and SHA-256 of a file."""
-    with fetched(path) as local:
-        return handover.describe(local)
-
-
-def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
-    """The manifest that ``stage`` left in ``folder``."""
-    with _local_stand_in(folder) as local:
-        return handover.read_manifest(local, stage)
-
-
-def claim(out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
-    """Make ``out`` the folder of this very run. True when the run is already finished there."""
-    with _local_stand_in(out) as local:
-        finished = handover.claim(STAGE, local, options, inputs)
-        if local != out and not finished and RUN not in names(out):
-            with _reaching(out) as gfile:
-                gfile.MakeDirs(out)
-            copy(os.path.join(local, RUN), join(out, RUN))
-    return finished
-
-
-def write_manifest(out: str, options: Dict[str, Any], inputs: Dict[str, Any], **sections: Any) -> None:
-    """Finish the run in ``out`` with its manifest."""
-    with _local_stand_in(out) as local:
-        handover.write_manifest(STAGE, local, options, inputs, **sections)
-        if local != out:
-            copy(os.path.join(local, MANIFEST), join(out, MANIFEST))
-            remove(join(out, RUN))
+def way_in_words(options: Options) -> str:
+    """``way`` for a person; nothing where no folder is at gs://."""
+    return {
+        None: "",
+        NATIVE: "TensorFlow reads and writes gs:// itself (--storage native)",
+        STAGED: "gs:// by copies in %s, uploaded with every checkpoint (--storage staged)"
+        % (options.scratch or tempfile.gettempdir()),
+    }[way(options)]
 
 
 @contextlib.contextmanager
-def _target(path: str) -> Iterator[str]:
-    """A local path to write to: ``path`` itself, or a file that is uploaded when the body is through."""
-    if not remote(path):
-        yield path
+def workplace(options: Options, shards: Shards) -> Iterator[Workplace]:
+    """Where TensorFlow works: the folders themselves, or copies that are gone afterwards (not those in --scratch)."""
+    if way(options) != STAGED:
+        yield Workplace(options, shards, lambda: None)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, os.path.basename(path))
-        yield local
-        # An object in a bucket appears whole when its upload ends.
-        with _reaching(path) as gfile:
-            gfile.Copy(local, path, overwrite=True)
-
-
-@contextlib.contextmanager
-def _local_stand_in(folder: str) -> Iterator[str]:
-    """``folder`` itself, or a local one with the same names of which only run.json and manifest.json are filled."""
-    if not remote(folder):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as local:
-        for name in names(folder):
-            if name in (RUN, MANIFEST):
-                copy(join(folder, name), os.path.join(local, name))
-            else:
-                open(os.path.join(local, name), "wb").close()
+    with contextlib.ExitStack() as stack:
+        scratch = options.scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="tpu-train-"))
+        if storage.remote(shards.folder):
+            shards = dataclasses.replace(shards, folder=_fetched_shards(shards, scratch))
+        if storage.remote(options.init_checkpoint or ""):
+            options = dataclasses.replace(
+                options, init_checkpoint=_fetched_checkpoint(str(options.init_checkpoint), scratch)
+            )
+        out = copy = options.out
+        if storage.remote(out):
+            copy = _fetched_run(out, scratch)
         try:
-            yield local
+            yield Workplace(dataclasses.replace(options, out=copy), shards, lambda: _publish(copy, out))
         except Refusal as refusal:
-            raise Refusal(str(refusal).replace(local, folder))
+            raise type(refusal)(str(refusal).replace(copy, out))
 
 
-@contextlib.contextmanager
-def _reaching(path: str) -> Iterator[Any]:
-    """TensorFlow's file layer; its errors become a ``Refusal`` that names ``path``."""
-    from stages.tpu_train.tensorflow_albert import tf
+def _fetched_shards(shards: Shards, scratch: str) -> str:
+    """The folder with copies of the shards. One of another run's TFRecords has another name."""
+    wanted = shards.train + shards.held_out
+    there = storage.files_below(shards.folder)
+    folder = os.path.join(scratch, "tfrecords-%08x" % _digest(shards))
+    os.makedirs(folder, exist_ok=True)
+    missing = [name for name in wanted if not _is_here(os.path.join(folder, name), there[name])]
+    needed, free = sum(there[name] for name in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise Refusal(
+            "copies of %s take %.1f GB and %s has room for %.1f GB; name a larger folder with --scratch"
+            % (shards.folder, needed / 1e9, scratch, free / 1e9)
+        )
+    if missing:
+        print(
+            "tpu-train: fetching %d files, %.1f MB, of %s" % (len(missing), needed / 1e6, shards.folder),
+            file=sys.stderr,
+        )
+    _fetch_all(shards.folder, missing, folder)
+    return folder
 
-    try:
-        yield tf.gfile
-    except tf.errors.OpError as error:
-        raise Refusal("cannot reach %s: %s" % (path, str(error.message).splitlines()[0]))
+
+def _digest(shards: Shards) -> int:
+    return zlib.crc32(repr(sorted(shards.identity["files"].items())).encode())
+
+
+def _is_here(path: str, size: int) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) == size
+
+
+def _fetched_checkpoint(prefix: str, scratch: str) -> str:
+    folder, _, name = prefix.rpartition("/")
+    copy = tempfile.mkdtemp(prefix="init-", dir=scratch)
+    _fetch_all(folder, [found for found in storage.names(folder) if found.startswith(name + ".")], copy)
+    return os.path.join(copy, name)
+
+
+def _fetched_run(out: str, scratch: str) -> str:
+    """A folder with what a run at ``out`` goes on from; what an earlier run left in it is not trusted."""
+    os.makedirs(scratch, exist_ok=True)
+    copy = os.path.join(scratch, "run")
+    shutil.rmtree(copy, ignore_errors=True)
+    os.makedirs(copy)
+    known = [name for name in storage.names(out) if not LEFT.fullmatch(name) and not name.endswith(PARTIAL)]
+    _fetch_all(out, known, copy)
+    return copy
+
+
+def _fetch_all(folder: str, names: List[str], copy: str) -> None:
+    os.makedirs(copy, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(TRANSFERS) as pool:
+        jobs = [pool.submit(storage.fetch, storage.join(folder, name), os.path.join(copy, name)) for name in names]
+        for job in jobs:
+            job.result()
+
+
+def _publish(copy: str, out: str) -> None:
+    """Make the bucket hold what the copy holds: losses, tensors, their index, the rest, and then what names them."""
+    if not storage.remote(out):
+        return
+    from stages import cloud_storage
+
+    there = storage.files_below(out)
+    if BEST_RECORD in there and not _same(os.path.join(copy, BEST_RECORD), storage.join(out, BEST_RECORD)):
+        storage.remove(storage.join(out, BEST_RECORD))
+    ours: Dict[str, int] = storage.files_below(copy)
+    for name in sorted(ours, key=lambda name: (_rank(name), name)):
+        local = os.path.join(copy, name)
+        with contextlib.ExitStack() as stack:
+            if "events.out." in name:
+                # TensorFlow may write to it while it is read.
+                local = shutil.copy(local, stack.enter_context(tempfile.TemporaryDirectory()))
+            cloud_storage.upload(local, storage.join(out, name))
+    for name in there:
+        if CHECKPOINT.fullmatch(name) and name not in ours:
+            storage.remove(storage.join(out, name))
+
+
+def _rank(name: str) -> int:
+    if name == LOSSES:
+        # As on a disk: it may be ahead of the checkpoint, and is then cut off, and never behind it.
+        return -1
+    if name in (BEST_RECORD, LIST):
+        return 3
+    return 0 if ".data-" in name else 1 if name.endswith(".index") else 2
+
+
+def _same(local: str, path: str) -> bool:
+    return os.path.exists(local) and storage.sha256(local) == storage.sha256(path)

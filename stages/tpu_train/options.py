@@ -37,6 +37,10 @@ class Options:
     gcp_project: Optional[str] = None
     num_tpu_cores: int = 8
     iterations_per_loop: int = 1000
+    vocab: Optional[str] = None
+    storage: str = "auto"
+    scratch: Optional[str] = None
+    check: bool = False
 
     @property
     def on_tpu(self) -> bool:

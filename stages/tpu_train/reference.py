@@ -5,14 +5,16 @@ several lengths with padding, both segments and masked positions, token ids draw
 """
 
 import argparse
+import io
 import json
 import sys
 from typing import Any, Dict, List
 
 import numpy as np
 
-from stages.handover import HelpFormatter, run
-from stages.tpu_train import checkpoints, files
+from stages import storage
+from stages.handover import HelpFormatter, read_json, run
+from stages.tpu_train import checkpoints
 from stages.tpu_train.shape import check_config
 from stages.tpu_train.tensorflow_albert import tf
 
@@ -65,8 +67,11 @@ def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences
         checkpoint_sha256=np.array(checkpoints.data_sha256(checkpoint)),
         config_json=np.array(json.dumps(config, sort_keys=True)),
     )
-    with files.whole(out) as stream:
-        np.savez_compressed(stream, **arrays)
+    # Zip files are written with going back, which a bucket that is mounted as a folder does not take.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    with storage.whole_file(out) as stream:
+        stream.write(archive.getvalue())
 
 
 def main(arguments: List[str]) -> None:
@@ -79,7 +84,7 @@ def main(arguments: List[str]) -> None:
     add("--out", required=True, metavar="R.npz", help="file to write")
     add("--sequences", type=int, default=SEQUENCES, choices=range(1, 129), metavar="N", help="sequences in the batch")
     options = parser.parse_args(arguments)
-    config = check_config(files.read_json(options.config), options.config)
+    config = check_config(read_json(options.config), options.config)
     write_reference(options.checkpoint, config, options.out, options.sequences)
 
 

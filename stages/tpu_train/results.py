@@ -3,8 +3,8 @@
 import json
 from typing import Any, Dict, List, Optional, Tuple
 
+from stages import storage
 from stages.handover import Refusal
-from stages.tpu_train import files
 
 METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
 EVALUATIONS = "eval_results.jsonl"
@@ -31,10 +31,10 @@ def sentence(row: Row) -> str:
 
 def read_evaluations(out: str) -> List[Row]:
     """The rows of OUT/eval_results.jsonl by step; empty when there is none yet."""
-    if EVALUATIONS not in files.names(out):
+    if EVALUATIONS not in storage.names(out):
         return []
-    path = files.join(out, EVALUATIONS)
-    with files.fetched(path) as local, open(local, encoding="utf-8") as stream:
+    path = storage.join(out, EVALUATIONS)
+    with storage.fetched(path) as local, open(local, encoding="utf-8") as stream:
         try:
             return [json.loads(line) for line in stream]
         except ValueError as error:
@@ -43,10 +43,10 @@ def read_evaluations(out: str) -> List[Row]:
 
 def write_evaluations(out: str, rows: List[Row]) -> None:
     """All rows, as JSON lines and as the ``name = value`` lines that Google's program writes."""
-    with files.whole(files.join(out, EVALUATIONS), "w") as stream:
+    with storage.whole_file(storage.join(out, EVALUATIONS), "w") as stream:
         for row in rows:
             stream.write(json.dumps(row) + "\n")
-    with files.whole(files.join(out, PUBLISHED), "w") as stream:
+    with storage.whole_file(storage.join(out, PUBLISHED), "w") as stream:
         for row in rows:
             for name in ("global_step", *METRICS):
                 stream.write("%s = %s\n" % (name, row["step" if name == "global_step" else name]))
@@ -54,16 +54,16 @@ def write_evaluations(out: str, rows: List[Row]) -> None:
 
 def read_losses(out: str, last_step: int) -> List[Tuple[int, float]]:
     """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, from where training goes on."""
-    if LOSSES not in files.names(out):
+    if LOSSES not in storage.names(out):
         return []
-    with files.fetched(files.join(out, LOSSES)) as local, open(local, encoding="utf-8") as stream:
+    with storage.fetched(storage.join(out, LOSSES)) as local, open(local, encoding="utf-8") as stream:
         next(stream)
         rows = [line.split("\t") for line in stream]
     return [(int(step), float(loss)) for step, loss in rows if int(step) <= last_step]
 
 
 def write_losses(out: str, rows: List[Tuple[int, float]]) -> None:
-    with files.whole(files.join(out, LOSSES), "w") as stream:
+    with storage.whole_file(storage.join(out, LOSSES), "w") as stream:
         stream.write("step\tloss\n")
         for step, loss in rows:
             stream.write("%d\t%.6f\n" % (step, loss))

@@ -1,6 +1,6 @@
-"""A model configuration + what the TFRecords hold → the configuration that is trained, or a refusal."""
+"""A model configuration + what the TFRecords hold → the configuration that is trained, or why there is none."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from stages.handover import Refusal
 from stages.tpu_train.options import Options
@@ -41,42 +41,44 @@ def check_config(config: Any, path: str) -> Dict[str, Any]:
     return config
 
 
-def trained_config(config: Dict[str, Any], shards: Shards, options: Options) -> Dict[str, Any]:
-    """The configuration of the model that ``shards`` will train; ``Refusal`` where the two or the flags disagree."""
+def disagreements(config: Dict[str, Any], shards: Shards, options: Options) -> Iterator[str]:
+    """Every reason why ``shards`` cannot train the model of ``config`` as the flags say."""
     for flag, asked, found in (
         ("--seq-length", options.seq_length, shards.seq_length),
         ("--max-predictions", options.max_predictions, shards.max_predictions),
     ):
         if asked not in (None, found):
-            raise Refusal(
-                "%s was made with %s %d, not %d; leave the flag out or make the TFRecords again"
-                % (shards.folder, flag, found, asked)
-            )
+            yield "%s was made with %s %d, not %d; leave the flag out or make the TFRecords again" % (
+                shards.folder, flag, found, asked,
+            )  # fmt: skip
     if options.on_tpu and shards.held_out_examples < options.eval_batch:
-        raise Refusal(
+        yield (
             "the held-out files of %s have %d examples, a TPU evaluates whole batches of --eval-batch %d; "
             "hold out more with --held-out" % (shards.folder, shards.held_out_examples, options.eval_batch)
         )
     longest = config["max_position_embeddings"]
     if shards.seq_length > longest:
-        raise Refusal(
+        yield (
             "%s holds sequences of %d tokens, %s has max_position_embeddings %d; "
             "make the TFRecords with --seq-length %d"
             % (shards.folder, shards.seq_length, options.config, longest, longest)
         )
     if options.vocab_size_from_tfrecords:
         if shards.vocab_size is None:
-            raise Refusal("%s has no manifest that gives a vocabulary size; leave out %s" % (shards.folder, VOCAB_FLAG))
-        return dict(config, vocab_size=shards.vocab_size)
-    if shards.vocab_size not in (None, config["vocab_size"]):
-        raise Refusal(
+            yield "%s has no manifest that gives a vocabulary size; leave out %s" % (shards.folder, VOCAB_FLAG)
+    elif shards.vocab_size not in (None, config["vocab_size"]):
+        yield (
             "%s was made with a vocabulary of %d, %s has vocab_size %d; name the configuration of that vocabulary, "
             "or add %s to train a model of %d"
             % (shards.folder, shards.vocab_size, options.config, config["vocab_size"], VOCAB_FLAG, shards.vocab_size)
         )
-    if shards.largest_id is not None and shards.largest_id >= config["vocab_size"]:
-        raise Refusal(
+    elif shards.largest_id is not None and shards.largest_id >= config["vocab_size"]:
+        yield (
             "%s holds token id %d; %s has vocab_size %d: name the configuration of the vocabulary it was made with"
             % (shards.folder, shards.largest_id, options.config, config["vocab_size"])
         )
-    return config
+
+
+def trained_config(config: Dict[str, Any], shards: Shards, options: Options) -> Dict[str, Any]:
+    """The configuration of the model that ``shards`` will train, where the two do not disagree."""
+    return dict(config, vocab_size=shards.vocab_size) if options.vocab_size_from_tfrecords else config

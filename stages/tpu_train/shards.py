@@ -1,11 +1,12 @@
 """A folder of gzip TFRecords → which files train, which are held out, and how long their examples are."""
 
+import gzip
 import itertools
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
-from stages.handover import MANIFEST, RUN, Refusal
-from stages.tpu_train import files
+from stages import storage
+from stages.handover import MANIFEST, RUN, Refusal, read_manifest
 
 SUFFIX = ".tfrecord.gz"
 # One shard in a hundred is held out unless --held-out says how many.
@@ -18,8 +19,8 @@ LOOKED_AT = 100
 class Shards:
     """The TFRecords of one run.
 
-    ``vocab_size`` is None where no manifest gives it; then ``largest_id`` is the largest token id of the
-    first examples. ``identity`` tells these TFRecords from others, wherever the folder lies.
+    ``vocab_size`` and ``vocabulary``, its SHA-256, are None where no manifest gives them; then ``largest_id`` is
+    the largest token id of the first examples. ``identity`` tells these TFRecords from others, wherever they lie.
     """
 
     folder: str
@@ -29,27 +30,28 @@ class Shards:
     seq_length: int
     max_predictions: int
     vocab_size: Optional[int]
+    vocabulary: Optional[str]
     largest_id: Optional[int]
     identity: Dict[str, Any]
 
     def paths(self, chosen: List[str]) -> List[str]:
-        return [files.join(self.folder, name) for name in chosen]
+        return [storage.join(self.folder, name) for name in chosen]
 
 
 def find_shards(folder: str, held_out: Optional[int]) -> Shards:
     """Read ``folder``: by its manifest, or by its first examples where this project did not make it."""
-    present = files.names(folder)
+    present = storage.names(folder)
     found = [name for name in present if name.endswith(SUFFIX)]
     if MANIFEST in present or RUN in present:
         return _by_manifest(folder, found, held_out)
     if not found:
-        raise Refusal("no files match %s; make tfrecords writes them" % files.join(folder, "*" + SUFFIX))
+        raise Refusal("no files match %s; make tfrecords writes them" % storage.join(folder, "*" + SUFFIX))
     return _by_looking(folder, found, held_out)
 
 
 def _by_manifest(folder: str, found: List[str], held_out: Optional[int]) -> Shards:
-    manifest = files.read_manifest(folder, "tfrecords")
-    path = files.join(folder, MANIFEST)
+    manifest = read_manifest(folder, "tfrecords")
+    path = storage.join(folder, MANIFEST)
     try:
         listed = {name: value for name, value in manifest["files"].items() if name.endswith(SUFFIX)}
         options, vocabulary = manifest["options"], manifest["vocabulary"]
@@ -57,15 +59,16 @@ def _by_manifest(folder: str, found: List[str], held_out: Optional[int]) -> Shar
         sizes = {name: int(value["bytes"]) for name, value in listed.items()}
         lengths = int(options["seq_length"]), int(options["max_predictions"])
         vocab_size = int(vocabulary["size"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise Refusal("%s is not what tfrecords writes (%s); make the TFRecords again" % (path, error))
+    there = storage.files_below(folder)
     for name in sorted(listed):
         if name not in found:
             raise Refusal("%s lists %s, which is missing; make the TFRecords again" % (path, name))
-        if files.size(files.join(folder, name)) != sizes[name]:
+        if there[name] != sizes[name]:
             raise Refusal(
                 "%s has not the %d bytes that its manifest says; make the TFRecords again"
-                % (files.join(folder, name), sizes[name])
+                % (storage.join(folder, name), sizes[name])
             )
     train, held = _hold_out(folder, [name for name in sorted(listed) if examples[name]], held_out)
     return Shards(
@@ -76,23 +79,26 @@ def _by_manifest(folder: str, found: List[str], held_out: Optional[int]) -> Shar
         seq_length=lengths[0],
         max_predictions=lengths[1],
         vocab_size=vocab_size,
+        vocabulary=vocabulary.get("sha256"),
         largest_id=None,
         identity={"files": {name: listed[name].get("sha256") for name in sorted(listed)}, "held_out": held},
     )
 
 
 def _by_looking(folder: str, found: List[str], held_out: Optional[int]) -> Shards:
+    for name in found:
+        _begun(storage.join(folder, name))
     train, held = _hold_out(folder, found, held_out)
-    first = _read_examples(files.join(folder, train[0]), LOOKED_AT)
+    first = _read_examples(storage.join(folder, train[0]), LOOKED_AT)
     if not first:
-        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % files.join(folder, train[0]))
+        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % storage.join(folder, train[0]))
     try:
         seq_length = len(first[0]["input_ids"])
         max_predictions = len(first[0]["masked_lm_positions"])
         largest_id = max(max(example["input_ids"]) for example in first)
     except (KeyError, ValueError):
-        raise Refusal("%s holds no ALBERT pretraining examples" % files.join(folder, train[0]))
-    held_out_examples = sum(_count_examples(files.join(folder, name)) for name in held)
+        raise Refusal("%s holds no ALBERT pretraining examples" % storage.join(folder, train[0]))
+    held_out_examples = sum(_count_examples(storage.join(folder, name)) for name in held)
     if not held_out_examples:
         raise Refusal("the held-out files of %s (%s) hold no examples" % (folder, ", ".join(held)))
     return Shards(
@@ -103,8 +109,9 @@ def _by_looking(folder: str, found: List[str], held_out: Optional[int]) -> Shard
         seq_length=seq_length,
         max_predictions=max_predictions,
         vocab_size=None,
+        vocabulary=None,
         largest_id=largest_id,
-        identity={"files": {name: files.size(files.join(folder, name)) for name in found}, "held_out": held},
+        identity={"files": {name: storage.size(storage.join(folder, name)) for name in found}, "held_out": held},
     )
 
 
@@ -125,11 +132,38 @@ def _hold_out(folder: str, usable: List[str], asked: Optional[int]) -> Tuple[Lis
 def _records(path: str) -> Any:
     from stages.tpu_train.tensorflow_albert import tf
 
-    gzip = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
+    compressed = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
     try:
-        yield from tf.io.tf_record_iterator(path, gzip)
+        with storage.fetched(path) as local:
+            yield from tf.io.tf_record_iterator(local, compressed)
     except tf.errors.OpError as error:
         raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
+
+
+def _begun(path: str) -> None:
+    """``Refusal`` for a file that is cut off in its first example: to TensorFlow it is one without examples."""
+    if next(_records(path), None) is not None:
+        return
+    try:
+        with storage.fetched(path) as local, gzip.open(local) as stream:
+            stream.read(1)
+    except (EOFError, OSError) as error:
+        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error))
+
+
+def damaged_file(shards: Shards) -> Optional[str]:
+    """The first file that is not what it was when it was made, after TensorFlow has met one; None if there is none."""
+    for name in shards.train + shards.held_out:
+        path = storage.join(shards.folder, name)
+        if shards.vocab_size is not None:
+            if storage.sha256(path) != shards.identity["files"][name]:
+                return path
+            continue
+        try:
+            _count_examples(path)
+        except Refusal:
+            return path
+    return None
 
 
 def _count_examples(path: str) -> int:

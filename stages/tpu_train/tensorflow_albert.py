@@ -19,6 +19,8 @@ with warnings.catch_warnings():
     modeling: Any = importlib.import_module("albert.modeling")
     run_pretraining: Any = importlib.import_module("albert.run_pretraining")
 
+if not tf.__version__.startswith("1.15."):
+    raise Refusal("this is TensorFlow %s, 1.15.5 is needed; make venv/tpu-train" % tf.__version__)
 if "compression_type" not in inspect.getsource(run_pretraining):
     raise Refusal("the albert package is not patched; run python -m stages.tpu_train.patch_albert once")
 

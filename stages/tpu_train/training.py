@@ -6,10 +6,12 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from stages.handover import Progress, Refusal
-from stages.tpu_train import checkpoints, files, reference, results
+from stages import storage
+from stages.handover import Progress, Refusal, write_json
+from stages.tpu_train import checkpoints, cloud_tpu, reference, results
 from stages.tpu_train.options import Options
-from stages.tpu_train.shards import Shards
+from stages.tpu_train.shards import Shards, damaged_file
+from stages.tpu_train.stopping import Stop, Stopped
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 CONFIG = "albert_config.json"
@@ -59,33 +61,71 @@ class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
         self.seen = []
 
 
-def train(options: Options, shards: Shards, config: Dict[str, Any]) -> Dict[str, Any]:
+class AtSteps(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
+    """Ends training behind the step in which a signal came."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        self.stop.training = True
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        if self.stop.signum is not None:
+            run_context.request_stop()
+
+
+class SaverOnce(tf.train.CheckpointSaverHook):  # type: ignore[misc,unused-ignore]
+    """Saves a checkpoint at the first step of a piece and at its end, unless that step has one.
+
+    TensorFlow writes the index of a checkpoint under its final name: one that is saved again is not whole meanwhile.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options.out, save_steps=options.steps + 1)
+        self.out = options.out
+
+    def _save(self, session: Any, step: int) -> Any:
+        return None if step in dict(checkpoints.saved(self.out)) else super()._save(session, step)
+
+
+def train(
+    options: Options, shards: Shards, config: Dict[str, Any], stop: Stop, publish: Callable[[], None]
+) -> Dict[str, Any]:
     """Train to ``options.steps`` from the last checkpoint in OUT; returns the best evaluation.
 
     Pieces of ``save_every`` steps end in a checkpoint and its evaluation on the held-out shards. The
-    caller has claimed OUT and writes the manifest.
+    caller has claimed OUT and writes the manifest. A signal that ``stop`` has seen ends this in ``Stopped``.
+    ``publish`` is called when OUT has a new checkpoint or evaluation.
     """
     out = options.out
-    files.write_json(files.join(out, CONFIG), config)
+    write_json(storage.join(out, CONFIG), config)
+    step = checkpoints.last_step(out)
     estimator = _estimator(options, config)
     train_input = _train_input(options, shards)
-    saved = checkpoints.saved(out)
-    step = saved[-1][0] if saved else 0
     every = max(1, min(LOSS_EVERY, options.steps // 100))
-    with _errors_for_people(options):
+    with _errors_for_people(options, shards):
         rows = _evaluate_new(estimator, options, shards)
+        publish()
         progress = Progress("tpu-train", "steps", options.steps - step)
         curve = LossCurve(out, results.read_losses(out, step), every, options.batch, progress)
         while step < options.steps:
             step = min(options.steps, (step // options.save_every + 1) * options.save_every)
-            # Hooks end in this order. The second saves at the first step of a piece and at its end only.
-            saver = tf.train.CheckpointSaverHook(out, save_steps=options.steps + 1)
-            estimator.train(train_input, max_steps=step, hooks=[curve, saver])
+            # Hooks end in this order.
+            try:
+                estimator.train(train_input, max_steps=step, hooks=[AtSteps(stop), curve, SaverOnce(options)])
+            finally:
+                stop.training = False
+            publish()
+            if stop.signum is not None:
+                progress.close()
+                raise Stopped(stop.signum, checkpoints.saved(out)[-1][0])
             rows = _evaluate_new(estimator, options, shards)
+            publish()
         progress.close()
     best = results.best(rows)
     assert best is not None, "the last step was evaluated"
-    prefix = files.join(out, checkpoints.BEST)
+    prefix = storage.join(out, checkpoints.BEST)
     reference.write_reference(prefix, config, prefix + ".reference.npz")
     return best
 
@@ -93,7 +133,7 @@ def train(options: Options, shards: Shards, config: Dict[str, Any]) -> Dict[str,
 def output_files(out: str) -> List[str]:
     """The files of a finished run that its manifest lists, by name."""
     kept = (CONFIG, results.EVALUATIONS, results.PUBLISHED, results.LOSSES)
-    return [name for name in files.names(out) if name in kept or name.startswith(checkpoints.BEST + ".")]
+    return [name for name in storage.names(out) if name in kept or name.startswith(checkpoints.BEST + ".")]
 
 
 def versions() -> Dict[str, str]:
@@ -103,16 +143,7 @@ def versions() -> Dict[str, str]:
 
 def _estimator(options: Options, config: Dict[str, Any]) -> Any:
     tpu = run_pretraining.contrib_tpu
-    cluster = None
-    if options.on_tpu:
-        try:
-            cluster = run_pretraining.contrib_cluster_resolver.TPUClusterResolver(
-                options.tpu_name, zone=options.tpu_zone, project=options.gcp_project
-            )
-            cluster.get_master()
-        except Exception as error:
-            # Whatever the cloud's client libraries raise (no such node, no sign-in, no network) is one thing here.
-            raise Refusal("cannot find the TPU %s: %s" % (options.tpu_name, str(error).partition("\n")[0]))
+    cluster = cloud_tpu.find(options) if options.on_tpu else None
     model_fn = run_pretraining.model_fn_builder(
         albert_config=modeling.AlbertConfig.from_dict(config),
         init_checkpoint=options.init_checkpoint,
@@ -167,15 +198,22 @@ def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable
 
 
 def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[results.Row]:
-    """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows."""
+    """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows.
+
+    The checkpoint of a run that was asked to stop has none, unless it is one that any run has: how often a
+    machine was taken away changes neither what is compared nor how long it takes.
+    """
     batch = options.eval_batch
     examples = min(shards.held_out_examples, options.eval_steps * batch)
     if options.on_tpu:
         # A TPU takes whole batches only.
         examples -= examples % batch
-    rows = results.read_evaluations(options.out)
     paths = dict(checkpoints.saved(options.out))
-    for step in sorted(set(paths) - {row["step"] for row in rows}):
+    # A row of a step that is trained again, because its checkpoint was removed, is of other weights.
+    rows = [row for row in results.read_evaluations(options.out) if row["step"] <= max(paths, default=0)]
+    due = {step for step in paths if step % options.save_every == 0 or step == options.steps}
+    for step in sorted(due - {row["step"] for row in rows}):
+        checkpoints.read_through(paths[step])
         found = estimator.evaluate(
             _held_out_input(options, shards, examples), steps=-(-examples // batch), checkpoint_path=paths[step]
         )
@@ -191,7 +229,7 @@ def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[resu
 
 
 @contextlib.contextmanager
-def _errors_for_people(options: Options) -> Iterator[None]:
+def _errors_for_people(options: Options, shards: Shards) -> Iterator[None]:
     try:
         yield
     except tf.train.NanLossDuringTrainingError:
@@ -200,4 +238,10 @@ def _errors_for_people(options: Options) -> Iterator[None]:
             "--warmup (%s keeps the checkpoints before that)" % options.out
         )
     except tf.errors.DataLossError as error:
-        raise Refusal("a file of %s is damaged; make the TFRecords again (%s)" % (options.tfrecords, error.message))
+        # TensorFlow does not say in which file.
+        print("tpu-train: looking for the file that is damaged", file=sys.stderr)
+        found = damaged_file(shards) or "a file of %s" % options.tfrecords
+        raise Refusal(
+            "%s is damaged; make the TFRecords again, then the same command goes on (%s)"
+            % (found, str(error.message).partition("\n")[0])
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 Change = Callable[[Any], None]
+TPU = ("--device", "tpu", "--eval-batch", "8")
 FIRST = "pretrain_00000.tfrecord.gz"
 
 
@@ -20,17 +21,17 @@ def altered(path: Path, change: Change) -> None:
 
 @pytest.fixture
 def refused(tfrecords: Path, config: Path, run_stage: Any, tmp_path: Path) -> Callable[..., str]:
-    """Run the command on a copy of the inputs; returns its one line. `out` is not touched."""
+    """Run the command on a copy of the inputs; returns its lines, one for each reason. `out` is not touched."""
     folder, own = tmp_path / "tfrecords", tmp_path / "albert.json"
     shutil.copytree(tfrecords, folder)
     shutil.copy(config, own)
 
-    def run(*flags: object) -> str:
+    def run(*flags: object, reasons: int = 1) -> str:
         out = tmp_path / "out"
         common = ["--tfrecords", folder, "--config", own, "--out", out, "--device", "cpu", "--steps", "100"]
         error = run_stage("tpu_train", *common, *flags, code=2).stderr
-        assert error.startswith("tpu-train: error: ")
-        assert error.count("\n") == 1
+        assert [line for line in error.splitlines() if not line.startswith("tpu-train: error: ")] == []
+        assert error.count("\n") == reasons, error
         assert not out.exists()
         return str(error)
 
@@ -40,9 +41,14 @@ def refused(tfrecords: Path, config: Path, run_stage: Any, tmp_path: Path) -> Ca
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--device", "tpu"], "needs its name (TPU_NAME=…, --tpu-name)"),
-        (["--device", "tpu"], "DEVICE=cpu (--device cpu) trains on this machine"),
-        (["--device", "tpu", "--tpu-name", "node"], "a Cloud TPU reads and writes gs:// only; --tfrecords is /"),
+        ([*TPU], "needs its name (TPU_NAME=…, --tpu-name)"),
+        ([*TPU], "DEVICE=cpu (--device cpu) trains on this machine"),
+        (
+            [*TPU, "--batch", "12", "--tpu-name", "grpc://10.0.0.2:8470"],
+            "a Cloud TPU reads and writes gs:// only; --tf",
+        ),
+        ([*TPU, "--batch", "12", "--tpu-name", "grpc://10.0.0.2:8470"], "--batch 12 is not a multiple of the 8 TPU c"),
+        ([*TPU, "--tpu-name", "node"], "cannot find the TPU node: "),
         (["--warmup", "101"], "--warmup 101 is longer than the run of --steps 100"),
         (["--seq-length", "32"], "was made with --seq-length 16, not 32"),
         (["--max-predictions", "20"], "was made with --max-predictions 3, not 20"),
@@ -54,7 +60,7 @@ def refused(tfrecords: Path, config: Path, run_stage: Any, tmp_path: Path) -> Ca
     ],
 )
 def test_flags(refused: Callable[..., str], flags: list[str], told: str) -> None:
-    assert told in refused(*flags)
+    assert told in refused(*flags, reasons=2 if "--tpu-name" in flags else 1)
 
 
 @pytest.mark.parametrize(
@@ -141,3 +147,49 @@ def test_reference_of_another_architecture(
     assert told in error
     assert "Traceback" not in error
     assert not (tmp_path / "r.npz").exists()
+
+
+def test_every_reason_is_told_at_once(refused: Callable[..., str], tfrecords: Path, tmp_path: Path) -> None:
+    altered(tmp_path / "albert.json", lambda c: c.update(vocab_size=41, max_position_embeddings=8))
+    (tmp_path / "file").touch()
+    vocabulary = tmp_path / "vocab.txt"
+    shutil.copy(f"{tfrecords}.vocab.txt", vocabulary)
+    with vocabulary.open("a") as stream:
+        stream.write("漢\n")
+    flags = ["--warmup", "101", "--seq-length", "32", "--vocab", vocabulary, "--out", tmp_path / "file" / "out"]
+    lines = refused(*flags, "--check", reasons=6).splitlines()
+    for line, told in zip(
+        lines,
+        (
+            "--warmup 101 is longer",
+            "was made with --seq-length 16, not 32",
+            "has max_position_embeddings 8",
+            "was made with a vocabulary of 40",
+            f"{vocabulary} is not the vocabulary that ",
+            f"cannot write to {tmp_path}/file/out: Not a directory",
+        ),
+        strict=True,
+    ):
+        assert told in line
+    missing = refused("--vocab", tmp_path / "no.txt", "--warmup", "101", "--tfrecords", tmp_path / "none", reasons=3)
+    assert (
+        f"there is no vocabulary {tmp_path}/no.txt (No such file or directory); convert will need it: copy" in missing
+    )
+
+
+def test_only_checking_says_what_is_there_and_writes_nothing(
+    tfrecords: Path, config: Path, run_stage: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["--tfrecords", tfrecords, "--config", config, "--out", out, "--device", "cpu", "--check"]
+    done = run_stage("tpu_train", *arguments, "--vocab", f"{tfrecords}.vocab.txt")
+    digest = json.loads((tfrecords / "manifest.json").read_text())["vocabulary"]["sha256"]
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"tfrecords  {tfrecords}: 3 files to train on, 1 held out with 40 examples; 16 tokens, 3 predictions",
+        f"config     {config}: 2 layers of 24, vocabulary of 40",
+        f"vocab      {tfrecords}.vocab.txt: 40 entries, SHA-256 {digest[:12]}…",
+        f"out        {out} can be written",
+        "versions   Python 3.7.16, TensorFlow 1.15.5, ALBERT with the patch for gzip",
+    ]
+    assert list(tmp_path.iterdir()) == []

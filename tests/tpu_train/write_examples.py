@@ -2,6 +2,7 @@
 
 Arguments: folder, examples in each file (comma separated), vocabulary size, sequence length, predictions.
 Tokens are mostly 5 and 6, so that a model learns something within a few steps.
+The vocabulary lies beside the folder, as <folder>.vocab.txt.
 """
 
 import hashlib
@@ -58,10 +59,14 @@ def main(folder: str, counts: List[int], vocab_size: int, length: int, predictio
         with open(path, "rb") as stream:
             digest = hashlib.sha256(stream.read()).hexdigest()
         files[name] = {"bytes": os.path.getsize(path), "sha256": digest, "examples": count}
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(ord("あ"), ord("あ") + vocab_size - 5))]
+    vocabulary = "".join(entry + "\n" for entry in entries).encode()
+    with open(folder + ".vocab.txt", "wb") as stream:
+        stream.write(vocabulary)
     manifest = {
         "stage": "tfrecords",
         "options": {"model": "character", "seq_length": length, "max_predictions": predictions},
-        "vocabulary": {"size": vocab_size, "sha256": ""},
+        "vocabulary": {"size": vocab_size, "sha256": hashlib.sha256(vocabulary).hexdigest()},
         "files": files,
     }
     with open(os.path.join(folder, "manifest.json"), "w") as stream:
