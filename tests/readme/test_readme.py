@@ -46,7 +46,7 @@ FLAGS = {
     "convert": {"--checkpoint", "--config", "--vocab", "--out", "--verify"},
     "tokenizer tokenize": {"--model"},
 }
-OTHERS = {"--rm", "--help"}  # docker's, everybody's
+OTHERS = {"--rm", "--profile", "--scale", "--help"}  # docker's, everybody's
 
 
 def test_no_flag_is_forgotten_here() -> None:
