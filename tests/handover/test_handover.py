@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,8 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         f"claim('vocab', {out!r}, {{}}, {{}}); print('claimed', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdout and first.stdin
+        assert first.stdout
+        assert first.stdin
         assert first.stdout.readline() == b"claimed\n"
         Path(out, ".shard.txt.3f.partial").write_text("of the first one")
         with pytest.raises(Retryable, match=rf"out is being written by process {first.pid} on .+; wait for its end"):

@@ -42,7 +42,7 @@ FLAGS = {
     "corpus": {"--dump", "--skip-bad-lines", "--skip-ids"},
     "vocab": {"--vocab-size"},
     "tfrecords": {"--max-predictions"},
-    "tpu-train": {"--max-predictions", "--tpu-zone", "--gcp-project"},
+    "tpu-train": {"--max-predictions", "--check", "--storage", "--scratch"},
     "convert": {"--checkpoint", "--config", "--vocab", "--out", "--verify"},
     "tokenizer tokenize": {"--model"},
 }
