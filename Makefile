@@ -8,9 +8,12 @@ STAGES := corpus vocab tfrecords tpu-train convert tokenizer
 # Everything that may be said on the command line or in the environment; what is not said is left to the stage.
 export DUMP SHARDS JOBS VOCAB_SIZE ALPHABET_SIZE SAMPLE SEED SEQ_LENGTH DUPE_FACTOR
 export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TPU_NAME WORK_DIR TEXT FLAGS
-export DATA MODELS RUNNER
+export ENGINE RAY_ADDRESS WORKERS
+export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE
+export TPU_ZONE TPU_TYPE TPU_VERSION PROJECT PREEMPTIBLE DRY_RUN
 
-.PHONY: help doctor demo test check fix bench images venv clean clean-all tokenize \
+.PHONY: help doctor demo test check fix bench torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize \
+        tpu-create tpu-status tpu-delete \
         $(STAGES) $(STAGES:%=image/%) $(STAGES:%=venv/%) venv/tests
 
 help:
@@ -31,8 +34,24 @@ tpu-train: $(filter tfrecords,$(MAKECMDGOALS))
 convert: $(filter tpu-train,$(MAKECMDGOALS))
 tokenizer: $(filter convert,$(MAKECMDGOALS))
 
+# A Cloud TPU, through gcloud.
+tpu-create tpu-status tpu-delete:
+	@$(PYTHON) scripts/tpu.py $(@:tpu-%=%)
+
+# A run's folders to WORK_DIR in a bucket, and back.
+upload download:
+	@$(PYTHON) scripts/transfer.py $@
+
+# A bucket as a folder, for what cannot read gs:// itself.
+mount unmount:
+	@$(PYTHON) scripts/mount.py $@
+
+# A head and WORKERS workers on this machine, for ENGINE=ray.
+cluster cluster-stop:
+	@$(PYTHON) scripts/cluster.py $@
+
 images:
-	docker compose --profile tokenizer build
+	docker compose --profile chain --profile tokenizer --profile mount --profile cluster build
 $(STAGES:%=image/%): image/%:
 	docker compose build $*
 
@@ -48,6 +67,10 @@ check fix:
 bench:
 	@scripts/venv bench corpus vocab tfrecords tokenizer
 	@.venv/bench/bin/python -m scripts.bench $(FLAGS)
+
+torture:
+	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert
+	@.venv/corpus/bin/python -m scripts.torture $(FLAGS)
 
 clean:
 	@scripts/clean

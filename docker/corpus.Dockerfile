@@ -12,6 +12,9 @@ COPY stages/corpus/requirements.lock stages/corpus/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/corpus/requirements.lock
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
+COPY stages/engine.py stages/local_engine.py stages/slots.py stages/
+COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
+COPY stages/transfer.py stages/
 COPY stages/corpus stages/corpus
 RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     /compiler/bin/python -m stages.compiled && python -m compileall -q stages

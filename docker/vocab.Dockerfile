@@ -12,6 +12,8 @@ COPY stages/vocab/requirements.lock stages/vocab/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/vocab/requirements.lock
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
+COPY stages/engine.py stages/local_engine.py stages/slots.py stages/
+COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
 COPY stages/tokenizer/__init__.py stages/tokenizer/japanese_subwords.py stages/tokenizer/
 COPY stages/tokenizer/compiled_words.py stages/tokenizer/words.c stages/tokenizer/
 COPY stages/vocab stages/vocab

@@ -59,6 +59,8 @@ def docker() -> bool:
     line(bool(engine), f"Docker engine {engine or state}", "start it, or see https://docs.docker.com/engine/install/")
     line(bool(compose), f"docker compose {compose or 'is missing'}", "install docker-compose-plugin, 2.20 or later")
     line(bool(buildx), f"buildx {buildx.split()[1] if buildx else 'is missing'}", "install docker-buildx-plugin")
+    fuse = "/dev/fuse is here" if Path("/dev/fuse").exists() else "there is no /dev/fuse here"
+    line(None, f"{fuse}; make mount needs it, to show a bucket as a folder")
     return bool(engine and compose and buildx) and engine_answers()
 
 

@@ -2,12 +2,15 @@
 
 `scripts/stage.py corpus` reads DUMP, SHARDS and the others from the environment, where the Makefile puts
 them. A variable that is not set is not passed on, so that the stage's own default holds. Both runners get
-the same command line; only the folders have other names in a container. The exit code is the stage's.
+the same command line; only the folders have other names in a container. The exit code is the stage's; 137
+where it was killed.
 Needs nothing but Python 3.9.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shlex
@@ -15,6 +18,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import urllib.parse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +31,19 @@ FOLDERS = {
     "character": "character",
 }
 SIZES = ("base", "medium", "small", "tiny")
+# What ENGINE=ray runs on a cluster; the other stages have nothing to spread.
+ON_CLUSTER = ("corpus", "vocab", "tfrecords")
+# The exit code of a command that is right and did not end well: once the cause is gone, the same command goes on.
+RETRYABLE = 75
+# That of a process which kill -9 has ended: the system's, where memory ran out, or a person's.
+KILLED = 137
+# Variables of compose.yaml → the folders below them that it mounts.
+MOUNTED = {
+    "DATA": ("corpus", "downloads", "vocab"),
+    "TRAINING": ("tfrecords", "checkpoints"),
+    "MODELS": ("",),
+    "DOWNLOADS": ("",),
+}
 
 
 class Problem(Exception):
@@ -33,11 +51,11 @@ class Problem(Exception):
 
 
 class Places(NamedTuple):
-    """What the folders are called where the stage runs."""
+    """What the folders are called where the stage runs: a folder there, or gs://…, which is the same everywhere."""
 
     dump: str
     data: str  # corpus, vocab
-    training: str  # tfrecords, checkpoints: gs://… or a folder
+    training: str  # tfrecords, checkpoints
     models: str
 
 
@@ -80,6 +98,14 @@ def chosen_runner() -> str:
     return runner or ("docker" if engine_answers() else "venv")
 
 
+def chosen_engine() -> str:
+    """ENGINE, or local."""
+    engine = setting("ENGINE", "local")
+    if engine not in ("local", "ray"):
+        raise Problem(f"ENGINE={engine} is neither local nor ray")
+    return engine
+
+
 def chosen_models() -> list[str]:
     """The folder of the model that MODEL names; those of both without it."""
     model = setting("MODEL")
@@ -100,31 +126,40 @@ def chosen_size() -> str:
 
 def places_here() -> Places:
     """The folders under the names that make was given."""
-    data = setting("DATA", "data")
-    training = setting("WORK_DIR", data)
-    return Places(setting("DUMP", "latest"), data, training.rstrip("/"), setting("MODELS", "models"))
+    data = place("DATA", "data")
+    return Places(setting("DUMP", "latest"), data, place("WORK_DIR", data), place("MODELS", "models"))
+
+
+def place(name: str, default: str) -> str:
+    """A folder that a variable names: on this machine, or gs://…"""
+    said = setting(name, default)
+    if is_remote(said) and not said.startswith("gs://"):
+        raise Problem(f"{name}={said} is neither a folder nor gs://…")
+    return said.rstrip("/") or "/"
 
 
 def places_in_container() -> Places:
     """The same folders under the names that compose.yaml mounts them at."""
     here = places_here()
-    dump = here.dump if is_remote(here.dump) else "/dump/" + Path(here.dump).resolve().name
-    return Places(dump, "data", here.training if is_remote(here.training) else "data", "models")
+    mounted = Places("/dump/" + Path(here.dump).resolve().name, "data", "data", "models")
+    return here._replace(
+        **{name: there for name, there in mounted._asdict().items() if not is_remote(getattr(here, name))}
+    )
 
 
 def is_remote(place: str) -> bool:
-    """Whether a dump or a training folder is somewhere else than on this machine's disk."""
+    """Whether a dump or a folder is somewhere else than on this machine's disk."""
     return place == "latest" or "://" in place
 
 
 def corpus(at: Places) -> list[Step]:
-    """DUMP → DATA/corpus; what is downloaded stays in DATA/downloads."""
+    """DUMP → DATA/corpus; what is downloaded stays in DATA/downloads, or in data/downloads where DATA is a bucket."""
     here = places_here().dump
     if not is_remote(here) and not Path(here).exists():
         raise Problem(f"there is no {here}; DUMP is a file, a folder, an address, or latest")
     arguments = ["--dump", at.dump, "--out", f"{at.data}/corpus", *flags(shards="SHARDS", jobs="JOBS")]
     if is_remote(here):
-        arguments += ["--downloads", f"{at.data}/downloads"]
+        arguments += ["--downloads", f"{'data' if is_remote(at.data) else at.data}/downloads"]
     return [Step("corpus", "stages.corpus", arguments, network=is_remote(here))]
 
 
@@ -153,7 +188,8 @@ def tpu_train(at: Places) -> list[Step]:
     arguments += ["--out", f"{at.training}/checkpoints/{model}/{size}"]
     arguments += flags(batch="BATCH", steps="STEPS", warmup="WARMUP", learning_rate="LEARNING_RATE")
     arguments += flags(seq_length="SEQ_LENGTH", device="DEVICE", tpu_name="TPU_NAME")
-    arguments += own_vocabulary(model)
+    arguments += flags(tpu_zone="TPU_ZONE", gcp_project="PROJECT")
+    arguments += own_vocabulary(model) + known_vocabulary(model, at)
     network = is_remote(at.training) or setting("DEVICE") != "cpu"
     return [Step("tpu-train", "stages.tpu_train", arguments, network)]
 
@@ -174,13 +210,27 @@ def own_vocabulary(model: str) -> list[str]:
     return ["--vocab-size-from-tfrecords"] if same else []
 
 
-def convert(at: Places) -> list[Step]:
-    """DATA/checkpoints/MODEL/SIZE and DATA/vocab → MODELS/MODEL/SIZE, for MODEL or every model that is trained."""
+def known_vocabulary(model: str, at: Places) -> list[str]:
+    """The flag that has training compare its vocabulary with the TFRecords': of WORK_DIR in a bucket, else of DATA."""
     if is_remote(at.training):
-        raise Problem(f"convert reads a local disk: copy {at.training}/checkpoints to {at.data}/checkpoints first")
+        return ["--vocab", f"{at.training}/vocab/{model}/vocab.txt"]
+    there = not is_remote(at.data) and Path(places_here().data, "vocab", model, "vocab.txt").exists()
+    return ["--vocab", f"{at.data}/vocab/{model}/vocab.txt"] if there else []
+
+
+def convert(at: Places) -> list[Step]:
+    """DATA/checkpoints/MODEL/SIZE and DATA/vocab → MODELS/MODEL/SIZE, for MODEL or every model that is trained.
+
+    What a bucket holds is not asked here: MODEL names the model in it, and the stage says what is missing.
+    """
     size = chosen_size()
+    in_bucket = is_remote(at.training)
+    if in_bucket and not setting("MODEL"):
+        raise Problem(f"convert takes one model from {at.training}: say MODEL=wordpiece or MODEL=character")
     here = Path(places_here().training, "checkpoints")
-    trained = [model for model in chosen_models() if (here / model / size / "model.ckpt-best.index").exists()]
+    trained = [
+        model for model in chosen_models() if in_bucket or (here / model / size / "model.ckpt-best.index").exists()
+    ]
     if not trained:
         others = sorted(str(best.parent.relative_to(here)) for best in here.glob("*/*/model.ckpt-best.index"))
         raise Problem(
@@ -191,7 +241,7 @@ def convert(at: Places) -> list[Step]:
     for model in trained:
         folder = f"{at.training}/checkpoints/{model}/{size}"
         checkpoint = ["--checkpoint", f"{folder}/model.ckpt-best", "--config", f"{folder}/albert_config.json"]
-        if not (here / model / size / "model.ckpt-best.reference.npz").exists():
+        if not (in_bucket or (here / model / size / "model.ckpt-best.reference.npz").exists()):
             reference = [*checkpoint, "--out", f"{folder}/model.ckpt-best.reference.npz"]
             steps.append(Step("tpu-train", "stages.tpu_train.reference", reference))
         vocabulary = ["--vocab", f"{at.data}/vocab/{model}/vocab.txt"]
@@ -203,6 +253,11 @@ def convert(at: Places) -> list[Step]:
 def tokenizer(at: Places) -> list[Step]:
     """The lines of standard input → tokens of MODEL in MODELS (the first one there without MODEL or SIZE)."""
     here = Path(places_here().models)
+    if is_remote(at.models):
+        if not (setting("MODEL") and setting("SIZE")):
+            raise Problem(f"say which model of {at.models}: MODEL=wordpiece or MODEL=character, and SIZE")
+        model = f"{at.models}/{chosen_models()[0]}/{chosen_size()}"
+        return [Step("tokenizer", "stages.tokenizer", ["tokenize", "--model", model])]
     sizes = [chosen_size()] if setting("SIZE") else SIZES
     found = [f"{model}/{size}" for model in chosen_models() for size in sizes if (here / model / size).is_dir()]
     if not found:
@@ -227,7 +282,13 @@ def steps_of(stage: str, at: Places) -> list[Step]:
     if "--help" in more:
         return [Step(stage, "stages." + stage.replace("-", "_"), ["--help"])]
     *before, last = STAGES[stage](at)
-    return [*before, last._replace(arguments=last.arguments + more)]
+    last = last._replace(arguments=last.arguments + more)
+    return [*before, on_cluster(last) if stage in ON_CLUSTER and chosen_engine() == "ray" else last]
+
+
+def on_cluster(step: Step) -> Step:
+    """The same step, where the Ray of stages/cluster.lock is."""
+    return step._replace(stage="cluster", arguments=[*step.arguments, "--engine", "ray"])
 
 
 def in_venv(step: Step) -> list[str]:
@@ -238,34 +299,90 @@ def in_venv(step: Step) -> list[str]:
 
 def in_image(step: Step) -> list[str]:
     """The command that runs a step in its image, which is built first (half a second when nothing has changed)."""
-    subprocess.run(["docker", "compose", "build", "--quiet", step.stage], check=True, cwd=ROOT, env=compose_variables())
+    service = "ray-driver" if step.stage == "cluster" else step.stage
+    subprocess.run(["docker", "compose", "build", "--quiet", service], check=True, cwd=ROOT, env=compose_variables())
     terminal = all(os.isatty(stream) for stream in (0, 1, 2))
-    run = ["docker", "compose", "run", "--rm", "--no-deps", *([] if terminal else ["-T"])]
+    name = f"albert-ja-{step.stage}-{os.getpid()}"
+    run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
+    if in_cloud(step) or mounted_bucket():
+        # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
+        run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
+    if step.stage == "cluster":
+        return [*run, service, step.module, *step.arguments]
     if step.module != "stages." + step.stage.replace("-", "_"):
         return [*run, "--entrypoint", f"python -m {step.module}", step.stage, *step.arguments]
-    return [*run, step.stage, *step.arguments]
+    return [*run, service, *step.arguments]
 
 
-def compose_variables(network: bool = False) -> dict[str, str]:
-    """What compose.yaml asks for: which folders to mount, whose the files are to be, and the network or none."""
+def compose_variables(step: Step | None = None) -> dict[str, str]:
+    """What compose.yaml asks for: which folders to mount, whose the files are to be; for a step its network too."""
     here = places_here()
-    training = here.data if is_remote(here.training) else here.training
-    folders = {"DATA": here.data, "MODELS": here.models, "TRAINING": training}
-    variables = {name: str(Path(folder).resolve()) for name, folder in folders.items()}
+    folders = {"DATA": here.data, "MODELS": here.models, "TRAINING": here.training}
+    variables = {
+        name: empty_folder(name) if is_remote(said) else str(Path(said).resolve()) for name, said in folders.items()
+    }
+    if is_remote(here.data):
+        variables["DOWNLOADS"] = str(Path("data", "downloads").resolve())
     if not is_remote(here.dump):
         dump = Path(here.dump).resolve()
         variables.update(DUMP_FOLDER=str(dump.parent), DUMP_NAME=dump.name)
-    if network:
-        variables["NETWORK"] = "bridge"
+    if step:
+        variables["NETWORK"] = network() if in_cloud(step) or step.network else "none"
+        variables["CREDENTIALS"] = credentials() if in_cloud(step) else ""
+        if in_cloud(step) or step.network or setting("RAY_ADDRESS"):
+            variables["CLUSTER_INTERNAL"] = "false"
     return {**os.environ, **variables, "RUN_AS": f"{os.getuid()}:{os.getgid()}"}
+
+
+def in_cloud(step: Step) -> bool:
+    """Whether a step reaches Cloud Storage or a Cloud TPU, and so needs credentials."""
+    return any("gs://" in word for word in step.arguments) or (step.stage == "tpu-train" and step.network)
+
+
+@functools.cache
+def temporary_folder(name: str) -> str:
+    """An empty folder that is gone when this process ends; one for each name."""
+    folder = tempfile.mkdtemp(prefix=f"albert-ja-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def empty_folder(name: str) -> str:
+    """A folder to mount in place of DATA, TRAINING or MODELS in a bucket: nothing is in it, nothing can be written."""
+    folder = temporary_folder(name)
+    for mounted in MOUNTED[name]:
+        Path(folder, mounted).mkdir(exist_ok=True)
+        Path(folder, mounted).chmod(0o555)
+    return folder
+
+
+def network() -> str:
+    """The network of a container that needs one: this machine's own where the emulator of the storage listens on it."""
+    emulator = setting("STORAGE_EMULATOR_HOST")
+    name = urllib.parse.urlsplit(emulator if "://" in emulator else f"//{emulator}").hostname or ""
+    return "host" if name == "localhost" or name == "::1" or name.startswith("127.") else "bridge"
+
+
+def credentials() -> str:
+    """The file with the application default credentials; nothing for an emulator, or where there is no file.
+
+    A machine of Google's has none: there the client asks the machine.
+    """
+    if setting("STORAGE_EMULATOR_HOST"):
+        return ""
+    named = setting("GOOGLE_APPLICATION_CREDENTIALS")
+    if named and not Path(named).is_file():
+        raise Problem(f"GOOGLE_APPLICATION_CREDENTIALS names {named}, which is no file")
+    kept = Path(setting("CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
+    known = Path(named) if named else kept / "application_default_credentials.json"
+    return str(known.resolve()) if known.is_file() else ""
 
 
 def mounted_folders() -> None:
     """Make the folders that are mounted: the engine would make missing ones itself, and they would be root's."""
     variables = compose_variables()
-    below = {"DATA": ("corpus", "downloads", "vocab"), "TRAINING": ("tfrecords", "checkpoints"), "MODELS": ("",)}
-    for name, folders in below.items():
-        for folder in folders:
+    for name, folders in MOUNTED.items():
+        for folder in folders if name in variables else ():
             Path(variables[name], folder).mkdir(parents=True, exist_ok=True)
 
 
@@ -274,14 +391,63 @@ def finish(command: list[str], environment: dict[str, str], text: str = "") -> i
 
     Its standard input is `text`, or this process's own without one.
     """
+    # `docker compose run` answers a signal by leaving its container alone, still running. So the container gets it from
+    # here, and compose none: its end follows the container's. Only a terminal's own Ctrl-C goes through compose.
+    container = command[command.index("--name") + 1] if command[0] == "docker" else ""
+    apart = bool(container) and "-T" in command
+
+    def pass_on(signum: int, frame: object) -> None:
+        kill = ["docker", "kill", "--signal", str(signum), container]
+        if not container or subprocess.run(kill, capture_output=True).returncode:
+            process.send_signal(signum)
+
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8"
-    )
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The terminal sends it to the stage as well.
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
+        start_new_session=apart,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, pass_on)
+    # Without a container, or with a terminal of its own, the terminal sends it to the stage as well.
+    signal.signal(signal.SIGINT, pass_on if apart else signal.SIG_IGN)
     if text:
         process.communicate(text + "\n")
     return process.wait()
+
+
+def mounted_bucket() -> Path | None:
+    """The folder that `make mount` has made of a bucket, while it is there."""
+    mounted = Path(setting("MOUNT", "mount"), "data").resolve()
+    return mounted if os.path.ismount(mounted) else None
+
+
+def killed(stage: str) -> str:
+    """What to tell a person whose stage was killed: it could not say anything itself."""
+    ways = ["fewer processes (JOBS=1)"] if stage in ("corpus", "vocab", "tfrecords") else []
+    ways += ["a smaller BATCH="] if stage == "tpu-train" else []
+    ways += ["a higher limit (MEMORY=)" if setting("MEMORY") else "more memory"]
+    return (
+        f"{stage}: error: it was killed from outside, most likely for lack of memory; "
+        f"the same command goes on from there, with {' or '.join(ways)}"
+    )
+
+
+def uploaded(step: Step) -> int:
+    """Wait until what a step has written is in the bucket, where its --out is inside `make mount`'s folder.
+
+    What a stage writes from the beginning is there when the stage ends; a file that it appended to comes later.
+    """
+    mounted = mounted_bucket()
+    if "--out" not in step.arguments or not mounted:
+        return 0
+    out = Path(step.arguments[step.arguments.index("--out") + 1]).resolve()
+    if mounted not in out.parents:
+        return 0
+    command = ["docker", "compose", "--profile", "mount", "exec", "-T", "mount", "mount-bucket", "uploaded"]
+    done = subprocess.run([*command, str(out.relative_to(mounted))], cwd=ROOT, env=compose_variables())
+    if done.returncode:
+        print(
+            f"{step.stage}: the mount does not say whether {out} is in the bucket; make mount goes on", file=sys.stderr
+        )
+    return RETRYABLE if done.returncode else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -292,7 +458,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         docker = chosen_runner() == "docker"
-        for step in steps_of(names[0], places_in_container() if docker else places_here()):
+        steps_here = steps_of(names[0], places_here())
+        steps = steps_of(names[0], places_in_container()) if docker else steps_here
+        for number, step in enumerate(steps):
             if show:
                 print(shlex.join([step.module, *step.arguments]))
                 continue
@@ -300,10 +468,14 @@ def main(arguments: list[str]) -> int:
                 mounted_folders()
             command = in_image(step) if docker else in_venv(step)
             print("$", shlex.join(command), file=sys.stderr, flush=True)
-            environment = compose_variables(step.network) if docker else dict(os.environ)
+            environment = compose_variables(step) if docker else dict(os.environ)
             code = finish(command, environment, setting("TEXT") if names[0] == "tokenizer" else "")
+            code = code or uploaded(steps_here[number])
             if code:
-                return code if code > 0 else 128 - code
+                code = code if code > 0 else 128 - code
+                if code == KILLED:
+                    print(killed(names[0]), file=sys.stderr)
+                return code
     except Problem as problem:
         print(f"{names[0]}: error: {problem}", file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ import functools
 import io
 import os
 import sys
+import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
@@ -39,7 +40,7 @@ ENDLESS = float("inf")
 # One request of a stream: large enough that its round trip costs nothing, small enough for memory and for a retry.
 PART = 1 << 23
 # One request of an upload that takes several, with the same reasons; each thread holds one in memory.
-CHUNK = 1 << 25
+CHUNK = 1 << 24
 # After so many seconds without a good answer a person is told that there are new tries.
 SILENCE = 10.0
 # Seconds to connect, seconds of silence.
@@ -62,6 +63,23 @@ class Stored(NamedTuple):
     size: int
     crc32c: str
     generation: int
+
+
+class Stopped(Exception):
+    """Nobody waits for this transfer any more."""
+
+
+# Set while a process ends before its transfers do: what is on its way is left where it is, and nothing tried again.
+stopping = threading.Event()
+
+
+class _Source(io.FileIO):
+    """A file to be sent, as far as somebody waits for it."""
+
+    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+        if stopping.is_set():
+            raise Stopped
+        return super().read(size) or b""
 
 
 class Absent(FileNotFoundError):
@@ -167,6 +185,8 @@ class Reader(io.RawIOBase):
             if _base64(self._checksum) != self.stored.crc32c:
                 raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % self.path)
             return b""
+        if stopping.is_set():
+            raise Stopped
         bucket, name = address(self.path)
         end = min(self._at + PART, self.stored.size)
 
@@ -225,10 +245,11 @@ def upload(local: str, path: str) -> bool:
         blob = _client().bucket(bucket).blob(name, chunk_size=CHUNK)
         try:
             # Small files in one request, others in a session, which goes on where it broke.
-            blob.upload_from_filename(
-                local, checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
-                retry=_retry().with_predicate(unsent), content_type="application/octet-stream",
-            )  # fmt: skip
+            with _Source(local) as source:
+                blob.upload_from_file(
+                    source, size=ours[0], checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
+                    retry=_retry().with_predicate(unsent), content_type="application/octet-stream",
+                )  # fmt: skip
             damaged = None if _stored(blob)[:2] == ours else int(blob.generation)
         except DataCorruption as error:
             damaged = int(error.response.json()["generation"])
@@ -392,7 +413,7 @@ def _told(error: Exception) -> str:
 def _passing(error: Exception) -> bool:
     """Whether another try may go well."""
     known: bool = DEFAULT_RETRY._predicate(error)
-    return known or isinstance(error, (*_BROKEN, exceptions.TooManyRequests))
+    return (known or isinstance(error, (*_BROKEN, exceptions.TooManyRequests))) and not stopping.is_set()
 
 
 def _retry(patience: float = ENDLESS) -> Any:

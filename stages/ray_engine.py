@@ -143,8 +143,9 @@ class Cluster:
         except ImportError:
             raise Refusal("--engine ray needs the environment of a cluster: make ENGINE=ray takes it")
         self._ray = ray
-        logs = logging.getLogger("ray")
-        logs.handlers, logs.propagate = [logging.NullHandler()], False
+        for name in ("ray", "ray.util.client.logsclient"):
+            logs = logging.getLogger(name)
+            logs.handlers, logs.propagate = [logging.NullHandler()], False
         terminated = signal.getsignal(signal.SIGTERM)
         try:
             self._introduce()

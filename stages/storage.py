@@ -144,8 +144,18 @@ def at_once(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
         return [function(thing) for thing in things]
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(TRANSFERS) as pool:
-        return list(pool.map(function, things))
+    from stages import cloud_storage
+
+    try:
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            try:
+                return list(pool.map(function, things))
+            except BaseException:
+                # Leaving the pool waits for what is on its way.
+                cloud_storage.stopping.set()
+                raise
+    finally:
+        cloud_storage.stopping.clear()
 
 
 @contextlib.contextmanager

@@ -83,7 +83,8 @@ def main(arguments: list[str]) -> None:
         for folder in {folder for each in compared if each.copies for folder in each.runs}:
             storage.make_folder(folder)
             lock.hold(folder)
-        transfer(name, copies)
+        if copies:
+            transfer(name, copies)
     except OSError as error:
         raise Refusal(f"cannot copy {error.filename}: {error.strerror}")
     print(f"{name}: copied {amount}; {already}", file=sys.stderr)

@@ -6,12 +6,14 @@ goes on from the last checkpoint; SIGTERM and SIGINT save one first. Folders may
 """
 
 import argparse
+import errno
+import os
 import sys
 from dataclasses import MISSING, fields
 from typing import Any, Callable, Dict, List
 
 from stages import lock, storage
-from stages.handover import HelpFormatter, claim, describe, read_manifest, run, write_manifest
+from stages.handover import HelpFormatter, Retryable, claim, describe, read_manifest, run, unwritable, write_manifest
 from stages.tpu_train import files
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
 from stages.tpu_train.preflight import Start, preflight
@@ -118,12 +120,23 @@ def run_of(options: Options, start: Start, stop: Stop) -> Dict[str, Any]:
 
 def _train(options: Options, start: Start, stop: Stop, decisive: Dict[str, Any], inputs: Dict[str, Any]) -> None:
     # Imported late: TensorFlow takes seconds to load, and nothing above needs it.
+    from stages.tpu_train.tensorflow_albert import tf
     from stages.tpu_train.training import output_files, train, versions
 
-    with files.workplace(options, start.shards) as place:
-        best = train(place.options, place.shards, start.config, stop, place.publish)
-        made = {name: describe(storage.join(place.options.out, name)) for name in output_files(place.options.out)}
-        place.publish()
+    try:
+        with files.workplace(options, start.shards) as place:
+            files.remove_unfinished(place.options.out)
+            best = train(place.options, place.shards, start.config, stop, place.publish)
+            made = {name: describe(storage.join(place.options.out, name)) for name in output_files(place.options.out)}
+            place.publish()
+    except tf.errors.ResourceExhaustedError as error:
+        # TensorFlow's one name for a full disk and for a lack of memory.
+        if os.strerror(errno.ENOSPC) in error.message or os.strerror(errno.EDQUOT) in error.message:
+            raise unwritable(options.out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        raise Retryable(
+            "TensorFlow has not enough memory (%s); with more, the same command goes on; a smaller --batch needs less"
+            % error.message.splitlines()[0]
+        )
     write_manifest(
         STAGE,
         options.out,

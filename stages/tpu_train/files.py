@@ -27,6 +27,8 @@ NATIVE, STAGED = "native", "staged"
 EMULATOR = "STORAGE_EMULATOR_HOST"
 # Files that are fetched at a time.
 TRANSFERS = 8
+# The temporary names of TensorFlow: a file of its own, and a checkpoint's folder, which a run that was killed leaves.
+UNFINISHED = re.compile(r".*(\.tmp[0-9a-f]{32}|_temp_[0-9a-f]{32}(/part-.*)?|\.tempstate\d+.*)/?")
 CHECKPOINT = re.compile(r"model\.ckpt-\d+\..*")
 # What is uploaded after the rest, in this order: what says that the files before it are there and belong together.
 BEST_RECORD, LIST = "model.ckpt-best.json", "checkpoint"
@@ -174,3 +176,15 @@ def _rank(name: str) -> int:
 
 def _same(local: str, path: str) -> bool:
     return os.path.exists(local) and storage.sha256(local) == storage.sha256(path)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what TensorFlow has begun to write in a folder of this machine, and a run that ended there has left."""
+    for name in () if storage.remote(folder) else storage.names(folder):
+        path = storage.join(folder, name.rstrip("/"))
+        if not UNFINISHED.fullmatch(name):
+            continue
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            storage.remove(path)

@@ -1,5 +1,6 @@
 """Reading TensorFlow's checkpoints without TensorFlow, against TensorFlow's own reader."""
 
+import random
 import subprocess
 from pathlib import Path
 
@@ -61,6 +62,29 @@ def test_a_flipped_bit_anywhere_is_seen(checkpoints: Path, tmp_path: Path) -> No
             with pytest.raises(BadCheckpoint):
                 read_all(prefix)
         path.write_bytes(whole)
+
+
+def test_flipped_bits_at_random_are_seen_or_change_nothing(checkpoints: Path, tmp_path: Path) -> None:
+    prefix, draw = copy(checkpoints, tmp_path), random.Random()
+    expected = everything(prefix)
+    refused = 0
+    for suffix in (".index", ".data-00000-of-00001") * 60:
+        path = prefix.with_name(prefix.name + suffix)
+        whole = path.read_bytes()
+        at, bit = draw.randrange(len(whole)), draw.randrange(8)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        try:
+            assert everything(prefix) == expected, (suffix, at, bit)
+        except BadCheckpoint:
+            refused += 1
+        path.write_bytes(whole)
+    # Only the footer's padding and the handle of the empty meta index are of no consequence.
+    assert refused > 95
+
+
+def everything(prefix: Path) -> dict[str, bytes]:
+    checkpoint = Checkpoint(str(prefix))
+    return {name: checkpoint.read(name).tobytes() for name in checkpoint.variables}
 
 
 def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ Needs a Docker engine with compose and BuildKit; without one, or with RUNNER=ven
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
-# Beside its own folder and the code that all share, an image holds these files of other stages.
+# Beside its own folder an image holds the code that all share, and these files of other stages.
+SHARED = {"__init__.py", "handover.py", "storage.py", "cloud_storage.py", "lock.py", "refusal.py"}
+ENGINE = {"engine.py", "local_engine.py", "slots.py"}
 WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py", "tokenizer/compiled_words.py"}
 COMPILED = {
     "corpus": ["corpus/cleaning", "corpus/sentences"],
@@ -100,12 +105,18 @@ def test_an_image_is_its_stage_and_runs_as_nobody_in_particular(built: None, sta
 def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> None:
     listed = set(shell(stage, "cd /app/stages && find . -name '*.py' | cut -c3-").stdout.split())
     own = stage.replace("-", "_")
-    others = {path for path in listed if not path.startswith(f"{own}/")} - {"__init__.py", "handover.py"}
+    others = {path for path in listed if not path.startswith(f"{own}/")} - SHARED
     if stage in COMPILED:
         others.remove("compiled.py")
     libraries = shell(stage, "cd /app/stages && find . -name '*.so' | cut -c3- | sort").stdout.split()
     assert [library.rsplit("-", 1)[0] for library in libraries] == COMPILED.get(stage, [])
-    allowed = {"vocab": WORDS, "tfrecords": WORDS}.get(stage, set())
+    # make upload and make download run in the smallest image.
+    needed = {
+        "corpus": {*ENGINE, "transfer.py"},
+        "vocab": {*ENGINE, *WORDS},
+        "tfrecords": {*ENGINE, *WORDS, "tokenizer/vocabulary_file.py"},
+    }
+    allowed = needed.get(stage, set())
     if stage == "convert":
         allowed = {path for path in others if path.startswith("tokenizer/")}
     assert others == allowed
@@ -188,7 +199,7 @@ def test_a_finished_flow_is_left_alone(flow: Flow) -> None:
     [
         ("vocab", ["data/corpus"]),
         ("tfrecords", ["data/corpus", "data/vocab"]),
-        ("tpu-train", ["data/tfrecords"]),
+        ("tpu-train", ["data/tfrecords", "data/vocab"]),
         ("convert", ["data/checkpoints", "data/vocab"]),
         ("tokenizer", ["models"]),
     ],
@@ -249,3 +260,27 @@ def test_the_same_bytes_come_from_the_environment_and_from_the_image(
               "--vocab-size", 3000, "--alphabet-size", 1200)  # fmt: skip
     for name in ("corpus/manifest.json", "vocab/manifest.json"):
         assert (tmp_path / name).read_bytes() == (flow.folder / "data" / name).read_bytes()
+
+
+def test_a_signal_reaches_training_in_its_container(flow: Flow) -> None:
+    """`docker compose run` alone would leave the container behind, running."""
+    out = flow.folder / "data/checkpoints/stopped"
+    more = {"STEPS": "10000", "FLAGS": "--out data/checkpoints/stopped --eval-batch 2"}
+    with subprocess.Popen(
+        ["python3", "scripts/stage.py", "tpu-train"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(flow.folder), **flow.variables, **more},
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        **flow.who,
+    ) as training:
+        for _ in range(240):
+            if (out / "graph.pbtxt").exists():
+                break
+            time.sleep(0.5)
+        training.send_signal(signal.SIGTERM)
+        _, said = training.communicate()
+    assert training.returncode == 143, said
+    step = said.partition("stopped at step ")[2].partition(",")[0]
+    assert (out / f"model.ckpt-{step}.index").exists(), said
+    assert docker("ps", "--quiet", "--filter", f"name=albert-ja-tpu-train-{training.pid}").stdout == ""

@@ -68,12 +68,36 @@ def shown(stage: str, variables: Mapping[str, object], code: int = 0) -> str:
         ),
         (
             "tpu-train",
-            {"MODEL": "wordpiece", "SIZE": "medium", "TPU_NAME": "t", "WORK_DIR": "gs://b/run/"},
+            {"MODEL": "wordpiece", "SIZE": "medium", "TPU_NAME": "t", "TPU_ZONE": "z", "WORK_DIR": "gs://b/run/"},
             "stages.tpu_train --tfrecords gs://b/run/tfrecords/wordpiece_tinysegmenter"
             " --config stages/tpu_train/configs/wordpiece_tinysegmenter_medium.json"
-            " --out gs://b/run/checkpoints/wordpiece_tinysegmenter/medium --tpu-name t",
+            " --out gs://b/run/checkpoints/wordpiece_tinysegmenter/medium --tpu-name t --tpu-zone z"
+            " --vocab gs://b/run/vocab/wordpiece_tinysegmenter/vocab.txt",
         ),
         ("convert", {"FLAGS": "--help"}, "stages.convert --help"),
+        # gs:// has the same name in a container; what is downloaded stays on this machine.
+        (
+            "corpus",
+            {"DATA": "gs://b/run/", "DUMP": "gs://b/d.json.gz", "RUNNER": "docker"},
+            "stages.corpus --dump gs://b/d.json.gz --out gs://b/run/corpus --downloads data/downloads",
+        ),
+        (
+            "tfrecords",
+            {"DATA": "gs://b/run", "RUNNER": "docker"},
+            "stages.tfrecords --corpus gs://b/run/corpus --vocab gs://b/run/vocab --out gs://b/run/tfrecords",
+        ),
+        (
+            "convert",
+            {"WORK_DIR": "gs://b/run", "MODEL": "character", "SIZE": "tiny", "RUNNER": "docker", "DATA": "/elsewhere"},
+            "stages.convert --checkpoint gs://b/run/checkpoints/character/tiny/model.ckpt-best"
+            " --config gs://b/run/checkpoints/character/tiny/albert_config.json"
+            " --vocab data/vocab/character/vocab.txt --out models/character/tiny --verify",
+        ),
+        (
+            "tokenizer",
+            {"MODELS": "gs://b/models", "MODEL": "character", "SIZE": "tiny"},
+            "stages.tokenizer tokenize --model gs://b/models/character/tiny",
+        ),
     ],
 )
 def test_variables_become_a_command_line(stage: str, variables: dict[str, object], command: str) -> None:
@@ -89,7 +113,9 @@ def test_variables_become_a_command_line(stage: str, variables: dict[str, object
         ("tpu-train", {}, ["say MODEL=wordpiece or MODEL=character"]),
         ("tpu-train", {"MODEL": "character", "SIZE": "large"}, ["SIZE=large is none of base, medium, small, tiny"]),
         ("convert", {"DATA": "/nowhere"}, ["no trained base model in /nowhere/checkpoints", "make tpu-train"]),
-        ("convert", {"WORK_DIR": "gs://b/run"}, ["copy gs://b/run/checkpoints to data/checkpoints first"]),
+        ("convert", {"WORK_DIR": "gs://b/run"}, ["one model from gs://b/run: say MODEL=wordpiece or MODEL=character"]),
+        ("tokenizer", {"MODELS": "gs://b/m", "MODEL": "character"}, ["which model of gs://b/m", "and SIZE"]),
+        ("vocab", {"DATA": "s3://b/run"}, ["DATA=s3://b/run is neither a folder nor gs://…"]),
         ("tokenizer", {"MODELS": "/nowhere", "SIZE": "tiny"}, ["no tiny model in /nowhere; make convert makes one"]),
     ],
 )
@@ -137,6 +163,65 @@ def test_training_takes_the_size_of_a_vocabulary_only_from_the_one_made_here(tmp
     assert "--vocab-size-from-tfrecords" not in shown("tpu-train", {"DATA": tmp_path, "MODEL": "character"})
 
 
+# What stage.py tells compose for a step whose command line holds these words.
+TOLD = """
+import json, sys
+sys.path.insert(0, "scripts")
+import stage
+step = stage.Step("vocab", "stages.vocab", sys.argv[1:])
+stage.mounted_folders()
+told = stage.compose_variables(step)
+print(json.dumps(told))
+"""
+
+
+def told(tmp_path: Path, *words: str, **variables: object) -> dict[str, str]:
+    """The variables of compose.yaml for a step of `vocab` with this command line."""
+    folders = {"DATA": tmp_path / "data", "MODELS": tmp_path / "models", "HOME": tmp_path}
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD, *words],
+        cwd=ROOT,
+        env={**CLEAN, **{name: str(value) for name, value in {**folders, **variables}.items()}},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_container_gets_network_and_credentials_for_a_bucket_and_not_else(tmp_path: Path) -> None:
+    kept = tmp_path / ".config/gcloud/application_default_credentials.json"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    given = tmp_path / "key.json"
+    given.touch()
+    bucket = ["--out", "gs://b/run/vocab"]
+    local = told(tmp_path, "--out", "data/vocab")
+    assert (local["NETWORK"], local["CREDENTIALS"]) == ("none", "")
+    assert local["TRAINING"] == local["DATA"] == str(tmp_path / "data")
+    away = told(tmp_path, *bucket)
+    assert (away["NETWORK"], away["CREDENTIALS"]) == ("bridge", str(kept))
+    assert told(tmp_path, *bucket, GOOGLE_APPLICATION_CREDENTIALS=given)["CREDENTIALS"] == str(given)
+    for emulator, network in (
+        ("http://localhost:4443", "host"),
+        ("127.0.0.1:9", "host"),
+        ("http://gcs:4443", "bridge"),
+    ):
+        emulated = told(tmp_path, *bucket, STORAGE_EMULATOR_HOST=emulator)
+        assert (emulated["NETWORK"], emulated["CREDENTIALS"]) == (network, "")
+
+
+def test_a_folder_in_a_bucket_is_not_mounted_and_leaves_nothing_here(tmp_path: Path) -> None:
+    away = told(tmp_path, "--out", "gs://b/run/vocab", DATA="gs://b/run")
+    assert len({away["DATA"], away["TRAINING"], away["MODELS"]}) == 3
+    assert not Path(away["DATA"]).exists(), "an empty folder that is there for the run"
+    assert not Path(away["TRAINING"]).exists()
+    assert away["MODELS"] == str(tmp_path / "models")
+    assert not (tmp_path / "data").exists()
+    assert away["DOWNLOADS"] == str(ROOT / "data/downloads")
+
+
 def test_stages_named_together_run_in_the_order_of_the_flow() -> None:
     wished = ["make", "--dry-run", "-j4", "convert", "vocab", "tpu-train", "corpus", "tfrecords"]
     done = subprocess.run(wished, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
@@ -158,7 +243,7 @@ def test_compose_says_the_same_as_make(stage: str, tmp_path: Path) -> None:
     by_make = shlex.split(shown(stage, {**RECIPE, "RUNNER": "docker", "DATA": tmp_path, "DUMP": SAMPLE}))[1:]
     if stage == "tpu-train":
         # The chain always trains on a vocabulary of its own; make looks whether that is so.
-        by_make.append("--vocab-size-from-tfrecords")
+        by_make += ["--vocab-size-from-tfrecords", "--vocab", "data/vocab/character/vocab.txt"]
     assert sorted(pairs(by_compose)) == sorted(pairs(by_make))
 
 

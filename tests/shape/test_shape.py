@@ -10,6 +10,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
 LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "stages" / "compiler.lock", ROOT / "tests" / "requirements.lock"]
+# Services and images that are no stage: what they are for is in compose.yaml.
+# Services that are no stage → their profile.
+OTHERS = {"ray-head": "cluster", "ray-worker": "cluster", "ray-driver": "driver", "mount": "mount"}
 # A Dockerfile's instruction is a stage's own when it holds one of these.
 OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compile|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
 
@@ -38,8 +41,23 @@ def test_every_stage_has_its_parts(stage: str) -> None:
 
 def test_there_are_no_other_stages() -> None:
     assert sorted(path.parent.name for path in ROOT.glob("stages/*/__init__.py")) == sorted(map(folder, STAGES))
-    assert sorted(path.name.removesuffix(".Dockerfile") for path in (ROOT / "docker").iterdir()) == sorted(STAGES)
-    assert list(compose()["services"]) == STAGES
+    images = {path.name.removesuffix(".Dockerfile") for path in (ROOT / "docker").glob("*.Dockerfile")}
+    assert images == {*STAGES, "cluster", "mount"}
+    assert list(compose()["services"]) == [*STAGES, *OTHERS]
+
+
+@pytest.mark.parametrize("service", OTHERS)
+def test_other_services_have_a_profile_and_few_rights(service: str) -> None:
+    """Nothing but the stages starts by itself; only the mount is root, with what mounting takes."""
+    said = compose()["services"][service]
+    assert said["profiles"] == [OTHERS[service]]
+    assert said["cap_drop"] == ["ALL"]
+    assert said["read_only"] is True
+    assert "no-new-privileges:true" in said["security_opt"]
+    assert "privileged" not in said
+    is_root = {"user": "0:0", "cap_add": ["SYS_ADMIN", "DAC_OVERRIDE"], "devices": ["/dev/fuse"]}
+    rights = {name: said[name] for name in is_root if name in said}
+    assert rights == (is_root if service == "mount" else {"user": "${RUN_AS:-1000:1000}"})
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -50,7 +68,8 @@ def test_a_service_is_its_image_with_few_rights(stage: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["network_mode"] in ("none", "${NETWORK:-none}")
+    assert service["network_mode"] == "${NETWORK:-none}"
+    assert service["secrets"] == ["credentials"]
     # Who reads may not write: a folder is writable for the one stage that makes it.
     writable = [mount["target"] for mount in service["volumes"] if not mount.get("read_only")]
     made = {
@@ -162,4 +181,5 @@ def test_shell_scripts_stop_at_errors() -> None:
 
 def test_images_are_built_from_stages_only() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
-    assert rules == ["*", "!stages", "**/__pycache__", "**/*.so"]
+    kinds = ["!stages/**/*.py", "!stages/**/*.c", "!stages/**/*.lock", "!stages/**/*.patch"]
+    assert rules == ["*", *kinds, "!stages/tpu_train/configs/*.json"]

@@ -1,5 +1,6 @@
 """The lock of a folder in a bucket: an object that its owner renews; others take it over only when nobody does."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -67,6 +68,14 @@ def test_who_renews_keeps_it_and_who_ends_gives_it_back(folder: str) -> None:
     assert (process.returncode, said) == (0, "")
     assert lock.NAME not in storage.names(folder)
     lock.hold(folder)
+
+
+def test_who_is_stopped_gives_it_back(folder: str) -> None:
+    with owner(folder) as process:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (143, "vocab: interrupted; the same command goes on from here\n")
+    assert lock.NAME not in storage.names(folder)
 
 
 def test_a_killed_one_is_followed_after_a_lease(folder: str, capfd: pytest.CaptureFixture[str]) -> None:

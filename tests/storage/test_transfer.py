@@ -3,14 +3,17 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages import cloud_storage, storage
-from tests.emulator import BUCKET, FORBIDDEN, PASSING, Proxy
+from tests.emulator import BUCKET, FORBIDDEN, PASSING, UNAVAILABLE, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKER = "a-secret-that-must-not-be-seen"
@@ -105,6 +108,36 @@ def test_a_part_of_a_run(run: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "models/character/tiny/config.json").write_text("{}")
     make("upload", STAGE="convert", **variables)
     assert storage.files_below(f"{place}/models") == {"character/tiny/config.json": 2}
+
+
+def test_ctrl_c_ends_it_soon_and_the_same_command_goes_on(run: Path, place: str, tmp_path: Path, bucket: Proxy) -> None:
+    """In the midst of large files on a service that does not answer well any more."""
+    for number in range(12):
+        (run / f"checkpoints/character/tiny/large-{number:02d}").write_bytes(os.urandom(9_000_000))
+    command = [sys.executable, "-m", "stages.transfer", "--copy", str(run / "checkpoints"), f"{place}/checkpoints"]
+    sent: list[str] = []
+
+    def ill(method: str, address: str) -> str | None:
+        sent.extend([address] if method == "PUT" else [])
+        return UNAVAILABLE if method == "PUT" and len(sent) > 3 else None
+
+    bucket.fault = ill
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        while bucket.injected.get(UNAVAILABLE, 0) < 8:
+            assert process.poll() is None
+            time.sleep(0.05)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert time.monotonic() - start < 12
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "transfer: interrupted; the same command goes on from here"
+    bucket.calm()
+    made = make("upload", WORK_DIR=place, DATA=run, MODELS=tmp_path / "models", STAGE="tpu-train")
+    assert "copied 11 files, 81.0 MB; 3 files are there already" in made.stderr
+    for name, size in storage.files_below(f"{place}/checkpoints").items():
+        assert (run / "checkpoints" / name).stat().st_size == size
+    assert len(storage.files_below(f"{place}/checkpoints")) == 14
 
 
 @pytest.mark.parametrize(

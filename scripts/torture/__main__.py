@@ -1,0 +1,133 @@
+"""Random faults, done to the stages' real commands → a table of those injected and survived.
+
+Every stage runs once undisturbed, on a small dump made on the fly. Then processes are killed, disks fill,
+files are damaged and commands run twice at once, at random moments and places. After each fault the same
+command is run again, and its files are compared with those of the undisturbed run.
+
+Exit code 0: every promise was kept. 1: one was not; the seed, the round and what differed are told, and
+its folder is kept.
+"""
+
+import argparse
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from scripts.torture import faults
+from scripts.torture.faults import Fault, Survived
+from scripts.torture.flow import Flow
+from scripts.torture.runs import Broken, python
+from stages.handover import HelpFormatter, Refusal, duration, run
+
+ARTICLES = 6000
+ALL = ("corpus", "corpus of bzip2", "vocab", "tfrecords")
+# In a hundred rounds: how often each fault is done, and to which commands in turn. Half of the rounds kill.
+DECK: dict[str, tuple[Fault, int, tuple[str, ...]]] = {
+    "kill -9 of the main process": (faults.main_killed, 21, ALL),
+    "kill -9 of a worker": (faults.worker_killed, 16, ALL),
+    "kill -9 of all processes": (faults.all_killed, 8, ALL),
+    "kill -9 of a conversion": (faults.main_killed, 4, ("convert",)),
+    "kill -9 of a training run": (faults.main_killed, 1, ("tpu-train",)),
+    "SIGTERM or SIGINT": (faults.stopped, 8, ALL),
+    "disk full": (faults.disk_full, 10, (*ALL, "convert")),
+    "dump damaged": (faults.dump_damaged, 18, ("corpus", "corpus of bzip2")),
+    "input damaged": (faults.input_damaged, 6, ("vocab", "tfrecords", "convert")),
+    "two runs at once": (faults.two_at_once, 8, ALL),
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("torture", description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--seed", type=int, metavar="S", help="of the faults, as a run has told it (default: any)")
+    parser.add_argument("--rounds", type=int, default=100, metavar="N", help="faults to inject")
+    parser.add_argument("--minutes", type=float, metavar="M", help="begin no round later than this (default: no limit)")
+    parser.add_argument("--only", metavar="WORDS", help="faults and stages whose names hold these words")
+    parser.add_argument("--out", default="torture", metavar="DIR", help="folder for the runs; removed when all is well")
+    given = parser.parse_args(arguments)
+    if given.rounds < 1 or (given.minutes is not None and given.minutes <= 0):
+        parser.error("--rounds and --minutes must be more than 0")
+    return given
+
+
+def deck(rounds: int, stages: set[str], only: str, draw: random.Random) -> list[tuple[str, str]]:
+    """The faults of a run and the commands that they are done to, in any order; each fault as often as said."""
+    cards: list[tuple[str, str]] = []
+    while len(cards) < rounds:
+        dealt = []
+        for fault, (_, number, targets) in DECK.items():
+            usable = [target for target in targets if target in stages and (only in fault or only in target)]
+            dealt += [(fault, usable[turn % len(usable)]) for turn in range(number) if usable]
+        if not dealt:
+            raise Refusal(f"--only {only}: no fault and no stage has these words")
+        draw.shuffle(dealt)
+        cards += dealt
+    return cards[:rounds]
+
+
+def main(arguments: list[str]) -> None:
+    """Run, tell, and end with 1 at the first broken promise."""
+    given = parse(arguments)
+    start = time.monotonic()
+    seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
+    for stage in ("corpus", "vocab", "tfrecords"):
+        if not python(stage).exists():
+            raise Refusal(f"there is no environment of {stage}; make venv makes it")
+    training = python("tpu-train").exists() and python("convert").exists()
+    targets = {*ALL, *(("tpu-train", "convert") if training else ())}
+    said = "" if training else "; without training and conversion, whose environments are not here"
+    print(f"torture: --seed {seed}{said}", file=sys.stderr)
+    out = Path(given.out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=out))
+
+    flow = Flow(folder / "clean", ARTICLES, said=lambda line: print(f"torture: {line}", file=sys.stderr))
+    survived: dict[tuple[str, str], list[Survived]] = defaultdict(list)
+    rounds = deck(given.rounds, targets, given.only or "", random.Random(seed))
+    for number, (fault, target) in enumerate(rounds, 1):
+        elapsed = time.monotonic() - start
+        if given.minutes is not None and elapsed > 60 * given.minutes:
+            print(f"torture: {number - 1} of {len(rounds)} rounds in {given.minutes:g} minutes", file=sys.stderr)
+            break
+        place = folder / f"round-{number}"
+        place.mkdir()
+        try:
+            flow.clean(target)
+            # Of seed and number alone, so that a round is the same whatever the others did.
+            ended = DECK[fault][0](flow, target, place / "out", random.Random(f"{seed} {number}"))
+        except Broken as broken:
+            print(f"torture: round {number}, {fault}, {target}: {broken}", file=sys.stderr)
+            print(f"torture: --seed {seed} --rounds {given.rounds} does it again; {place} is kept", file=sys.stderr)
+            table(survived)
+            sys.exit(1)
+        survived[fault, target].append(ended)
+        said = f"round {number} of {len(rounds)}: {fault}, {target}: {ended.how}"
+        print(f"torture: {said} ({duration(time.monotonic() - start)})", file=sys.stderr, flush=True)
+        shutil.rmtree(place)
+    shutil.rmtree(folder)
+    if not any(out.iterdir()):
+        out.rmdir()
+    table(survived)
+    total = sum(map(len, survived.values()))
+    print(f"torture: {total} faults survived in {duration(time.monotonic() - start)}, seed {seed}", file=sys.stderr)
+
+
+def table(survived: dict[tuple[str, str], list[Survived]]) -> None:
+    """A line for each fault and command, and the sum."""
+    print("| fault | stage | injected | ended | files compared |\n| --- | --- | ---: | --- | ---: |")
+    for fault, (_, _, targets) in DECK.items():
+        for target in targets:
+            if ends := survived.get((fault, target)):
+                how = ", ".join(f"{name} {number}" for name, number in sorted(Counter(e.how for e in ends).items()))
+                print(f"| {fault} | {target} | {len(ends)} | {how} | {sum(e.files for e in ends):,} |")
+    every = [end for ends in survived.values() for end in ends]
+    print(f"| all | | {len(every)} | | {sum(end.files for end in every):,} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run("torture", main, resumes=False))

@@ -1,0 +1,268 @@
+"""One fault, done to a command at a random place or moment → `Survived`, or `Broken`, which says what was not kept."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.torture.flow import Command, Flow
+from scripts.torture.runs import (
+    RETRYABLE,
+    Broken,
+    Run,
+    compare,
+    files,
+    finish,
+    kill,
+    refused,
+    run,
+    stamps,
+    wait_for,
+)
+
+# Each of two workers may have been at a shard of tfrecords, which is a file for each of two models.
+AT_WORK = 4
+EVERYTHING = 1 << 28
+
+
+class Survived(NamedTuple):
+    """How a fault ended, and the number of files that were compared with those of an undisturbed run."""
+
+    how: str
+    files: int
+
+
+# A fault is done to the command `name` of a flow, in the empty folder `out`.
+Fault = Callable[[Flow, str, Path, random.Random], Survived]
+
+
+def main_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """kill -9 of the main process; its workers must end by themselves."""
+    return _killed(flow, name, out, draw, lambda running: kill(running.process.pid))
+
+
+def all_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """kill -9 of all processes at once, as when a machine goes down."""
+    return _killed(flow, name, out, draw, lambda running: os.killpg(running.process.pid, signal.SIGKILL))
+
+
+def worker_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """kill -9 of one worker: the run goes on by itself, or ends with what can be tried again."""
+
+    def one(running: Run) -> None:
+        wait_for(lambda: running.workers() or running.process.poll() is not None, "it has started no workers")
+        time.sleep(draw.uniform(0, 0.3))
+        kill(draw.choice(running.workers() or [running.process.pid]))
+
+    return _killed(flow, name, out, draw, one, allowed=(0, RETRYABLE))
+
+
+def _killed(
+    flow: Flow,
+    name: str,
+    out: Path,
+    draw: random.Random,
+    strike: Callable[[Run], None],
+    allowed: tuple[int, ...] = (),
+) -> Survived:
+    command, clean = flow.commands[name], flow.clean(name)
+    moment = draw.uniform(0, 0.9 * clean.seconds)
+    while True:
+        with Run(command.stage, command.line(out)) as running:
+            time.sleep(moment)
+            struck = running.process.poll() is None
+            if struck:
+                strike(running)
+            ended = running.end()
+        if struck and not (ended.code == 0 and 0 not in allowed):
+            break
+        # It was faster than the undisturbed run: the same again, earlier.
+        shutil.rmtree(out)
+        moment /= 2
+    if ended.code not in (-signal.SIGKILL, *allowed):
+        raise Broken(f"it ended with {ended.code}: {ended.said.strip()[-2000:]}")
+    if "Traceback" in ended.said:
+        raise Broken(f"it showed a traceback: {ended.said.strip()[-2000:]}")
+    if ended.code == 0:
+        return Survived("went on by itself", complete(flow, name, out))
+    return _resumed(flow, name, out, draw)
+
+
+def stopped(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """SIGTERM or SIGINT, as at preemption or Ctrl-C: told in one line, with an exit code of its own."""
+    command, clean = flow.commands[name], flow.clean(name)
+    signum = draw.choice([signal.SIGTERM, signal.SIGINT])
+    with Run(command.stage, command.line(out)) as running:
+        # Before that a process is starting, and ends as any program does.
+        wait_for(lambda: any(out.rglob("run.json")) or running.process.poll() is not None, "it has not begun")
+        time.sleep(draw.uniform(0, 0.5 * clean.seconds))
+        kill(running.process.pid, signum)
+        ended = running.end()
+    # At the very end of a process Python no longer listens to signals.
+    if ended.code == 0 or (ended.code == -signum and not any(out.rglob("run.json"))):
+        return Survived("was done before", complete(flow, name, out))
+    if ended.code != 128 + signum or "Traceback" in ended.said or "the same command goes on" not in ended.said:
+        raise Broken(f"not exit code {128 + signum} and one line, but {ended.code}: {ended.said.strip()[-2000:]}")
+    return _resumed(flow, name, out, draw)
+
+
+def _resumed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """Run the same command, with any number of workers, and compare."""
+    command, clean = flow.commands[name], flow.clean(name)
+    before = stamps(out) if out.exists() else {}
+    if command.stage != "tpu-train":
+        found = files(out) if out.exists() else {}
+        halves = [file for file in before if found[file] != clean.files.get(file)]
+        if halves:
+            raise Broken(f"a final name holds something else than the whole file: {', '.join(halves)}")
+    finish(command.stage, command.line(out, draw.randint(1, 3)))
+    after = stamps(out)
+    again = [file for file in before if after.get(file) != before[file]]
+    if command.stage == "tfrecords" and len(again) > AT_WORK:
+        raise Broken(f"finished files were made a second time: {', '.join(again)}")
+    return Survived("went on when run again", complete(flow, name, out))
+
+
+def complete(flow: Flow, name: str, out: Path) -> int:
+    """Compare with the undisturbed run. TensorFlow's files hold times: of those, their names."""
+    if flow.commands[name].stage != "tpu-train":
+        return compare(out, flow.clean(name).files)
+    expected = {file for file in flow.clean(name).files if "tfevents" not in file}
+    found = {file for file in files(out) if "tfevents" not in file}
+    if found != expected:
+        raise Broken(f"{out} differs from an undisturbed run in {', '.join(sorted(found ^ expected))}")
+    return len(found)
+
+
+def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """No room any more at a random point: one line, exit code 75; with room, the same command goes on."""
+    command, clean = flow.commands[name], flow.clean(name)
+    needed = _bytes(clean.out)
+    room = draw.randint(1 << 13, max(1 << 14, needed))
+    with small_disk(out.with_name("disk"), room) as grow:
+        place = (out if grow is None else out.with_name("disk")) / "out"
+        place.parent.mkdir(exist_ok=True)
+        ended = run(command.stage, command.line(place), file_size=room // 4 if grow is None else None)
+        if ended.code == 0:
+            return Survived("had room enough", compare(place, clean.files))
+        refused(ended, RETRYABLE, "make room")
+        if (place / "manifest.json").exists():
+            raise Broken("it has a manifest and is not finished")
+        if grow:
+            grow(EVERYTHING)
+        finish(command.stage, command.line(place))
+        return Survived("went on with more room", compare(place, clean.files))
+
+
+@contextmanager
+def small_disk(folder: Path, room: int) -> Iterator[Callable[[int], None] | None]:
+    """A disk of `room` bytes at `folder`, and what makes it larger. None where this user may not mount."""
+    folder.mkdir()
+    options = f"size={room >> 10}k,mode=777"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        yield None
+        return
+
+    def grow(size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size >> 10}k", folder], check=True)
+
+    try:
+        yield grow
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def two_at_once(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """The same command twice: one owns the folder; the other says so, or waits for an end that is near."""
+    command = flow.commands[name]
+    with Run(command.stage, command.line(out)) as first:
+        time.sleep(draw.uniform(0, 0.2))
+        with Run(command.stage, command.line(out)) as second:
+            ended = [first.end(), second.end()]
+    late = [one for one in ended if one.code]
+    if len(late) > 1:
+        raise Broken(f"neither has finished: {[one.said.strip()[-1000:] for one in ended]}")
+    for one in late:
+        refused(one, RETRYABLE, "is being written by process")
+    return Survived("one owned the folder", complete(flow, name, out))
+
+
+def dump_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """A dump cut short, with a bit turned over, a block of zeros, or something behind it: refused, or harmless."""
+    command = flow.commands[name]
+    place = out.with_name("dump")
+    if flow.dump in command.arguments:
+        shutil.copy(flow.dump, place)
+        hurt = place
+    else:
+        shutil.copytree(flow.dump.with_name("parts"), place)
+        hurt = draw.choice(sorted(place.iterdir()))
+    told = damage(hurt, draw)
+    arguments = [place if isinstance(word, Path) else word for word in command.arguments]
+    ended = run("corpus", Command("corpus", tuple(arguments)).line(out, draw.randint(1, 3)))
+    if ended.code:
+        refused(ended, 2, str(hurt))
+        if out.exists() and files(out):
+            raise Broken(f"{told}: refused, but {', '.join(files(out))} is left")
+        return Survived("refused", 0)
+    # The dump's own name and SHA-256 are in the manifest.
+    found, expected = ({**made, "manifest.json": ""} for made in (files(out), flow.clean(name).files))
+    if found != expected:
+        raise Broken(f"{told}: it was read, as another corpus")
+    return Survived("harmless: the same corpus", len(found))
+
+
+def damage(path: Path, draw: random.Random) -> str:
+    """Do something to a file at a random offset; says what."""
+    data = bytearray(path.read_bytes())
+    at = draw.randrange(len(data))
+    what = draw.choice(["cut", "bit", "bit", "zeros", "junk"])
+    if what == "cut":
+        del data[at:]
+    elif what == "bit":
+        data[at] ^= 1 << draw.randrange(8)
+    elif what == "zeros":
+        data[at : at + 4096] = bytes(len(data[at : at + 4096]))
+    else:
+        data += draw.randbytes(draw.randint(1, 4096))
+    path.write_bytes(data)
+    return f"{path.name}: {what} at byte {at}"
+
+
+def input_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+    """A byte turned over in what another stage has written: refused, with the file named, and nothing finished."""
+    command = flow.commands[name]
+    kinds = {
+        "vocab": ["corpus/corpus_*.txt"],
+        "tfrecords": ["corpus/corpus_*.txt", "vocab/*/vocab.txt"],
+        "convert": ["tpu-train/model.ckpt-best.data-*"],
+    }
+    hurt = draw.choice(sorted(flow.folder.glob(draw.choice(kinds[name]))))
+    kept = hurt.read_bytes()
+    data = bytearray(kept)
+    at = draw.randrange(len(data))
+    data[at] ^= 1 << draw.randrange(8)
+    status = hurt.stat()
+    try:
+        hurt.write_bytes(data)
+        ended = run(command.stage, command.line(out))
+    finally:
+        hurt.write_bytes(kept)
+        os.utime(hurt, ns=(status.st_atime_ns, status.st_mtime_ns))
+    refused(ended, 2, str(hurt).removesuffix(".data-00000-of-00001"))
+    if list(out.rglob("manifest.json")):
+        raise Broken(f"byte {at} of {hurt} was turned over, and it is finished")
+    # With the bytes as they were, the same command goes on.
+    finish(command.stage, command.line(out))
+    return Survived("refused, then went on", complete(flow, name, out))

@@ -1,0 +1,173 @@
+"""A stage's command → its processes, its end, and the files that it left: what every fault is told by."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+RETRYABLE = 75
+# A machine that does much else at the same time is slow, not wrong.
+PATIENCE = 300.0
+# Workers notice within so many seconds that their parent was killed, as stages/handover.py promises.
+ENDING = 15.0
+
+
+class Broken(Exception):
+    """A promise that was not kept, in words."""
+
+
+class Ended(NamedTuple):
+    """The end of a command: exit code (negative: the signal that killed it) and its standard error."""
+
+    code: int
+    said: str
+
+
+class Stamp(NamedTuple):
+    """Tells a file that was written again from one that was left alone."""
+
+    inode: int
+    time: int
+    bytes: int
+
+
+def python(stage: str) -> Path:
+    """The interpreter of a stage's environment, which may not be there."""
+    return ROOT / ".venv" / stage / "bin" / "python"
+
+
+class Run:
+    """One command of a stage, started in a session of its own, so that all its processes can be found.
+
+    To be used with `with`: behind that, none of its processes is left.
+    """
+
+    def __init__(self, stage: str, arguments: Sequence[object], file_size: int | None = None) -> None:
+        module = f"stages.{stage.replace('-', '_')}"
+        command = [str(python(stage)), "-m", module, *map(str, arguments)]
+        if file_size is not None:
+            command = ["prlimit", f"--fsize={file_size}", *command]
+        # No pipe: it would stay open for as long as any worker does.
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True
+        )
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.members():
+            kill(process)
+        self.process.wait()
+        self._errors.close()
+
+    def members(self) -> list[int]:
+        """Its living processes."""
+        return [process for process, session, _ in processes() if session == self.process.pid]
+
+    def workers(self) -> list[int]:
+        """Its living processes but the first one."""
+        return [process for process in self.members() if process != self.process.pid]
+
+    def end(self) -> Ended:
+        """Wait for its end, and that of its workers."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"it has not ended after {PATIENCE:.0f} s")
+        wait_for(lambda: not self.members(), "its workers have not ended with it", ENDING)
+        self._errors.seek(0)
+        return Ended(code, self._errors.read())
+
+
+def run(stage: str, arguments: Sequence[object], file_size: int | None = None) -> Ended:
+    """Run a command of a stage to its end."""
+    with Run(stage, arguments, file_size) as running:
+        return running.end()
+
+
+def finish(stage: str, arguments: Sequence[object]) -> Ended:
+    """Run a command until it is done; what can be tried again is, twice."""
+    for _ in range(3):
+        ended = run(stage, arguments)
+        if ended.code != RETRYABLE:
+            break
+    if ended.code:
+        raise Broken(f"the same command ended with {ended.code}: {ended.said.strip()[-2000:]}")
+    return ended
+
+
+def refused(ended: Ended, code: int, *words: str) -> None:
+    """Whether a command ended with this exit code and one line for a person that holds these words."""
+    errors = [line for line in ended.said.splitlines() if ": error: " in line]
+    if ended.code != code or "Traceback" in ended.said or len(errors) != 1:
+        raise Broken(f"not exit code {code} and one line, but {ended.code}: {ended.said.strip()[-2000:]}")
+    for word in words:
+        if word not in errors[0]:
+            raise Broken(f"{word!r} is not in: {errors[0]}")
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """All living processes of this machine with their sessions and parents."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if state not in "ZX":
+            yield int(entry.parent.name), int(session), int(parent)
+
+
+def kill(process: int, signum: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signum)
+
+
+def wait_for(condition: Callable[[], object], otherwise: str, seconds: float = PATIENCE) -> None:
+    """Return as soon as the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Broken(f"{otherwise} (after {seconds:.0f} s)")
+        time.sleep(0.005)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file in and below a folder, hidden ones too."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def stamps(folder: Path) -> dict[str, Stamp]:
+    """The stamps of all files with a final name: those that are not hidden, nor in a hidden folder."""
+    made = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.name != "run.json":
+            status = path.stat()
+            made[str(name)] = Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+    return made
+
+
+def compare(folder: Path, clean: dict[str, str]) -> int:
+    """The number of files in a folder, which must be those of an undisturbed run, byte for byte, and no others."""
+    found = files(folder)
+    more, fewer = sorted(set(found) - set(clean)), sorted(set(clean) - set(found))
+    if more or fewer:
+        raise Broken(f"{folder} has left over: {', '.join(more) or 'nothing'}; lacks: {', '.join(fewer) or 'nothing'}")
+    other = [name for name in found if found[name] != clean[name]]
+    if other:
+        raise Broken(f"in {folder} these are not the bytes of an undisturbed run: {', '.join(other)}")
+    return len(found)
