@@ -55,7 +55,7 @@ def _file_system(folder: str) -> str:
 
 
 def join(folder: str, *names: str) -> str:
-    """The path of something in a folder. `Refusal` for names that lead out of it."""
+    """The path of something in a folder."""
     if not remote(folder):
         return os.path.join(folder, *names)
     return "/".join([folder.rstrip("/"), *names])
