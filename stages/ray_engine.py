@@ -150,7 +150,11 @@ class Cluster:
         try:
             self._introduce()
         except (ConnectionError, ValueError) as error:
-            raise self._unanswered(error)
+            # One that gets another token than its own says nothing at all.
+            raise Retryable(
+                f"the head at {self._address} takes no client ({_last_line(error)}); once it does, the same command "
+                "goes on; RAY_AUTH_TOKEN, or the file at RAY_AUTH_TOKEN_PATH, must be the cluster's token"
+            )
         except ray.exceptions.AuthenticationError:
             raise Refusal(f"the cluster at {self._address} wants its token: RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
         except RuntimeError as error:

@@ -121,7 +121,7 @@ MARKER = "a-secret-that-must-not-be-seen"
 def test_credentials_are_read_by_the_mount_alone_and_told_to_nobody(machine: Machine) -> None:
     key = machine.folder / "key.json"
     key.write_text(json.dumps({
-        "type": "service_account", "client_email": "a@b", "private_key_id": "1", "private_key": MARKER,
+        "type": "service_account", "client_email": "a@b", "private_key_id":"1", "private_key": MARKER,
         "token_uri": "http://127.0.0.1:9/token",
     }))  # fmt: skip
     key.chmod(0o600)
