@@ -165,15 +165,14 @@ def test_a_cluster_that_would_make_other_bytes_is_refused(nodes: Nodes, change: 
 
 def test_a_machine_that_is_lost_costs_nothing_but_time_and_the_head_ends_the_run(nodes: Nodes) -> None:
     """Last, since it takes the cluster down. Results lie on the machine that is lost, too."""
-    with mapped(nodes.address, "trial.large", "range(40)") as run:
+    # Enough for a processor to be at it until the loss is noticed: Ray takes 16 s, and is asked every 5.
+    with mapped(nodes.address, "trial.large", "range(120)") as run:
         assert run.stdout is not None
         lines = [run.stdout.readline() for _ in range(8)]
         kill(nodes.workers[1])
         code, output, error = told_of(run)
-    # It is told if it is seen before the others are done.
-    assert code == 0, error
-    assert error in ("", "the cluster has lost 1 of 2 CPUs; others try again what was under way there\n")
-    assert [*lines, *output.splitlines(keepends=True)] == [f"{number} 1048576\n" for number in range(40)]
+    assert (code, error) == (0, "the cluster has lost 1 of 2 CPUs; others try again what was under way there\n")
+    assert [*lines, *output.splitlines(keepends=True)] == [f"{number} 1048576\n" for number in range(120)]
     with mapped(nodes.address, "trial.slow", "range(400)") as run:
         assert run.stdout is not None
         run.stdout.readline()
