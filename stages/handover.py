@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import json
 import os
-import posixpath
 import signal
 import sys
 import time
@@ -234,7 +233,7 @@ def _outside(folder: str, name: str) -> Optional[str]:
         name.encode()
     except UnicodeEncodeError:
         return "has no name"
-    if "\0" in name or name != posixpath.normpath(name) or name.startswith("/") or name.split("/")[0] in (".", ".."):
+    if storage.leads_out(name):
         return "has a name that leads out of the folder"
     if not storage.remote(folder):
         top = os.path.realpath(folder)

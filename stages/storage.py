@@ -246,8 +246,12 @@ def describe(path: str) -> Dict[str, Any]:
     return {"bytes": size(path), "sha256": sha256(path)}
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name is none of a file in its folder, or below it: ``../x``, ``/x``, ``a//b``."""
+    return any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in name.split("/"))
+
+
 def refuse_leading_out(name: str, where: str) -> None:
-    """``Refusal`` for a name that is none of a file in its folder: ``../x``, ``/x``, ``a//b``. ``where`` says it."""
-    parts = name.split("/")
-    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+    """``Refusal`` for a name that leads out of its folder. ``where`` says it."""
+    if leads_out(name):
         raise Refusal("%s names a file outside of its folder: %r; take it from where it was made again" % (where, name))
