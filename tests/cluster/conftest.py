@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.containers import left_out
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/cluster/bin/python"
 # What no test's cluster, and no command that uses one, takes from the person who runs the tests.
@@ -141,18 +143,6 @@ def mapped(address: str, function: str, items: str, before: str = "") -> "subpro
     )  # fmt: skip
 
 
-def without_containers() -> str | None:
-    """Why no containers can be tested here; None where they can."""
-    if os.environ.get("RUNNER") == "venv":
-        return "RUNNER=venv: containers are left out"
-    if not shutil.which("docker"):
-        return "docker is not installed"
-    for question in (["version"], ["compose", "version"], ["buildx", "version"]):
-        if subprocess.run(["docker", *question], capture_output=True).returncode:
-            return f"`docker {' '.join(question)}` fails"
-    return None
-
-
 class Containers:
     """make's cluster of containers, with a folder and a project of its own."""
 
@@ -189,7 +179,7 @@ class Containers:
 
 @pytest.fixture(scope="session")
 def containers() -> Iterator[Containers]:
-    reason = without_containers()
+    reason = left_out()
     if reason:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="albert-ja-cluster-") as folder:

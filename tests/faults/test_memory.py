@@ -10,9 +10,9 @@ import pytest
 
 from scripts.torture.flow import articles, dump
 from scripts.torture.runs import ROOT, compare, files, finish
-from tests.security.test_secrets import no_engine
+from tests.containers import left_out
 
-pytestmark = pytest.mark.skipif(no_engine() is not None, reason=str(no_engine()))
+pytestmark = pytest.mark.skipif(left_out() is not None, reason=str(left_out()))
 # Python and the stage alone take some 60 MB; the buffers of a corpus and its workers more.
 TOO_LITTLE, ENOUGH = "24m", "1g"
 

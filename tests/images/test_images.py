@@ -5,7 +5,6 @@ Needs a Docker engine with compose and BuildKit; without one, or with RUNNER=ven
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.containers import left_out
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
@@ -44,18 +45,6 @@ TINY = {
     "DEVICE": "cpu",
 }
 Completed = subprocess.CompletedProcess[str]
-
-
-def left_out() -> str | None:
-    """Why there is no engine to test with; None when there is one."""
-    if os.environ.get("RUNNER") == "venv":
-        return "RUNNER=venv: the images are left out"
-    if not shutil.which("docker"):
-        return "docker is not installed: the images are left out"
-    for question in (["version"], ["compose", "version"], ["buildx", "version"]):
-        if subprocess.run(["docker", *question], capture_output=True).returncode:
-            return f"`docker {' '.join(question)}` fails: the images are left out"
-    return None
 
 
 REASON = left_out()

