@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from stages.refusal import NO_ROOM, UNREACHED, Refusal, unwritable
 
@@ -230,6 +230,17 @@ def fetch(path: str, local: str) -> str:
     with whole_file(local) as out, reading(path) as stream:
         shutil.copyfileobj(stream, out, 1 << 20)
     return local
+
+
+def put_all(pairs: Sequence[Tuple[str, str]]) -> None:
+    """``put`` of each pair of a local file and its name."""
+    at_once(lambda pair: put(*pair), pairs)
+
+
+def fetch_all(folder: str, names: Iterable[str], local: str) -> None:
+    """Copy files of a folder to a local one, each whole or not at all."""
+    make_folder(local)
+    at_once(lambda pair: fetch(*pair), [(join(folder, name), os.path.join(local, name)) for name in names])
 
 
 def sha256(path: str) -> str:

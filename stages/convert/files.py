@@ -49,12 +49,8 @@ def _fetched(path: str, folder: str, prefix: bool) -> str:
         path = storage.join(path, BEST_INDEX.removesuffix(".index"))
     place, _, base = path.rpartition("/")
     names = [name for name in storage.names(place) if name.startswith((base + ".index", base + ".data", base + ".ref"))]
-    storage.at_once(_fetch, [(storage.join(place, name), os.path.join(folder, name)) for name in names])
+    storage.fetch_all(place, names, folder)
     return os.path.join(folder, base)
-
-
-def _fetch(pair: tuple[str, str]) -> str:
-    return storage.fetch(*pair)
 
 
 def open_checkpoint(path: str) -> Checkpoint:
@@ -119,13 +115,9 @@ def publish(scratch: str, out: str) -> list[str]:
     for name in names:
         # safetensors makes its files readable for their owner alone; they are to be read like the others.
         os.chmod(os.path.join(scratch, name), 0o666 & ~_umask())
-    storage.at_once(_put, [(os.path.join(scratch, name), storage.join(out, name)) for name in names])
+    storage.put_all([(os.path.join(scratch, name), storage.join(out, name)) for name in names])
     os.rmdir(scratch)
     return names
-
-
-def _put(pair: tuple[str, str]) -> None:
-    storage.put(*pair)
 
 
 def _umask() -> int:

@@ -205,7 +205,7 @@ class Shards:
         """Give every file its name, and say of each: articles, sentences, characters, bytes, sha256."""
         self._flush(last=True)
         self._named = True
-        storage.at_once(_put, [(self._partial(name), storage.join(self.folder, name)) for name in self.names])
+        storage.put_all([(self._partial(name), storage.join(self.folder, name)) for name in self.names])
         storage.remove_all(self.folder, self._spools())
         return {
             name: {**counts, "sha256": digest.hexdigest()}
@@ -253,7 +253,3 @@ class Shards:
 
     def _partial(self, name: str) -> str:
         return os.path.join(self.scratch, "." + name + PARTIAL)
-
-
-def _put(pair: tuple[str, str]) -> None:
-    storage.put(*pair)

@@ -6,7 +6,6 @@ before training, and after every checkpoint and evaluation all that is new is up
 a checkpoint that it does not hold.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -15,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, NamedTuple, Optional
 
 from stages import lock, storage
 from stages.handover import MANIFEST, PARTIAL, RUN, Refusal
@@ -25,8 +24,6 @@ from stages.tpu_train.shards import Shards
 
 NATIVE, STAGED = "native", "staged"
 EMULATOR = "STORAGE_EMULATOR_HOST"
-# Files that are fetched at a time.
-TRANSFERS = 8
 # The temporary names of TensorFlow: a file of its own, and a checkpoint's folder, which a run that was killed leaves.
 UNFINISHED = re.compile(r".*(\.tmp[0-9a-f]{32}|_temp_[0-9a-f]{32}(/part-.*)?|\.tempstate\d+.*)/?")
 CHECKPOINT = re.compile(r"model\.ckpt-\d+\..*")
@@ -105,7 +102,7 @@ def _fetched_shards(shards: Shards, scratch: str) -> str:
             "tpu-train: fetching %d files, %.1f MB, of %s" % (len(missing), needed / 1e6, shards.folder),
             file=sys.stderr,
         )
-    _fetch_all(shards.folder, missing, folder)
+    storage.fetch_all(shards.folder, missing, folder)
     return folder
 
 
@@ -120,7 +117,7 @@ def _is_here(path: str, size: int) -> bool:
 def _fetched_checkpoint(prefix: str, scratch: str) -> str:
     folder, _, name = prefix.rpartition("/")
     copy = tempfile.mkdtemp(prefix="init-", dir=scratch)
-    _fetch_all(folder, [found for found in storage.names(folder) if found.startswith(name + ".")], copy)
+    storage.fetch_all(folder, [found for found in storage.names(folder) if found.startswith(name + ".")], copy)
     return os.path.join(copy, name)
 
 
@@ -131,16 +128,8 @@ def _fetched_run(out: str, scratch: str) -> str:
     shutil.rmtree(copy, ignore_errors=True)
     os.makedirs(copy)
     known = [name for name in storage.names(out) if not LEFT.fullmatch(name) and not name.endswith(PARTIAL)]
-    _fetch_all(out, known, copy)
+    storage.fetch_all(out, known, copy)
     return copy
-
-
-def _fetch_all(folder: str, names: List[str], copy: str) -> None:
-    os.makedirs(copy, exist_ok=True)
-    with concurrent.futures.ThreadPoolExecutor(TRANSFERS) as pool:
-        jobs = [pool.submit(storage.fetch, storage.join(folder, name), os.path.join(copy, name)) for name in names]
-        for job in jobs:
-            job.result()
 
 
 def _publish(copy: str, out: str) -> None:
