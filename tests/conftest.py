@@ -1,6 +1,7 @@
 """What every test may ask for: a stage's real command, the sample corpus, the shared real data when it is there."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from tests.emulator import bucket, emulator  # noqa: F401 - fixtures for every folder
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would every stage that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
