@@ -43,7 +43,7 @@ LOOKED = 5.0
 # Seconds in which a head answers, if there is one.
 ANSWERED = 10.0
 # What decides the bytes of a result besides the code of the stages and the version of Python, which Ray compares.
-PACKAGES = ("isal", "numpy", "tinysegmenter3")
+PACKAGES = ("isal", "numpy", "tinysegmenter3", "zlib-ng")
 
 
 class Task(NamedTuple):

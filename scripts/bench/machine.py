@@ -13,7 +13,7 @@ from stages.handover import cores
 PACKAGES = {
     "corpus": ["isal", "orjson"],
     "vocab": ["numpy", "tinysegmenter3", "tokenizers"],
-    "tfrecords": ["isal", "numpy", "tinysegmenter3"],
+    "tfrecords": ["numpy", "tinysegmenter3", "zlib-ng"],
     "tokenizer": ["numpy", "tinysegmenter3", "transformers"],
 }
 _ASK = """

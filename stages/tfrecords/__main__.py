@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> None:
             files[model],
             vocabulary={"size": len(opened[model][1]), "sha256": inputs[model]["vocabulary"]},
             counts={**counts, "ngrams": {n: sum(f["ngrams"][n] for f in files[model].values()) for n in lengths}},
-            versions={name: version(name) for name in ("numpy", "tinysegmenter3", "isal")},
+            versions={name: version(name) for name in ("numpy", "tinysegmenter3", "zlib-ng")},
         )
         forget_records(storage.join(given.out, model), list(files[model]))
         print(

@@ -1,6 +1,6 @@
 """A gzip TFRecord file → the time to compress its records again, the size, and a hash of what they decompress to.
 
-`isal` as `tfrecords` writes them, `zlib` at level 6, which is gzip's own default.
+`zlib-ng` as `tfrecords` writes them, `zlib` at level 6, which is gzip's own default.
 """
 
 import gzip
@@ -10,7 +10,7 @@ import sys
 import zlib
 from typing import Any
 
-from isal import isal_zlib
+from zlib_ng import zlib_ng
 
 from scripts.bench.measured.stopwatch import Stopwatch
 from stages.tfrecords.files import GZIP_LEVEL
@@ -22,7 +22,7 @@ def main(side: str, path: str, megabytes: str) -> None:
     with gzip.open(path) as stream:
         records = stream.read(int(megabytes) << 20)
     # wbits 31: with gzip's header.
-    compressor: Any = isal_zlib.compressobj(GZIP_LEVEL, wbits=31) if side == "isal" else zlib.compressobj(6, wbits=31)
+    compressor: Any = zlib_ng.compressobj(GZIP_LEVEL, wbits=31) if side == "zlib-ng" else zlib.compressobj(6, wbits=31)
     watch = Stopwatch()
     with watch:
         parts = [compressor.compress(records[begin : begin + BLOCK]) for begin in range(0, len(records), BLOCK)]
