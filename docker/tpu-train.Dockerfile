@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # What only those need who build TensorFlow operations: 34 MB.
 RUN rm -r /venv/lib/python3.7/site-packages/tensorflow_core/include && /venv/bin/python -m pip uninstall --yes pip
 COPY stages/__init__.py stages/handover.py stages/
-COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
+COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/tpu_train stages/tpu_train
 RUN /venv/bin/python -m stages.tpu_train.patch_albert \
     && python -m compileall -q stages /venv/lib/python3.7/site-packages/albert

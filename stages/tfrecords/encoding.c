@@ -1,8 +1,9 @@
-/* Masked examples as integer arrays → the bytes of tf.train.Examples in TFRecord frames.
+/* Masked examples as integer arrays → the bytes of tf.train.Examples in TFRecord frames, and back.
  *
  * The wire format of tensorflow/core/example/{example,feature}.proto, written directly: an Example holds Features, a
  * map from a feature's name to a list of packed numbers. A TFRecord is the length of a record, the checksum of the
- * length, the record, its checksum. encoding.py checks every length before it calls.
+ * length, the record, its checksum. encoding.py checks every length before it calls. What is read back may come from
+ * anywhere: `decode` takes every encoding that the format allows, and reads nothing beyond its end.
  */
 #include <stdint.h>
 #include <string.h>
@@ -231,4 +232,235 @@ API int64_t encode(const int32_t *ids, const uint8_t *starts, const Shape *shape
         at = put_little_endian(end, checksum(record, size, by_instruction));
     }
     return at - out;
+}
+
+/* ---- And back ---- */
+
+/* Why a record is none: decoding.py says it in words. */
+enum Wrong { RIGHT, LENGTH_CHECKSUM, RECORD_CHECKSUM, NO_EXAMPLE, NOT_SO_MANY, OUT_OF_RANGE };
+
+/* Longer frames hold no example: a damaged length would have the reader wait for gigabytes. */
+enum { LONGEST_RECORD = 1 << 24 };
+
+/* The bytes that are left of a message. */
+typedef struct {
+    const uint8_t *at, *end;
+} Bytes;
+
+/* A field of a message: its number and wire type; `payload` where it has a length, `value` where it is a varint. */
+typedef struct {
+    uint64_t number, value;
+    int wire;
+    Bytes payload;
+} Field;
+
+enum { VARINT = 0, EIGHT_BYTES = 1, DELIMITED = 2, FOUR_BYTES = 5 };
+
+static int take_varint(Bytes *bytes, uint64_t *value) {
+    uint64_t found = 0;
+    for (int shift = 0; shift < 64 && bytes->at < bytes->end; shift += 7) {
+        uint8_t byte = *bytes->at++;
+        found |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *value = found;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int take_field(Bytes *bytes, Field *field) {
+    uint64_t tag, size = 0;
+    if (!take_varint(bytes, &tag))
+        return 0;
+    field->number = tag >> 3;
+    field->wire = (int)(tag & 7);
+    if (field->wire == VARINT)
+        return take_varint(bytes, &field->value);
+    if (field->wire == DELIMITED) {
+        if (!take_varint(bytes, &size))
+            return 0;
+    } else if (field->wire == EIGHT_BYTES || field->wire == FOUR_BYTES) {
+        size = field->wire == EIGHT_BYTES ? 8 : 4;
+    } else {
+        return 0;
+    }
+    if (size > (uint64_t)(bytes->end - bytes->at))
+        return 0;
+    field->payload = (Bytes){bytes->at, bytes->at + size};
+    bytes->at += size;
+    return 1;
+}
+
+/* Where a feature's numbers go: `most` of them, each below `limit`. One of int32, bytes and float. */
+typedef struct {
+    int32_t *numbers;
+    uint8_t *bytes;
+    float *floats;
+    int64_t most, count;
+    uint64_t limit;
+} Target;
+
+static enum Wrong put_number(Target *target, uint64_t number) {
+    if (target->count >= target->most)
+        return NOT_SO_MANY;
+    if (number >= target->limit)
+        return OUT_OF_RANGE;
+    if (target->numbers)
+        target->numbers[target->count] = (int32_t)number;
+    else
+        target->bytes[target->count] = (uint8_t)number;
+    target->count++;
+    return RIGHT;
+}
+
+static enum Wrong put_floats(Target *target, Bytes bytes) {
+    int64_t count = (bytes.end - bytes.at) / 4;
+    if ((bytes.end - bytes.at) % 4)
+        return NO_EXAMPLE;
+    if (target->count + count > target->most)
+        return NOT_SO_MANY;
+    for (; bytes.at < bytes.end; bytes.at += 4) {
+        uint32_t bits = bytes.at[0] | (uint32_t)bytes.at[1] << 8 | (uint32_t)bytes.at[2] << 16 | (uint32_t)bytes.at[3] << 24;
+        float value;
+        memcpy(&value, &bits, 4);
+        /* A weight; what is no number is no weight either. */
+        if (!(value >= 0 && value <= 1))
+            return OUT_OF_RANGE;
+        target->floats[target->count++] = value;
+    }
+    return RIGHT;
+}
+
+/* A list of numbers, packed or one by one. */
+static enum Wrong put_list(Target *target, Bytes list) {
+    Field field;
+    enum Wrong wrong = RIGHT;
+    while (list.at < list.end && !wrong) {
+        if (!take_field(&list, &field))
+            return NO_EXAMPLE;
+        if (field.number != 1)
+            continue;
+        if (target->floats) {
+            wrong = field.wire == DELIMITED || field.wire == FOUR_BYTES ? put_floats(target, field.payload) : NO_EXAMPLE;
+        } else if (field.wire == VARINT) {
+            wrong = put_number(target, field.value);
+        } else if (field.wire == DELIMITED) {
+            uint64_t number;
+            while (field.payload.at < field.payload.end && !wrong)
+                wrong = take_varint(&field.payload, &number) ? put_number(target, number) : NO_EXAMPLE;
+        } else {
+            return NO_EXAMPLE;
+        }
+    }
+    return wrong;
+}
+
+/* An entry of the map from names to features; one whose name nobody asked for is left out. */
+static enum Wrong put_feature(Target *targets, Bytes entry, int *which) {
+    Field field;
+    Bytes name = {0, 0}, feature = {0, 0};
+    while (entry.at < entry.end) {
+        if (!take_field(&entry, &field) || (field.number <= 2 && field.wire != DELIMITED))
+            return NO_EXAMPLE;
+        if (field.number == 1)
+            name = field.payload;
+        if (field.number == 2)
+            feature = field.payload;
+    }
+    for (*which = 0; *which < FEATURES; ++*which)
+        if (name.end - name.at == (int64_t)strlen(names[*which]) &&
+            !memcmp(name.at, names[*which], (size_t)(name.end - name.at)))
+            break;
+    if (*which == FEATURES || !targets[*which].most)
+        return RIGHT;
+    Target *target = &targets[*which];
+    /* A name that comes again: the last one counts. */
+    target->count = 0;
+    while (feature.at < feature.end) {
+        if (!take_field(&feature, &field) || field.wire != DELIMITED)
+            return NO_EXAMPLE;
+        if (field.number != (target->floats ? 2 : 3))
+            return NO_EXAMPLE;
+        enum Wrong wrong = put_list(target, field.payload);
+        if (wrong)
+            return wrong;
+    }
+    return RIGHT;
+}
+
+static enum Wrong put_record(Target *targets, Bytes record, int *which) {
+    Field field;
+    *which = FEATURES;
+    for (int feature = 0; feature < FEATURES; feature++)
+        targets[feature].count = 0;
+    while (record.at < record.end) {
+        if (!take_field(&record, &field))
+            return NO_EXAMPLE;
+        if (field.number != 1 || field.wire != DELIMITED)
+            continue;
+        Bytes features = field.payload;
+        while (features.at < features.end) {
+            if (!take_field(&features, &field) || field.wire != DELIMITED)
+                return NO_EXAMPLE;
+            enum Wrong wrong = field.number == 1 ? put_feature(targets, field.payload, which) : RIGHT;
+            if (wrong)
+                return wrong;
+        }
+    }
+    for (*which = 0; *which < FEATURES; ++*which)
+        if (targets[*which].count != targets[*which].most)
+            return NOT_SO_MANY;
+    return RIGHT;
+}
+
+static uint64_t little_endian(const uint8_t *at, int bytes) {
+    uint64_t value = 0;
+    for (int byte = bytes - 1; byte >= 0; byte--)
+        value = value << 8 | at[byte];
+    return value;
+}
+
+/* The examples of the whole frames in `data`, `rows` at most; `starts` may be NULL. Returns how many there are.
+ * `told`: the bytes that they took; what is wrong with the one behind them, if anything is; with which of its features. */
+API int64_t decode(const uint8_t *data, int64_t size, int64_t rows, int64_t sequence, int64_t predictions,
+                   int32_t by_instruction, int32_t *ids, uint8_t *mask, uint8_t *segments, uint8_t *starts,
+                   int32_t *positions, int32_t *labels, float *weights, int32_t *swapped, int64_t *told) {
+    const uint8_t *at = data, *end = data + size;
+    int64_t row = 0;
+    told[1] = RIGHT;
+    for (; row < rows && end - at >= 12; row++) {
+        uint64_t length = little_endian(at, 8);
+        if (checksum(at, 8, by_instruction) != little_endian(at + 8, 4) || length > LONGEST_RECORD) {
+            told[1] = LENGTH_CHECKSUM;
+            break;
+        }
+        if ((uint64_t)(end - at) < 16 + length)
+            break;
+        const uint8_t *record = at + 12;
+        if (checksum(record, (int64_t)length, by_instruction) != little_endian(record + length, 4)) {
+            told[1] = RECORD_CHECKSUM;
+            break;
+        }
+        Target targets[FEATURES] = {
+            [INPUT_IDS] = {.numbers = ids + row * sequence, .most = sequence, .limit = 1u << 31},
+            [INPUT_MASK] = {.bytes = mask + row * sequence, .most = sequence, .limit = 2},
+            [SEGMENT_IDS] = {.bytes = segments + row * sequence, .most = sequence, .limit = 2},
+            [TOKEN_BOUNDARY] = {.bytes = starts ? starts + row * sequence : 0, .most = starts ? sequence : 0, .limit = 2},
+            [POSITIONS] = {.numbers = positions + row * predictions, .most = predictions, .limit = (uint64_t)sequence},
+            [LABELS] = {.numbers = labels + row * predictions, .most = predictions, .limit = 1u << 31},
+            [WEIGHTS] = {.floats = weights + row * predictions, .most = predictions},
+            [NEXT_SENTENCE] = {.numbers = swapped + row, .most = 1, .limit = 2},
+        };
+        int which;
+        enum Wrong wrong = put_record(targets, (Bytes){record, record + length}, &which);
+        if (wrong) {
+            told[1] = wrong;
+            told[2] = which;
+            break;
+        }
+        at = record + length + 4;
+    }
+    told[0] = at - data;
+    return row;
 }

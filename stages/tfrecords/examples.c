@@ -283,3 +283,27 @@ API void mask(const Generator *generator, const int32_t *tokens, const uint8_t *
         labels += predictions;
     }
 }
+
+/* Masks examples that are whole already: `ids` without a masked token, of which `shapes` gives lengths and separators. */
+API void mask_whole(const Generator *generator, int64_t examples, int32_t mask_id, const int32_t *replacements,
+                    int64_t replacement_count, int64_t sequence, int64_t predictions, const int32_t *budgets,
+                    const double *weights, int64_t longest, int64_t *counts, int32_t *ids, const uint8_t *starts,
+                    Shape *shapes, int32_t *positions, int32_t *labels) {
+    Words words;
+    uint8_t masked[LONGEST];
+    memset(positions, 0, (size_t)(examples * predictions) * sizeof *positions);
+    memset(labels, 0, (size_t)(examples * predictions) * sizeof *labels);
+    for (int64_t row = 0; row < examples; row++) {
+        Shape *shape = &shapes[row];
+        memset(masked, 0, (size_t)shape->length);
+        find_words(starts, shape->separator, shape->length, &words);
+        shape->predicted = choose(generator, &words, budgets[shape->length], weights, (int32_t)longest, masked,
+                                  counts + NGRAMS);
+        replace(generator, ids, masked, shape->length, mask_id, replacements, (uint32_t)replacement_count, positions,
+                labels);
+        ids += sequence;
+        starts += sequence;
+        positions += predictions;
+        labels += predictions;
+    }
+}

@@ -133,6 +133,30 @@ class Masking:
             _library().mask(*source, at(rows, np.int64), made, *fixed)
             yield Examples(ids[:made], starts[:made], shapes[:made], positions[:made], labels[:made])
 
+    def mask_whole(
+        self, generator: BitGenerator, ids: NDArray[np.int32], starts: NDArray[np.uint8], shapes: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Mask examples that are whole: in `ids` (examples, sequence), of which `shapes` gives lengths and separators.
+
+        Gives positions and labels (examples, predictions), and how many tokens of each are masked (examples,).
+        Raises ValueError for a length or a separator that no example has.
+        """
+        lengths, separators = shapes[:, LENGTH], shapes[:, SEPARATOR]
+        shape = (len(shapes), self.sequence)
+        if ids.shape != shape or starts.shape != shape or len(shapes) != len(ids) or starts.max(initial=0) > 1:
+            raise ValueError("arrays of different examples")
+        # `[CLS] A [SEP] B [SEP]`, with a token at least in both parts.
+        if not ((separators >= 2) & (separators < lengths - 2) & (lengths <= self.sequence)).all():
+            raise ValueError("a length does not fit its sequence")
+        positions, labels = np.empty((2, len(ids), self.predictions), np.int32)
+        _library().mask_whole(
+            generator.ctypes.bit_generator, len(ids), int(self.specials[2]), at(self.replacements, np.int32),
+            len(self.replacements), self.sequence, self.predictions, at(self.budgets, np.int32),
+            at(self.weights, np.float64), len(self.weights), at(self.counts, np.int64), at(ids, np.int32),
+            at(starts, np.uint8), at(shapes, np.int32), at(positions, np.int32), at(labels, np.int32),
+        )  # fmt: skip
+        return positions, labels, shapes[:, PREDICTED]
+
     def _check(self, rows: NDArray[np.int64], tokens: Tokens) -> None:
         ranges, lengths = rows[:, :SWAPPED], rows[:, [A_END, B_END]] - rows[:, [A_BEGIN, B_BEGIN]]
         inside = ranges.min() >= 0 and ranges.max() <= len(tokens.ids) == len(tokens.starts)
@@ -161,5 +185,9 @@ def _library() -> Any:
         *[pointer] * 4, size,
         pointer, pointer, size, size, size, pointer, pointer, size,
         *[pointer] * 6,
+    ]  # fmt: skip
+    loaded.mask_whole.restype = None
+    loaded.mask_whole.argtypes = [
+        pointer, size, ctypes.c_int32, pointer, size, size, size, pointer, pointer, size, *[pointer] * 6
     ]  # fmt: skip
     return loaded

@@ -32,9 +32,9 @@ from stages.tokenizer import vocabulary_file
 from stages.tokenizer.compiled_words import CompiledVocabulary
 
 MODELS = ("wordpiece_tinysegmenter", "character")
-# zlib-ng's level 1: 12 µs and 0.96 kB an example, level 2 22 µs and 0.81 kB. isal's level 1 takes 7 µs for 0.82 kB, but its
-# bytes depend on where in memory its buffers come to lie: in 4 of 124 processes some of 400 streams were not those of the
-# others (isal 1.9.1, levels 1 and 2; level 0 and zlib-ng: none).
+# zlib-ng's level 1: 12 µs and 0.96 kB an example, level 2 22 µs and 0.81 kB. isal's level 1 takes 7 µs for 0.82 kB, but
+# its bytes depend on where in memory its buffers come to lie: in 4 of 124 processes some of 400 streams were not those
+# of the others (isal 1.9.1, levels 1 and 2; level 0 and zlib-ng: none).
 GZIP_LEVEL = 1
 
 

@@ -14,12 +14,12 @@ from typing import Any, Callable, Dict, List
 
 from stages import lock, storage
 from stages.handover import HelpFormatter, Retryable, claim, describe, read_manifest, run, unwritable, write_manifest
+from stages.stopping import Stop, Stopped
 from stages.tpu_train import files
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
 from stages.tpu_train.preflight import Start, preflight
 from stages.tpu_train.results import sentence as sentence_of
 from stages.tpu_train.shape import VOCAB_FLAG
-from stages.tpu_train.stopping import Stop, Stopped
 
 STAGE = "tpu-train"
 
@@ -84,7 +84,7 @@ def options_of(arguments: List[str]) -> Options:
 
 def main(arguments: List[str]) -> None:
     options = options_of(arguments)
-    stop = Stop()
+    stop = Stop(STAGE)
     with stop.watched():
         if files.way(options):
             print("tpu-train: %s" % files.way_in_words(options), file=sys.stderr)

@@ -28,9 +28,10 @@ class Start(NamedTuple):
 
 
 class Checks:
-    """Runs checks that raise a ``Refusal``, one after the other, and keeps what each found or refused."""
+    """Runs the checks of ``stage``, which raise a ``Refusal``, one after the other; keeps what they find or refuse."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
         self.found: List[Tuple[str, str]] = []
         self.refusals: List[Refusal] = []
 
@@ -46,30 +47,30 @@ class Checks:
         """Raise all refusals as one, a line each."""
         if self.refusals:
             retryable = all(isinstance(refusal, Retryable) for refusal in self.refusals)
-            lines = "\ntpu-train: error: ".join(map(str, self.refusals))
+            lines = ("\n%s: error: " % self.stage).join(map(str, self.refusals))
             raise (Retryable if retryable else Refusal)(lines)
 
 
 def preflight(options: Options) -> Start:
     """Make every check before anything is read at length or written; ``Refusal`` tells all that failed, a line each."""
-    checks = Checks()
+    checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
-    config = checks.of(_config, options.config)
+    config = checks.of(read_config, options.config)
     shards = checks.of(find_shards, options.tfrecords, options.held_out)
     if config and shards:
         failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
         checks.refusals += failed
         config = None if failed else trained_config(config, shards, options)
     if shards:
-        checks.found.append(("tfrecords", _said_of(shards)))
+        checks.found.append(("tfrecords", said_of(shards)))
     if config:
         shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
         checks.found.append(("config", "%s: %s" % (options.config, shape)))
     for name, check, arguments in (
-        ("vocab", _vocabulary, (options.vocab, shards, config) if options.vocab else None),
+        ("vocab", check_vocabulary, (options.vocab, shards, config) if options.vocab else None),
         ("init", _checkpoint, (options.init_checkpoint, config) if options.init_checkpoint and config else None),
         ("storage", files.way_in_words, (options,)),
-        ("out", _writable, (options.out,)),
+        ("out", check_writable, (options.out,)),
         ("tpu", _tpu, (options,) if options.on_tpu and options.tpu_name else None),
         ("versions", versions_in_words, () if options.check else None),
     ):
@@ -111,11 +112,13 @@ def contradictions(options: Options) -> Iterator[str]:
             yield "%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores)
 
 
-def _config(path: str) -> Dict[str, Any]:
+def read_config(path: str) -> Dict[str, Any]:
+    """The configuration in a file, checked."""
     return check_config(read_json(path), path)
 
 
-def _said_of(shards: Shards) -> str:
+def said_of(shards: Shards) -> str:
+    """What TFRecords hold, in words."""
     return "%s: %d files to train on, %d held out with %s examples; %d tokens, %d predictions" % (
         shards.folder,
         len(shards.train),
@@ -126,7 +129,7 @@ def _said_of(shards: Shards) -> str:
     )
 
 
-def _vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:
+def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:
     """That ``path`` is the vocabulary of the TFRecords: by its SHA-256, or by its size where they have no manifest."""
     try:
         with storage.fetched(path) as local, open(local, "rb") as stream:
@@ -157,7 +160,7 @@ def _checkpoint(prefix: str, config: Dict[str, Any]) -> str:
     return "%s has every variable of the model" % prefix
 
 
-def _writable(out: str) -> str:
+def check_writable(out: str) -> str:
     """Write and remove a file in OUT, or in the nearest folder above it that is there."""
     if MANIFEST in storage.names(out):
         return "%s holds a finished run" % out

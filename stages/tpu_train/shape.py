@@ -3,7 +3,6 @@
 from typing import Any, Dict, Iterator
 
 from stages.handover import Refusal
-from stages.tpu_train.options import Options
 from stages.tpu_train.shards import Shards
 
 VOCAB_FLAG = "--vocab-size-from-tfrecords"
@@ -41,8 +40,8 @@ def check_config(config: Any, path: str) -> Dict[str, Any]:
     return config
 
 
-def disagreements(config: Dict[str, Any], shards: Shards, options: Options) -> Iterator[str]:
-    """Every reason why ``shards`` cannot train the model of ``config`` as the flags say."""
+def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Iterator[str]:
+    """Every reason why ``shards`` cannot train the model of ``config`` as the flags say, of either trainer."""
     for flag, asked, found in (
         ("--seq-length", options.seq_length, shards.seq_length),
         ("--max-predictions", options.max_predictions, shards.max_predictions),
@@ -79,6 +78,6 @@ def disagreements(config: Dict[str, Any], shards: Shards, options: Options) -> I
         )
 
 
-def trained_config(config: Dict[str, Any], shards: Shards, options: Options) -> Dict[str, Any]:
+def trained_config(config: Dict[str, Any], shards: Shards, options: Any) -> Dict[str, Any]:
     """The configuration of the model that ``shards`` will train, where the two do not disagree."""
     return dict(config, vocab_size=shards.vocab_size) if options.vocab_size_from_tfrecords else config

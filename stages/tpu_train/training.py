@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from stages import storage
 from stages.handover import Progress, Refusal, write_json
+from stages.stopping import Stop, Stopped
 from stages.tpu_train import checkpoints, cloud_tpu, reference, results
 from stages.tpu_train.options import Options
 from stages.tpu_train.shards import Shards, damaged_file
-from stages.tpu_train.stopping import Stop, Stopped
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 CONFIG = "albert_config.json"

@@ -22,14 +22,15 @@ class Stopped(Exception):
 
 
 class Stop:
-    """What signals ask of a run. ``watched`` listens; ``training``: a checkpoint can be saved at the next step.
+    """What signals ask of a run of ``stage``. ``watched`` listens; ``training``: a checkpoint can be saved next.
 
     The first signal while ``training`` sets ``signum`` and no more. Any other one raises
     ``KeyboardInterrupt(signum)``, as ``stages.handover.run`` expects it, and ends the process after GRACE
     seconds where nobody could raise it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
         self.training = False
         self.signum: Optional[int] = None
         self._over = threading.Event()
@@ -71,14 +72,13 @@ class Stop:
             if self.training and not asked:
                 asked = True
                 name = signal.Signals(signum).name
-                _say("%s: stopping after this step, with a checkpoint; the next signal ends at once" % name)
+                self._say("%s: stopping after this step, with a checkpoint; the next signal ends at once" % name)
                 continue
             if self._over.wait(GRACE):
                 return
-            _say("interrupted; the same command goes on from here")
+            self._say("interrupted; the same command goes on from here")
             os._exit(128 + signum)
 
-
-def _say(sentence: str) -> None:
-    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print("%stpu-train: %s" % (clear, sentence), file=sys.stderr, flush=True)
+    def _say(self, sentence: str) -> None:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print("%s%s: %s" % (clear, self.stage, sentence), file=sys.stderr, flush=True)

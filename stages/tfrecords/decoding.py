@@ -1,0 +1,190 @@
+"""The bytes of gzip TFRecords → examples as integer arrays, a chunk at a time (compiled: encoding.c).
+
+Whoever wrote them: every encoding of tf.train.Example that the format allows is read. Nothing is believed: gzip's and
+TFRecord's checksums are compared, and every number is in its range.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from stages import storage
+from stages.compiled import at, library
+from stages.handover import Refusal
+from stages.tfrecords.encoding import SOURCE, has_crc_instruction
+
+# Examples of a chunk: 1 MB at length 512.
+ROWS = 256
+_COMPRESSED, _UNPACKED = 1 << 17, 1 << 20
+FEATURES = (
+    "input_ids",
+    "input_mask",
+    "segment_ids",
+    "token_boundary",
+    "masked_lm_positions",
+    "masked_lm_ids",
+    "masked_lm_weights",
+    "next_sentence_labels",
+)
+_AGAIN = "make the TFRecords again"
+
+
+class Chunk(NamedTuple):
+    """Examples of a file, in its order."""
+
+    ids: NDArray[np.int32]  # (examples, sequence) input_ids
+    mask: NDArray[np.uint8]  # (examples, sequence) input_mask
+    segments: NDArray[np.uint8]  # (examples, sequence) segment_ids
+    starts: NDArray[np.uint8]  # (examples, sequence) token_boundary; (examples, 0) where nobody asked for it
+    positions: NDArray[np.int32]  # (examples, predictions) masked_lm_positions
+    labels: NDArray[np.int32]  # (examples, predictions) masked_lm_ids
+    weights: NDArray[np.float32]  # (examples, predictions) masked_lm_weights
+    swapped: NDArray[np.int32]  # (examples,) next_sentence_labels
+
+
+def empty(rows: int, sequence: int, predictions: int, starts: bool) -> Chunk:
+    """Room for so many examples."""
+    tokens, masked = (rows, sequence), (rows, predictions)
+    return Chunk(
+        np.empty(tokens, np.int32), np.empty(tokens, np.uint8), np.empty(tokens, np.uint8),
+        np.empty((rows, sequence if starts else 0), np.uint8), np.empty(masked, np.int32),
+        np.empty(masked, np.int32), np.empty(masked, np.float32), np.empty(rows, np.int32),
+    )  # fmt: skip
+
+
+def rows(chunk: Chunk, which: Any) -> Chunk:
+    """Some examples of a chunk: by a slice in its memory, by numbers in memory of their own."""
+    arrays: Any = (array[which] for array in chunk)
+    return Chunk(*arrays)
+
+
+def joined(parts: list[Chunk]) -> Chunk:
+    """Chunks one behind another, in memory of its own."""
+    arrays: Any = map(np.concatenate, zip(*parts, strict=True))
+    return Chunk(*arrays)
+
+
+def put(chunk: Chunk, places: NDArray[np.int64], examples: Chunk) -> None:
+    """Write examples over those at some places of a chunk."""
+    pairs: Any = zip(chunk, examples, strict=True)
+    for array, new in pairs:
+        array[places] = new
+
+
+def chunks(path: str, sequence: int, predictions: int, starts: bool = False, size: int = ROWS) -> Iterator[Chunk]:
+    """The examples of a gzip TFRecords file, `size` at a time, the last ones fewer; each chunk in memory of its own.
+
+    Refusal, with the file and the record, for one that is cut off or damaged, and for examples of another length.
+    """
+    made = empty(size, sequence, predictions, starts)
+    filled, record, rest = 0, 0, b""
+    for data in _unpacked(path):
+        data = rest + data if rest else data
+        used = 0
+        while True:
+            count, taken = _decode(path, data, used, rows(made, slice(filled, None)), record)
+            used, filled, record = used + taken, filled + count, record + count
+            if filled < size:
+                break
+            yield made
+            made, filled = empty(size, sequence, predictions, starts), 0
+        rest = data[used:]
+    if rest:
+        raise Refusal(f"{path} ends within its record {record + 1}; {_AGAIN}")
+    if filled:
+        yield rows(made, slice(filled))
+
+
+def _unpacked(path: str) -> Iterator[bytes]:
+    """What a gzip file decompresses to. Refusal where it is cut off, damaged, or has something behind it."""
+    try:
+        with storage.reading(path) as stream:
+            yield from _members(path, stream)
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror or error}")
+
+
+def _members(path: str, stream: IO[bytes]) -> Iterator[bytes]:
+    # wbits 31: gzip, its checksum compared at the end.
+    member, data, offset = isal_zlib.decompressobj(wbits=31), b"", 0
+    while True:
+        if not data:
+            data = stream.read(_COMPRESSED)
+            offset += len(data)
+        if member.eof:
+            # More members may follow, and nothing else.
+            data = member.unused_data + data if member.unused_data else data
+            if not data:
+                return
+            member = isal_zlib.decompressobj(wbits=31)
+        elif not data:
+            raise Refusal(f"{path} is cut off after {offset:,} bytes; {_AGAIN}")
+        try:
+            unpacked = member.decompress(data, _UNPACKED)
+        except zlib.error as error:
+            raise Refusal(f"{path} is no gzip file, or is damaged before byte {offset:,} ({error}); {_AGAIN}")
+        data = b"" if member.eof else member.unconsumed_tail
+        if unpacked:
+            yield unpacked
+
+
+_WRONG = {
+    1: "has a length that its checksum does not fit",
+    2: "is not what its checksum says",
+    3: "is no tf.train.Example",
+}
+
+
+def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int) -> tuple[int, int]:
+    """The whole records of data[begin:], as many as there is room for: how many, and the bytes that they took."""
+    told = (ctypes.c_int64 * 3)()
+    room, sequence = into.ids.shape
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    kinds = (np.int32, np.uint8, np.uint8, np.uint8, np.int32, np.int32, np.float32, np.int32)
+    arrays_of: Any = into
+    arrays: list[int | None] = [at(array, kind) for array, kind in zip(arrays_of, kinds, strict=True)]
+    if not into.starts.shape[1]:
+        arrays[3] = None
+    count = _library().decode(
+        address + begin,
+        len(data) - begin,
+        room,
+        sequence,
+        into.positions.shape[1],
+        has_crc_instruction(),
+        *arrays,
+        told,
+    )
+    if told[1]:
+        name = FEATURES[told[2]]
+        wrong = _WRONG.get(told[1]) or (
+            f"has other than {_asked(name, into)} numbers in {name}"
+            if told[1] == 4
+            else f"has a number out of range in {name}"
+        )
+        raise Refusal(f"{path}: record {record + count + 1} {wrong}; {_AGAIN}")
+    return count, told[0]
+
+
+def _asked(name: str, into: Chunk) -> int:
+    if name == "next_sentence_labels":
+        return 1
+    return int((into.positions if name.startswith("masked_lm") else into.ids).shape[1])
+
+
+@functools.cache
+def _library() -> Any:
+    """The library. Raises NotCompiled where it is not there."""
+    loaded = library(SOURCE)
+    pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+    loaded.decode.restype = size
+    loaded.decode.argtypes = [pointer, *[size] * 4, flag, *[pointer] * 9]
+    return loaded

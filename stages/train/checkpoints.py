@@ -1,0 +1,144 @@
+"""The state of a run → OUT/step-00000100 and OUT/best, whole or not at all, and back: safetensors and JSON.
+
+A checkpoint's folder holds `model.safetensors` (parameters by the names of transformers' AlbertForPreTraining),
+`optimizer.safetensors` (LAMB's moments by the same names), `albert_config.json`, and `state.json` (step, position in
+the data, sums since the last row). `best` holds the model alone, with the step and the metrics of its evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from stages import storage
+from stages.handover import PARTIAL, Refusal, read_json, sha256, unwritable, write_json
+
+CONFIG, MODEL, OPTIMIZER, STATE = "albert_config.json", "model.safetensors", "optimizer.safetensors", "state.json"
+BEST = "best"
+Tensors = dict[str, torch.Tensor]
+
+
+class Checkpoint(NamedTuple):
+    """What a run goes on from."""
+
+    step: int
+    model: Tensors
+    optimizer: Tensors
+    state: dict[str, Any]
+
+
+def folder_of(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def saved(out: str) -> list[int]:
+    """The steps of the whole checkpoints, in order: `state.json` is the last file of each."""
+    steps = [int(match[1]) for name in storage.names(out) if (match := re.fullmatch(r"step-(\d{8,})/", name))]
+    return sorted(step for step in steps if STATE in storage.names(storage.join(out, folder_of(step))))
+
+
+def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
+    """Write a checkpoint. On a disk its folder gets its name when it is whole."""
+    name = folder_of(checkpoint.step)
+    in_bucket = storage.written_once(out)
+    scratch = tempfile.mkdtemp(prefix="train-") if in_bucket else os.path.join(out, f".{name}{PARTIAL}")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.mkdir(scratch)
+        _write(os.path.join(scratch, MODEL), checkpoint.model)
+        _write(os.path.join(scratch, OPTIMIZER), checkpoint.optimizer)
+        write_json(os.path.join(scratch, CONFIG), config)
+        write_json(os.path.join(scratch, STATE), {"step": checkpoint.step, **checkpoint.state})
+        if not in_bucket:
+            os.replace(scratch, os.path.join(out, name))
+            return
+        target = storage.join(out, name)
+        storage.make_folder(target)
+        parts = [(os.path.join(scratch, part), storage.join(target, part)) for part in (MODEL, OPTIMIZER, CONFIG)]
+        storage.put_all(parts)
+        storage.put(os.path.join(scratch, STATE), storage.join(target, STATE))
+    except OSError as error:
+        raise unwritable(out, error)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(path: str, tensors: Tensors) -> None:
+    """A safetensors file, on disk when this returns."""
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        # It says what the system said in words alone: "… No space left on device (os error 28)".
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+        # safetensors makes it readable for its owner alone.
+        os.fchmod(stream.fileno(), 0o644)
+
+
+def load(out: str, step: int) -> Checkpoint:
+    """Read a checkpoint back. Refusal where it is damaged."""
+    folder = storage.join(out, folder_of(step))
+    state = read_json(storage.join(folder, STATE))
+    if not isinstance(state, dict) or state.get("step") != step:
+        raise Refusal(f"{storage.join(folder, STATE)} is not the state of step {step}; remove {folder}")
+    return Checkpoint(step, tensors_of(storage.join(folder, MODEL)), tensors_of(storage.join(folder, OPTIMIZER)), state)
+
+
+def tensors_of(path: str) -> Tensors:
+    """The tensors of a safetensors file."""
+    try:
+        with storage.fetched(path) as local:
+            return load_file(local)
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror or error}")
+    except SafetensorError as error:
+        raise Refusal(
+            f"{path} is damaged ({error}); remove its folder, and the run goes on from the checkpoint before it"
+        )
+
+
+def prune(out: str, keep: int) -> None:
+    """Remove all checkpoints but the last `keep`, and what a killed run has left half written."""
+    if not storage.remote(out):
+        for name in storage.names(out):
+            if re.fullmatch(rf"\.step-\d+{re.escape(PARTIAL)}/", name):
+                shutil.rmtree(os.path.join(out, name), ignore_errors=True)
+    for step in saved(out)[:-keep]:
+        folder = storage.join(out, folder_of(step))
+        # Without its state it is none any more.
+        storage.remove(storage.join(folder, STATE))
+        storage.remove_all(folder, [MODEL, OPTIMIZER, CONFIG])
+        if not storage.remote(out):
+            os.rmdir(folder)
+
+
+def write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
+    """Copy the model of the checkpoint of an evaluation to OUT/best, unless it is there."""
+    best = storage.join(out, BEST)
+    if best_step(out) == row["step"]:
+        return
+    storage.make_folder(best)
+    source = storage.join(out, folder_of(row["step"]), MODEL)
+    # It says of which step it is before another model takes the old one's place.
+    storage.remove(storage.join(best, STATE))
+    storage.fetch(source, storage.join(best, MODEL))
+    write_json(storage.join(best, CONFIG), config)
+    write_json(storage.join(best, STATE), {**row, "sha256": sha256(storage.join(best, MODEL))})
+
+
+def best_step(out: str) -> int | None:
+    """The step of the model in OUT/best; None where there is none, or none that is whole."""
+    best = storage.join(out, BEST)
+    if STATE not in storage.names(best):
+        return None
+    state = read_json(storage.join(best, STATE))
+    return state.get("step") if isinstance(state, dict) else None

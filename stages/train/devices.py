@@ -1,0 +1,70 @@
+"""DEVICE and PRECISION as a person says them → what PyTorch computes on, or one line that says what is missing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from stages.handover import Refusal
+from stages.train.options import Options
+
+# Examples in one forward and backward pass: more do not pay on these, and take more memory.
+MICRO_BATCH = {"cpu": 8, "cuda": 64, "xla": 64}
+
+
+class Device(NamedTuple):
+    """Where a run computes, and how."""
+
+    kind: str  # cpu, cuda or xla
+    devices: int  # of this kind on this machine; processors count as one
+    bfloat16: bool
+    compiled: bool
+
+    @property
+    def words(self) -> str:
+        name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
+        return ", ".join([name, "bfloat16" if self.bfloat16 else "float32", *["compiled"] * self.compiled])
+
+    def micro_batch(self, options: Options) -> int:
+        """Examples of one process in one pass."""
+        return options.micro_batch or MICRO_BATCH[self.kind]
+
+
+def choose_device(options: Options) -> Device:
+    """The device that `--device` names, or the best one here. Refusal where it is missing."""
+    kind = options.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "xla" if _has_xla() else "cpu"
+    if kind == "cuda" and not torch.cuda.is_available():
+        reason = "sees no GPU" if torch.version.cuda else "is built for processors alone"
+        raise Refusal(
+            f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) trains on this "
+            "machine's processors"
+        )
+    if kind == "xla" and not _has_xla():
+        raise Refusal(
+            f"there is no XLA device: the package torch_xla for PyTorch {torch.__version__.split('+')[0]} is not "
+            "installed; DEVICE=auto takes what there is, make tpu-train trains on a Cloud TPU with TensorFlow 1.15"
+        )
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    can = _computes_bfloat16(kind)
+    if options.precision == "bfloat16" and not can:
+        raise Refusal("this processor does not compute in bfloat16; leave --precision out")
+    # Compiling takes a minute, which a GPU wins back within some hundred steps, and a C++ compiler.
+    compiled = options.compile == "on" or (options.compile == "auto" and kind == "cuda")
+    return Device(kind, count, can and options.precision != "float32", compiled)
+
+
+def _computes_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return kind == "xla" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _has_xla() -> bool:
+    try:
+        import torch_xla  # noqa: F401
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""Options, TFRecords, configuration, vocabulary, OUT, device → what a run starts from, or all reasons why it cannot."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from stages import storage
+from stages.handover import MANIFEST, RUN, Refusal, read_manifest
+from stages.tokenizer import vocabulary_file
+from stages.tpu_train.preflight import Checks, check_vocabulary, check_writable, read_config, said_of
+from stages.tpu_train.shape import disagreements, trained_config
+from stages.tpu_train.shards import Shards, find_shards
+from stages.train.devices import Device, choose_device
+from stages.train.options import Options
+from stages.train.records import DynamicMasking
+
+
+class Start(NamedTuple):
+    """What training starts from, and what was found on the way, in words, by check."""
+
+    config: dict[str, Any]
+    shards: Shards
+    device: Device
+    masking: DynamicMasking | None
+    found: list[tuple[str, str]]
+
+
+def preflight(options: Options) -> Start:
+    """Make every check before anything is read at length or written; Refusal tells all that failed, a line each."""
+    checks = Checks("train")
+    checks.refusals += map(Refusal, contradictions(options))
+    config = checks.of(read_config, options.config)
+    shards = checks.of(_shards, options)
+    if config and shards:
+        failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
+        checks.refusals += failed
+        config = None if failed else trained_config(config, shards, options)
+    if shards:
+        checks.found.append(("tfrecords", said_of(shards)))
+    if config:
+        shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
+        checks.found.append(("config", f"{options.config}: {shape}"))
+    if options.vocab:
+        found = checks.of(check_vocabulary, options.vocab, shards, config)
+        checks.found += [("vocab", found)] if found else []
+    masking = checks.of(_masking, options, shards) if shards else None
+    out = checks.of(check_writable, options.out)
+    checks.found += [("out", out)] if out else []
+    device = checks.of(choose_device, options)
+    if device:
+        checks.found += [("device", device.words), ("versions", _versions())]
+    checks.end()
+    return Start(config, shards, device, masking, checks.found)
+
+
+def contradictions(options: Options) -> Iterator[str]:
+    """What is wrong with the options whatever the inputs are."""
+    if options.warmup_steps > options.steps:
+        yield (
+            f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "
+            "be reached"
+        )
+    if options.processes and options.batch % options.processes:
+        yield f"--batch {options.batch} is not a multiple of --processes {options.processes}"
+
+
+def _shards(options: Options) -> Shards:
+    present = storage.names(options.tfrecords)
+    if present and MANIFEST not in present and RUN not in present:
+        raise Refusal(
+            f"{options.tfrecords} has no {MANIFEST}, which make tfrecords writes; make tpu-train reads others"
+        )
+    return find_shards(options.tfrecords, options.held_out)
+
+
+def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
+    """How examples are masked anew each epoch. Refusal where only that can train with them, and it is not asked for."""
+    made = read_manifest(options.tfrecords, "tfrecords")["options"]
+    if not options.dynamic_masking:
+        if made.get("unmasked"):
+            raise Refusal(f"{options.tfrecords} was made with --unmasked; train with --dynamic-masking")
+        return None
+    if not options.vocab:
+        raise Refusal("--dynamic-masking replaces tokens by others of the vocabulary; name it with --vocab")
+    try:
+        with storage.fetched(options.vocab) as local:
+            entries = vocabulary_file.read(local)
+    except OSError as error:
+        raise Refusal(f"cannot read {options.vocab}: {error.strerror}")
+    except ValueError as error:
+        raise Refusal(str(error))
+    return DynamicMasking(
+        entries, made["seq_length"], made["max_predictions"], made["masked_lm_prob"], made["ngram"], options.seed
+    )
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate"))
+    return f"Python {platform.python_version()}, {packages}"

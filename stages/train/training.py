@@ -1,0 +1,269 @@
+"""Options, shards and a configuration → a trained, evaluated run in OUT, with transformers' ALBERT under PyTorch.
+
+One process, or several of one `torchrun` (or of `stages.train.processes`): each has its part of every batch, gradients
+are added up over them. What is random hangs on the seed and the step alone, so that a run goes on from a checkpoint as
+if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages import storage
+from stages.handover import Progress, Refusal
+from stages.stopping import Stop, Stopped
+from stages.tpu_train import results
+from stages.tpu_train.shards import Shards
+from stages.train import checkpoints
+from stages.train.checkpoints import Checkpoint
+from stages.train.devices import Device
+from stages.train.lamb import Lamb, clip
+from stages.train.metrics import FILE as METRICS
+from stages.train.metrics import HELD_OUT, SUMS, TRAIN, Metrics, Row, means
+from stages.train.model import Pretraining, Sums, loss, new_model, tensors
+from stages.train.options import Options
+from stages.train.plot import FILES as PICTURES
+from stages.train.plot import Plot
+from stages.train.processes import Group
+from stages.train.records import Batch, DynamicMasking, TrainingData, held_out
+from stages.train.schedule import learning_rate
+
+# Gradients are clipped to this global norm, as ALBERT's optimization.py does.
+LONGEST_GRADIENT = 1.0
+EVENTS = "events"
+
+
+def train(
+    options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group, stop: Stop,
+    masking: DynamicMasking | None,
+) -> Row:  # fmt: skip
+    """Train to `options.steps` from the last checkpoint in OUT; returns the best evaluation.
+
+    The caller has claimed OUT and writes the manifest. Every `save_every` steps end in an evaluation on the held-out
+    shards and a checkpoint. A signal that `stop` has seen ends this in `Stopped`, behind the checkpoint of its step.
+    """
+    run = _Run(options, shards, config, device, group, masking)
+    try:
+        run.go_on()
+        while run.step < options.steps:
+            run.to(min(options.steps, (run.step // options.save_every + 1) * options.save_every), stop)
+    finally:
+        run.close()
+    best = results.best(run.metrics.held_out())
+    assert best is not None
+    return best
+
+
+class _Run:
+    """A model in training: all that a checkpoint holds, and how to take a step."""
+
+    def __init__(
+        self, options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group,
+        masking: DynamicMasking | None,
+    ) -> None:  # fmt: skip
+        self.options, self.shards, self.config, self.group = options, shards, config, group
+        self.device, self.target = device, group.device
+        self.out = options.out
+        self.pretraining = Pretraining(new_model(config, options.seed))
+        if options.init_checkpoint:
+            self.pretraining.load(checkpoints.tensors_of(options.init_checkpoint))
+        self.pretraining.to(self.target)
+        self.optimizer = Lamb(self.pretraining.model.named_parameters())
+        # In training all of it may be compiled, and wrapped for several processes; the parameters are the same.
+        self.module = group.wrapped(torch.compile(self.pretraining) if device.compiled else self.pretraining)
+        self.data = TrainingData(
+            shards.paths(shards.train), shards.seq_length, shards.max_predictions, options.batch, options.seed,
+            options.readers, part=(group.rank, group.size), masking=masking,
+        )  # fmt: skip
+        self.step = 0
+        self.position: dict[str, int] | None = None
+        self.sums = torch.zeros(len(SUMS) + 1, dtype=torch.float64)  # since the last row; the last one counts steps
+        self.seconds = 0.0  # of training, in all processes that had a part in this run
+        self.batches: Iterator[tuple[Batch, dict[str, Any]]] | None = None
+        self.said = ""
+
+    def go_on(self) -> None:
+        """From the last checkpoint in OUT, or from the beginning."""
+        steps = checkpoints.saved(self.out)
+        if steps:
+            found = checkpoints.load(self.out, steps[-1])
+            self._take(found)
+        if self.group.first:
+            self.metrics = Metrics(self.out, self.step)
+            self.plot = Plot(self.out, f"{os.path.basename(self.options.config)}, {self.options.out}")
+            self.events = _Events(self.out, self.step)
+            best = results.best(self.metrics.held_out())
+            if best:
+                checkpoints.write_best(self.out, best, self.config)
+            checkpoints.prune(self.out, self.options.keep)
+            self.progress = Progress("train", "steps", self.options.steps - self.step)
+        self.batches = self.data.batches(self.position)
+
+    def _take(self, found: Checkpoint) -> None:
+        self.pretraining.load(found.model)
+        self.optimizer.load(found.optimizer)
+        try:
+            self.step, self.position = found.step, found.state["data"]
+            self.seconds = float(found.state["seconds"])
+            self.sums = torch.tensor(found.state["sums"], dtype=torch.float64)
+        except (LookupError, TypeError, ValueError) as error:
+            raise Refusal(f"{checkpoints.folder_of(found.step)}/{checkpoints.STATE} of {self.out} is damaged ({error})")
+
+    def to(self, last: int, stop: Stop) -> None:
+        """Train up to step `last`, or to the end of the step in which a signal comes; then save, and evaluate there."""
+        self.module.train()
+        stop.training = True
+        try:
+            signum = None
+            while self.step < last and signum is None:
+                self._one_step()
+                signum = self.group.any_signal(stop.signum)
+        finally:
+            stop.training = False
+        if self.step == last:
+            self._evaluate()
+        self._save()
+        if signum is not None and self.step < self.options.steps:
+            raise Stopped(signum, self.step)
+
+    def _one_step(self) -> None:
+        start = time.monotonic()
+        assert self.batches is not None
+        batch, position = next(self.batches)
+        rate = learning_rate(self.step, self.options.rate, self.options.steps, self.options.warmup_steps)
+        # Denominators of the whole batch, of all processes: parts add up to its loss.
+        weights, examples = self.group.total([float(batch.weights.sum()), float(len(batch.ids))])
+        parts = [batch.rows(slice(at, at + self.micro)) for at in range(0, len(batch.ids), self.micro)]
+        # A model with dropout draws the same numbers wherever a run goes on.
+        torch.manual_seed((self.options.seed * 1_000_003 + self.step) * 1_009 + self.group.rank)
+        for number, part in enumerate(parts):
+            with self.group.together(self.module, number == len(parts) - 1), self._precision():
+                sums = self.module(tensors(part, self.target))
+            self.group.backward(loss(sums, weights, examples))
+            self.sums[:-1] += _numbers(sums)
+        norm = clip(self.pretraining.parameters(), LONGEST_GRADIENT)
+        self.optimizer.step(rate)
+        self.optimizer.zero_grad()
+        self.step, self.position = self.step + 1, position
+        self.sums[-1] += 1
+        self.seconds += time.monotonic() - start
+        self._tell(rate, norm)
+
+    @property
+    def micro(self) -> int:
+        return self.device.micro_batch(self.options)
+
+    def _precision(self) -> Any:
+        if not self.device.bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.target.type, dtype=torch.bfloat16)
+
+    def _tell(self, rate: float, norm: Tensor) -> None:
+        """A row of metrics where one is due, and the progress line."""
+        row_due = self.step % self.options.steps_a_row == 0 or self.step in (1, self.options.steps)
+        if row_due:
+            *sums, steps = self.group.total(self.sums.tolist())
+            self.sums.zero_()
+        if not self.group.first:
+            return
+        if row_due:
+            steps /= self.group.size
+            found = means(sums)
+            row = {
+                "of": TRAIN, "step": self.step, "loss": found["masked_lm_loss"] + found["sentence_order_loss"], **found,
+                "learning_rate": rate, "gradient_norm": float(norm), "seconds": round(self.seconds, 3),
+            }  # fmt: skip
+            self.metrics.add(row)
+            self.events.add(row)
+            self.plot.draw(self.metrics.rows)
+            self.said = f"loss {row['loss']:.3f}"
+        tokens = self.options.batch * self.shards.seq_length
+        done = self.progress.done + 1
+        speed = done * tokens / max(time.monotonic() - self.progress.start, 1e-9)
+        self.progress.add(1, f"{self.said}, {speed:,.0f} tokens/s")
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def _evaluate(self) -> None:
+        """A row of the held-out examples: each process takes its share of the batches."""
+        self.module.eval()
+        sums = torch.zeros(len(SUMS), dtype=torch.float64)
+        batches = held_out(
+            self.shards.paths(self.shards.held_out), self.shards.seq_length, self.shards.max_predictions,
+            self.options.eval_batch, self.options.eval_steps,
+        )  # fmt: skip
+        for number, batch in enumerate(batches):
+            if number % self.group.size == self.group.rank:
+                with self._precision():
+                    found = self.pretraining(tensors(batch, self.target))
+                sums += _numbers(found)
+        total = self.group.total(sums.tolist())
+        self.module.train()
+        if self.group.first:
+            row = {"of": HELD_OUT, "step": self.step, **means(total), "seconds": round(self.seconds, 3)}
+            self.metrics.add(row)
+            self.events.add(row)
+
+    def _save(self) -> None:
+        """A checkpoint of this step, the best model, the metrics and the plot."""
+        if self.group.first:
+            state = {"data": self.position, "seconds": self.seconds, "sums": self.sums.tolist()}
+            if self.step not in checkpoints.saved(self.out):
+                parameters = self.pretraining.state()
+                checkpoint = Checkpoint(self.step, parameters, self.optimizer.state(), state)
+                checkpoints.save(self.out, checkpoint, self.config)
+            best = results.best(self.metrics.held_out())
+            if best:
+                checkpoints.write_best(self.out, best, self.config)
+            checkpoints.prune(self.out, self.options.keep)
+            self.metrics.write()
+            self.plot.draw(self.metrics.rows, now=True)
+        self.group.wait()
+
+    def close(self) -> None:
+        self.data.close()
+        if self.batches is not None and self.group.first:
+            self.metrics.close()
+            self.progress.close(self.said)
+
+
+def _numbers(sums: Sums) -> Tensor:
+    """Sums as numbers that can be added up without loss, on this side."""
+    return torch.stack([getattr(sums, name).detach().double() for name in SUMS]).cpu()
+
+
+class _Events:
+    """TensorBoard's event files in OUT/events: on a disk alone, since their writer appends."""
+
+    def __init__(self, out: str, step: int) -> None:
+        self._writer = None
+        if storage.written_once(out):
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch.utils.tensorboard import SummaryWriter
+        # Events behind the checkpoint are of a run that was cut off, and not shown.
+        self._writer = SummaryWriter(os.path.join(out, EVENTS), purge_step=step + 1)
+
+    def add(self, row: Row) -> None:
+        if self._writer:
+            for name in sorted(set(row) - {"of", "step", "seconds"}):
+                self._writer.add_scalar(f"{name}/{row['of']}", row[name], row["step"], new_style=True)
+            self._writer.flush()
+
+
+def output_files(out: str) -> list[str]:
+    """What the manifest of a finished run lists: the best model, the last checkpoints, the metrics and the plot."""
+    return [name for name in storage.files_below(out) if _is_output(name)]
+
+
+def _is_output(name: str) -> bool:
+    folder, _, _ = name.partition("/")
+    return folder in (checkpoints.BEST, METRICS, *PICTURES) or folder.startswith("step-")
