@@ -1,7 +1,7 @@
 """A configuration and a batch → what ALBERT's own program makes of them, under TensorFlow 1.15: OUT.npz.
 
-Run by .venv/tpu-train: tensorflow_steps.py CONFIG.json BATCH.npz OUT.npz PEAK STEPS WARMUP STEP…. Everything is Google's:
-the model, both heads, the schedule, the clipping, LAMB.
+Run by .venv/tpu-train: tensorflow_steps.py CONFIG.json BATCH.npz OUT.npz PEAK STEPS WARMUP STEP…. Everything is
+Google's: the model, both heads, the schedule, the clipping, LAMB.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
+
 from albert import optimization  # isort: skip
 
 config_path, batch_path, out = sys.argv[1:4]

@@ -15,8 +15,8 @@ CONFIG = {
     "inner_group_num": 1, "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     "initializer_range": 0.02,
 }  # fmt: skip
-# Peak rate, steps, warm-up; and four updates, as if at these steps: where the falling line begins, with moments that are
-# zero yet; within the warm-up; at its beginning, where the rate is 0; and at the end.
+# Peak rate, steps, warm-up; and four updates, as if at these steps: where the falling line begins, with moments that
+# are zero yet; within the warm-up; at its beginning, where the rate is 0; and at the end.
 RUN = (0.01, 10, 2, 2, 1, 0, 9)
 COUNT, AT_REST = 4, 2
 # Attention does not change when the same number is added to the scores of all keys: this bias has no gradient.
