@@ -9,8 +9,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from stage import ROOT, Problem, compose_variables, credentials, engine_answers, is_remote, mounted_folders, setting
+from stage import (
+    MOUNTED,
+    ROOT,
+    Problem,
+    compose_variables,
+    credentials,
+    engine_answers,
+    is_remote,
+    mounted_folders,
+    setting,
+)
 from stage import places_here as places
 
 COMPOSE = ("docker", "compose", "--profile", "cluster")
@@ -23,7 +34,12 @@ def start() -> None:
         raise Problem(f"WORKERS={workers} is no number of workers")
     mounted_folders()
     compose("build", "--quiet")
-    compose("up", "--detach", "--wait", "--scale", f"ray-worker={workers}")
+    up = ("up", "--detach", "--wait", "--scale", f"ray-worker={workers}")
+    try:
+        compose(*up)
+    except subprocess.CalledProcessError:
+        # Ray ends a machine that needs more than 30 s to start, as on a busy computer it may: it starts again.
+        compose(*up)
     print(
         f"cluster: a head and {workers} workers are up: make corpus vocab tfrecords RUNNER=docker ENGINE=ray, with the"
     )
@@ -36,7 +52,21 @@ def compose(*words: str) -> None:
     variables = compose_variables()
     if any(map(is_remote, (here.data, here.training))):
         variables.update(CLUSTER_INTERNAL="false", CREDENTIALS=credentials())
+    for name, place in (("DATA", here.data), ("TRAINING", here.training)):
+        if is_remote(place):
+            variables[name] = lasting_folder(name)
     subprocess.run([*COMPOSE, *words], cwd=ROOT, env=variables, check=True)
+
+
+def lasting_folder(name: str) -> str:
+    """A folder to mount in place of DATA or TRAINING in a bucket, as `stage.empty_folder` makes for one command.
+
+    It stays: a worker that has lost its head starts again, and mounts what it mounted before.
+    """
+    folder = Path("data", ".in-a-bucket").resolve()
+    for mounted in MOUNTED[name]:
+        (folder / mounted).mkdir(mode=0o555, parents=True, exist_ok=True)
+    return str(folder)
 
 
 def main(arguments: list[str]) -> int:

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.handover import Retryable
-from stages.slots import Slots
+from stages.slots import Slot, Slots
 
 # A worker that has no item waiting is idle until this process has time for it.
 ITEMS_A_JOB = 2
 # Workers that an item may end while it is the only one under way.
 ALONE = 2
+# What a pipe takes whole or not at all (PIPE_BUF), less what is said around a result.
+WHOLE = 3000
+
+
+class Pickled(NamedTuple):
+    """A result in a slot: through the pipe it would come in parts, and not to its end where its worker is killed."""
+
+    place: Slot
 
 
 class _Task:
@@ -60,7 +69,7 @@ class Processes:
         while True:
             if task.future is not None:
                 try:
-                    result = self._slots.taken_out(task.future.result())
+                    result = self._result(task.future.result())
                     break
                 except BrokenProcessPool:
                     pass
@@ -78,6 +87,13 @@ class Processes:
             for worker in multiprocessing.active_children():
                 worker.terminate()
         self._pool.shutdown(cancel_futures=True)
+        self._slots.close()
+
+    def _result(self, sent: Any) -> Any:
+        """What `_call` was given by the function."""
+        if isinstance(sent, Pickled):
+            return pickle.loads(self._slots.get(sent.place))
+        return self._slots.taken_out(sent)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         # Forked, so that they see the slots; all of them at the first item, before this process has more threads.
@@ -141,4 +157,8 @@ def _end_with_parent() -> None:
 
 
 def _call(item: Any, slot: int) -> Any:
-    return _slots.put_in(_function(_slots.taken_out(item)), slot)
+    result = _function(_slots.taken_out(item))
+    sent = _slots.put_in(result, slot)
+    if len(pickle.dumps(sent)) <= WHOLE:
+        return sent
+    return Pickled(_slots.put(slot, pickle.dumps(result)))

@@ -132,7 +132,7 @@ def _resumed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
 def complete(flow: Flow, name: str, out: Path) -> int:
     """Compare with the undisturbed run. TensorFlow's files hold times: of those, their names."""
     if flow.commands[name].stage != "tpu-train":
-        return compare(out, flow.clean(name).files)
+        return compare(out, flow.clean(name).files, flow.clean(name).out)
     expected = {file for file in flow.clean(name).files if "tfevents" not in file}
     found = {file for file in files(out) if "tfevents" not in file}
     if found != expected:
@@ -150,14 +150,14 @@ def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived
         place.parent.mkdir(exist_ok=True)
         ended = run(command.stage, command.line(place), file_size=room // 4 if grow is None else None)
         if ended.code == 0:
-            return Survived("had room enough", compare(place, clean.files))
+            return Survived("had room enough", compare(place, clean.files, clean.out))
         refused(ended, RETRYABLE, "make room")
         if (place / "manifest.json").exists():
             raise Broken("it has a manifest and is not finished")
         if grow:
             grow(EVERYTHING)
         finish(command.stage, command.line(place))
-        return Survived("went on with more room", compare(place, clean.files))
+        return Survived("went on with more room", compare(place, clean.files, clean.out))
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.torture.differences import difference, kept
+
 ROOT = Path(__file__).resolve().parents[2]
 RETRYABLE = 75
 # A machine that does much else at the same time is slow, not wrong.
@@ -161,13 +163,20 @@ def stamps(folder: Path) -> dict[str, Stamp]:
     return made
 
 
-def compare(folder: Path, clean: dict[str, str]) -> int:
-    """The number of files in a folder, which must be those of an undisturbed run, byte for byte, and no others."""
+def compare(folder: Path, clean: dict[str, str], clean_folder: Path) -> int:
+    """The number of files in a folder, which must be those of an undisturbed run, byte for byte, and no others.
+
+    `clean` is what `files` said of that run, in `clean_folder`. Files that differ are kept, and told with where.
+    """
     found = files(folder)
     more, fewer = sorted(set(found) - set(clean)), sorted(set(clean) - set(found))
     if more or fewer:
         raise Broken(f"{folder} has left over: {', '.join(more) or 'nothing'}; lacks: {', '.join(fewer) or 'nothing'}")
     other = [name for name in found if found[name] != clean[name]]
     if other:
-        raise Broken(f"in {folder} these are not the bytes of an undisturbed run: {', '.join(other)}")
+        told = [f"{name} ({difference(folder / name, clean_folder / name)})" for name in other]
+        copies = kept(folder, clean_folder, other)
+        raise Broken(
+            f"in {folder} these are not the bytes of an undisturbed run: {', '.join(told)}; both are kept in {copies}"
+        )
     return len(found)

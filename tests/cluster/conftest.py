@@ -146,13 +146,13 @@ def mapped(address: str, function: str, items: str, before: str = "") -> "subpro
 class Containers:
     """make's cluster of containers, with a folder and a project of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str, **variables: str) -> None:
         self.folder, self.data = folder, folder / "data"
-        self.project = f"albert-ja-test-cluster-{os.getpid()}"
+        self.project = f"albert-ja-test-{name}-{os.getpid()}"
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "COMPOSE_PROJECT_NAME": self.project,
             "RUNNER": "docker", "DATA": str(self.data), "MODELS": str(folder / "models"),
-            "WORKERS": "2", "JOBS": "1", "ENGINE": "ray",
+            "WORKERS": "2", "JOBS": "1", "ENGINE": "ray", **variables,
         }  # fmt: skip
 
     def started(self, *words: str) -> "subprocess.Popen[str]":
@@ -177,18 +177,25 @@ class Containers:
         return self.docker("compose", "--profile", "cluster", "ps", "--quiet", service).split()
 
 
-@pytest.fixture(scope="session")
-def containers() -> Iterator[Containers]:
+@contextlib.contextmanager
+def containers_of(name: str, **variables: str) -> Iterator[Containers]:
+    """A cluster of containers that is gone behind `with`; its last words are in the log of the tests."""
     reason = left_out()
     if reason:
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="albert-ja-cluster-") as folder:
-        made = Containers(Path(folder))
+    with tempfile.TemporaryDirectory(prefix=f"albert-ja-{name}-") as folder:
+        made = Containers(Path(folder), name, **variables)
         try:
             yield made
         finally:
             sys.stdout.write(made.docker("compose", "--profile", "cluster", "logs", "--tail=20"))
             made.docker("compose", "--profile", "cluster", "down", "--volumes")
+
+
+@pytest.fixture(scope="session")
+def containers() -> Iterator[Containers]:
+    with containers_of("cluster") as made:
+        yield made
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

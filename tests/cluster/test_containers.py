@@ -15,8 +15,8 @@ from tests.cluster.conftest import Completed, Containers, bytes_of, until
 Run = Callable[..., Completed]
 SAMPLE = Path("scripts/sample/jasample-cirrussearch-content.json").resolve()
 SHARDS = 12
-# Enough for a shard to take 3 s of a processor, which writes some 15,000 examples a second.
-RECIPE = {"SEQ_LENGTH": "64", "DUPE_FACTOR": "700", "MODEL": "character"}
+# Enough for a shard to take 1.5 s of a processor, which writes some 15,000 examples a second.
+RECIPE = {"SEQ_LENGTH": "64", "DUPE_FACTOR": "350", "MODEL": "character"}
 
 
 @pytest.fixture(scope="module")

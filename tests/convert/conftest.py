@@ -42,6 +42,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = ROOT / ".venv/tpu-train/bin/python"
     if not python.exists():
         pytest.skip(f"{python} is missing; run make venv")
+    # Tests of other folders ask as well, each for a fixture of its own: TensorFlow makes them once.
+    kept = tmp_path_factory.getbasetemp() / "checkpoints"
+    if kept.exists():
+        return kept
     folder = tmp_path_factory.mktemp("checkpoints")
     configs: dict[str, dict[str, Any]] = {
         "plain": CONFIG, "groups": {**CONFIG, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2}
@@ -60,4 +64,4 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries += ["##" + chr(0x3041 + n) for n in range(60 - len(entries))]
     (folder / "vocab.txt").write_text("".join(entry + "\n" for entry in entries), encoding="utf-8")
     subprocess.run([python, "-c", PROGRAM, *(str(folder / name) for name in configs)], cwd=ROOT, check=True)
-    return folder
+    return folder.rename(kept)

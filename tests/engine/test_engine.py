@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +136,34 @@ def test_a_worker_that_somebody_kills_costs_nothing_but_time(tmp_path: Path) -> 
 def slow(number: int) -> int:
     time.sleep(0.1)
     return number
+
+
+def killed_while_it_answers(number: int, record: Path) -> dict[int, str]:
+    """More than a pipe holds. The first time nobody reads while it is sent, and then its process is killed."""
+    if not record.exists():
+        record.touch()
+        parent = os.getppid()
+
+        def strike() -> None:
+            os.kill(parent, signal.SIGCONT)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        os.kill(parent, signal.SIGSTOP)
+        threading.Timer(1.0, strike).start()
+    return {number: "x" * (6 << 20)}
+
+
+def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(tmp_path: Path) -> None:
+    """What it had begun to send would never come to its end."""
+    program = (
+        "import functools, pathlib, sys; from stages.engine import in_order\n"
+        "from tests.engine.test_engine import killed_while_it_answers\n"
+        "deadly = functools.partial(killed_while_it_answers, record=pathlib.Path(sys.argv[1]))\n"
+        "print([len(result[number]) for number, result in enumerate(in_order(deadly, range(4), 2))])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "called")]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, cwd=ROOT)
+    assert done.stdout == f"{[6 << 20] * 4}\n", done.stderr
 
 
 def test_workers_end_when_their_parent_is_killed() -> None:

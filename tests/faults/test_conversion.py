@@ -36,7 +36,7 @@ def test_a_full_disk_is_told_and_the_conversion_goes_on(checkpoint: list[object]
         assert [name for name in files(out) if not name.startswith(".")] == ["run.json"]
         grow(1 << 26)
         finish("convert", [*checkpoint, "--out", out])
-        compare(out, files(clean))
+        compare(out, files(clean), clean)
 
 
 def test_a_killed_conversion_owned_its_folder_and_goes_on(
@@ -53,7 +53,7 @@ def test_a_killed_conversion_owned_its_folder_and_goes_on(
         assert first.end().code == -signal.SIGKILL
     assert not (out / "model.safetensors").exists()
     finish("convert", [*checkpoint, "--out", out])
-    compare(out, files(clean))
+    compare(out, files(clean), clean)
 
 
 def test_other_options_and_inputs_are_refused(checkpoint: list[object], clean: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(flow: Flow, 
         assert whole.items() <= clean.files.items()
         grow(1 << 26)
         finish(command.stage, command.line(out))
-        compare(out, clean.files)
+        compare(out, clean.files, clean.out)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -44,7 +44,7 @@ def test_a_limit_on_file_sizes_is_told_likewise(flow: Flow, out: Path, name: str
     limit = max((clean.out / file).stat().st_size for file in clean.files) // 2
     refused(run(command.stage, command.line(out), file_size=limit), 75, f"cannot write to {out}", "File too large")
     finish(command.stage, command.line(out))
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)
 
 
 # Rights do not count for root, but for root without capabilities.
@@ -95,4 +95,4 @@ def test_an_input_that_may_not_be_read_is_one_line(flow: Flow, out: Path, name: 
     finally:
         hidden.chmod(before)
     finish(command.stage, command.line(out))
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)

@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     before = stamps(out)
     assert {file: digest for file, digest in files(out).items() if file in before}.items() <= clean.files.items()
     finish(command.stage, command.line(out, 3))
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)
     after = stamps(out)
     again = [file for file in before if after[file] != before[file]]
     assert name != "tfrecords" or len(again) <= AT_WORK, again
@@ -61,7 +61,7 @@ def test_a_killed_worker_is_no_end(flow: Flow, out: Path, name: str) -> None:
         ended = running.end()
     assert ended.code == 0, ended.said
     assert "Traceback" not in ended.said
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)
 
 
 def test_a_machine_that_goes_down_three_times_loses_nothing(flow: Flow, out: Path) -> None:
@@ -75,4 +75,4 @@ def test_a_machine_that_goes_down_three_times_loses_nothing(flow: Flow, out: Pat
                 os.killpg(running.process.pid, signal.SIGKILL)
             running.end()
     finish(command.stage, command.line(out))
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)

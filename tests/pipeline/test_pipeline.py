@@ -44,7 +44,7 @@ def test_the_whole_flow_for_both_models(folder: Path) -> None:
             "SIZE=tiny",
             "DEVICE=cpu",
             "BATCH=4",
-            "STEPS=8",
+            "STEPS=2",
             "FLAGS=--eval-steps=1",
         )
     done = make(folder, "convert", "SIZE=tiny")

@@ -55,9 +55,14 @@ def training_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 @pytest.fixture(scope="session")
 def tfrecords(tmp_path_factory: pytest.TempPathFactory, training_python: Callable[..., Any]) -> Path:
     """Five files, 40 examples each but for an empty fourth: vocabulary 40, 16 tokens, 3 predictions."""
-    folder = tmp_path_factory.mktemp("input") / "tfrecords"
-    training_python(Path(__file__).parent / "write_examples.py", folder, "40,40,40,0,40", 40, 16, 3)
-    return folder
+    # tests/faults asks as well, for a fixture of its own: TensorFlow writes them once.
+    kept = tmp_path_factory.getbasetemp() / "training"
+    if not kept.exists():
+        folder = tmp_path_factory.mktemp("input")
+        examples = Path(__file__).parent / "write_examples.py"
+        training_python(examples, folder / "tfrecords", "40,40,40,0,40", 40, 16, 3)
+        folder.rename(kept)
+    return kept / "tfrecords"
 
 
 @pytest.fixture(scope="session")
