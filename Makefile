@@ -3,16 +3,18 @@
 
 SHELL := bash
 PYTHON ?= python3
-STAGES := corpus vocab tfrecords tpu-train convert tokenizer
+STAGES := corpus vocab tfrecords tpu-train train convert tokenizer
 
 # Everything that may be said on the command line or in the environment; what is not said is left to the stage.
 export DUMP SHARDS JOBS VOCAB_SIZE ALPHABET_SIZE SAMPLE SEED SEQ_LENGTH DUPE_FACTOR
-export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TPU_NAME WORK_DIR TEXT FLAGS
+export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TRAINER PROCESSES TPU_NAME WORK_DIR TEXT FLAGS
+export COMPARE TASK DATASET REPO CONFIRM
 export ENGINE RAY_ADDRESS WORKERS
 export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE
 export TPU_ZONE TPU_TYPE TPU_VERSION PROJECT PREEMPTIBLE DRY_RUN
 
 .PHONY: help doctor demo test check fix bench torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize \
+        evaluate finetune push \
         tpu-create tpu-status tpu-delete \
         $(STAGES) $(STAGES:%=image/%) $(STAGES:%=venv/%) venv/tests
 
@@ -24,15 +26,16 @@ doctor:
 demo:
 	@$(PYTHON) scripts/demo.py
 
-corpus vocab tfrecords tpu-train convert tokenizer:
+corpus vocab tfrecords tpu-train train convert tokenizer evaluate finetune push:
 	@$(PYTHON) scripts/stage.py $@
 tokenize: tokenizer
 # In a row they run one after the other, in the order of the flow, with -j as well.
 vocab: $(filter corpus,$(MAKECMDGOALS))
 tfrecords: $(filter corpus vocab,$(MAKECMDGOALS))
-tpu-train: $(filter tfrecords,$(MAKECMDGOALS))
-convert: $(filter tpu-train,$(MAKECMDGOALS))
-tokenizer: $(filter convert,$(MAKECMDGOALS))
+tpu-train train: $(filter tfrecords,$(MAKECMDGOALS))
+convert: $(filter tpu-train train,$(MAKECMDGOALS))
+tokenizer evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
+push: $(filter train convert evaluate,$(MAKECMDGOALS))
 
 # A Cloud TPU, through gcloud.
 tpu-create tpu-status tpu-delete:
@@ -51,7 +54,7 @@ cluster cluster-stop:
 	@$(PYTHON) scripts/cluster.py $@
 
 images:
-	docker compose --profile chain --profile tokenizer --profile mount --profile cluster build
+	docker compose --profile chain --profile train --profile tokenizer --profile mount --profile cluster build
 $(STAGES:%=image/%): image/%:
 	docker compose build $*
 

@@ -37,10 +37,12 @@ ON_CLUSTER = ("corpus", "vocab", "tfrecords")
 RETRYABLE = 75
 # That of a process which kill -9 has ended: the system's, where memory ran out, or a person's.
 KILLED = 137
+# Where a container sees the folder that DATASET names.
+DATASET_IN_CONTAINER = "/dataset"
 # Variables of compose.yaml → the folders below them that it mounts.
 MOUNTED = {
     "DATA": ("corpus", "downloads", "vocab"),
-    "TRAINING": ("tfrecords", "checkpoints"),
+    "TRAINING": ("tfrecords", "checkpoints", "runs", "evaluations", "finetuned"),
     "MODELS": ("",),
     "DOWNLOADS": ("",),
 }
@@ -55,7 +57,7 @@ class Places(NamedTuple):
 
     dump: str
     data: str  # corpus, vocab
-    training: str  # tfrecords, checkpoints
+    training: str  # tfrecords, checkpoints, runs, evaluations, finetuned
     models: str
 
 
@@ -104,6 +106,14 @@ def chosen_engine() -> str:
     if engine not in ("local", "ray"):
         raise Problem(f"ENGINE={engine} is neither local nor ray")
     return engine
+
+
+def chosen_trainer() -> str:
+    """TRAINER, or tf1: whose checkpoints `convert` takes."""
+    trainer = setting("TRAINER", "tf1")
+    if trainer not in ("torch", "tf1"):
+        raise Problem(f"TRAINER={trainer} is neither torch nor tf1")
+    return trainer
 
 
 def chosen_models() -> list[str]:
@@ -218,15 +228,102 @@ def known_vocabulary(model: str, at: Places) -> list[str]:
     return ["--vocab", f"{at.data}/vocab/{model}/vocab.txt"] if there else []
 
 
+def train(at: Places) -> list[Step]:
+    """DATA/tfrecords/MODEL → DATA/runs/MODEL/SIZE, or the same folders under WORK_DIR; then → MODELS/MODEL/SIZE."""
+    if not setting("MODEL"):
+        raise Problem("train trains one model: say MODEL=wordpiece or MODEL=character")
+    (model,), size = chosen_models(), chosen_size()
+    config = f"stages/tpu_train/configs/{model}_{size}.json"
+    arguments = ["--tfrecords", f"{at.training}/tfrecords/{model}", "--config", config]
+    arguments += ["--out", f"{at.training}/runs/{model}/{size}"]
+    arguments += flags(batch="BATCH", steps="STEPS", warmup="WARMUP", learning_rate="LEARNING_RATE")
+    arguments += flags(seq_length="SEQ_LENGTH", device="DEVICE", processes="PROCESSES")
+    arguments += own_vocabulary(model) + known_vocabulary(model, at)
+    return [Step("train", "stages.train", arguments), from_run(model, size, at)]
+
+
+def from_run(model: str, size: str, at: Places) -> Step:
+    """The best model of `train` → a model folder."""
+    best = f"{at.training}/runs/{model}/{size}/best"
+    arguments = ["--checkpoint", best, "--vocab", f"{at.data}/vocab/{model}/vocab.txt"]
+    arguments += [*known_manifests(model, at), "--out", f"{at.models}/{model}/{size}", "--verify"]
+    return Step("convert", "stages.convert", arguments)
+
+
+def known_manifests(model: str, at: Places) -> list[str]:
+    """The flags that tell the model card where its data comes from, as far as it is on this machine."""
+    here = places_here()
+    found = []
+    for flag, place, there, folder in (
+        ("--tfrecords", here.training, at.training, f"tfrecords/{model}"),
+        ("--corpus", here.data, at.data, "corpus"),
+    ):
+        if is_remote(place) or Path(place, folder, "manifest.json").exists():
+            found += [flag, f"{there}/{folder}"]
+    return found
+
+
+def evaluate(at: Places) -> list[Step]:
+    """MODELS/MODEL/SIZE and held-out TFRecords → DATA/evaluations/MODEL/SIZE; COMPARE: another model folder."""
+    (model,), size = chosen_models()[:1] if not setting("MODEL") else chosen_models(), chosen_size()
+    arguments = ["--model", f"{at.models}/{model}/{size}", "--tfrecords", f"{at.training}/tfrecords/{model}"]
+    if is_remote(places_here().data) or Path(places_here().data, "corpus", "manifest.json").exists():
+        arguments += ["--corpus", f"{at.data}/corpus"]
+    if setting("COMPARE"):
+        arguments += ["--compare", inside_models(setting("COMPARE"), at)]
+    arguments += ["--out", f"{at.training}/evaluations/{model}/{size}", *flags(device="DEVICE")]
+    return [Step("train", "stages.evaluate", arguments)]
+
+
+def inside_models(folder: str, at: Places) -> str:
+    """A model folder under the name that it has where the stage runs."""
+    here = places_here().models
+    if is_remote(folder) or chosen_runner() == "venv":
+        return folder
+    try:
+        return f"{at.models}/{Path(folder).resolve().relative_to(Path(here).resolve())}"
+    except ValueError:
+        raise Problem(f"COMPARE={folder} is not inside MODELS={here}, which is all that a container sees; or RUNNER=venv")
+
+
+def finetune(at: Places) -> list[Step]:
+    """MODELS/MODEL/SIZE and DATASET, a folder of JGLUE's form → DATA/finetuned/MODEL/SIZE/TASK."""
+    missing = [name for name in ("MODEL", "TASK", "DATASET") if not setting(name)]
+    if missing:
+        raise Problem(f"finetune needs {' and '.join(missing)}; TASK=jsts|jnli|jcommonsenseqa|marc-ja|jsquad, DATASET=folder")
+    (model,), size, task = chosen_models(), chosen_size(), setting("TASK")
+    dataset = setting("DATASET")
+    if not is_remote(dataset) and not Path(dataset).exists():
+        raise Problem(f"there is no {dataset}; DATASET is a folder with train-*.json and valid-*.json of {task}")
+    inside = dataset if is_remote(dataset) or chosen_runner() == "venv" else DATASET_IN_CONTAINER
+    arguments = ["--task", task, "--dataset", inside, "--model", f"{at.models}/{model}/{size}"]
+    arguments += ["--out", f"{at.training}/finetuned/{model}/{size}/{task}"]
+    arguments += flags(batch="BATCH", learning_rate="LEARNING_RATE", device="DEVICE")
+    return [Step("train", "stages.finetune", arguments)]
+
+
+def push(at: Places) -> list[Step]:
+    """MODELS/MODEL/SIZE → REPO on the Hugging Face Hub; without CONFIRM=1 only told."""
+    if not (setting("MODEL") and setting("REPO")):
+        raise Problem("push sends one model: say MODEL=wordpiece or MODEL=character, SIZE, and REPO=user/name")
+    (model,), size = chosen_models(), chosen_size()
+    arguments = ["--model", f"{at.models}/{model}/{size}", "--repo", setting("REPO")]
+    confirmed = setting("CONFIRM") == "1"
+    return [Step("convert", "stages.convert.push", [*arguments, *["--confirm"] * confirmed], network=confirmed)]
+
+
 def convert(at: Places) -> list[Step]:
     """DATA/checkpoints/MODEL/SIZE and DATA/vocab → MODELS/MODEL/SIZE, for MODEL or every model that is trained.
 
-    What a bucket holds is not asked here: MODEL names the model in it, and the stage says what is missing.
+    TRAINER=torch takes DATA/runs/MODEL/SIZE in its place, as `train` does itself at its end. What a bucket holds is not
+    asked here: MODEL names the model in it, and the stage says what is missing.
     """
     size = chosen_size()
     in_bucket = is_remote(at.training)
     if in_bucket and not setting("MODEL"):
         raise Problem(f"convert takes one model from {at.training}: say MODEL=wordpiece or MODEL=character")
+    if chosen_trainer() == "torch":
+        return [from_run(model, size, at) for model in chosen_models()]
     here = Path(places_here().training, "checkpoints")
     trained = [
         model for model in chosen_models() if in_bucket or (here / model / size / "model.ckpt-best.index").exists()
@@ -245,7 +342,8 @@ def convert(at: Places) -> list[Step]:
             reference = [*checkpoint, "--out", f"{folder}/model.ckpt-best.reference.npz"]
             steps.append(Step("tpu-train", "stages.tpu_train.reference", reference))
         vocabulary = ["--vocab", f"{at.data}/vocab/{model}/vocab.txt"]
-        arguments = [*checkpoint, *vocabulary, "--out", f"{at.models}/{model}/{size}", "--verify"]
+        told = known_manifests(model, at)
+        arguments = [*checkpoint, *vocabulary, *told, "--out", f"{at.models}/{model}/{size}", "--verify"]
         steps.append(Step("convert", "stages.convert", arguments))
     return steps
 
@@ -271,19 +369,30 @@ STAGES = {
     "vocab": vocab,
     "tfrecords": tfrecords,
     "tpu-train": tpu_train,
+    "train": train,
     "convert": convert,
     "tokenizer": tokenizer,
+    "evaluate": evaluate,
+    "finetune": finetune,
+    "push": push,
 }
 
 
+# What runs in the image and environment of another stage, which has all that it needs.
+ELSEWHERE = {"evaluate": "train", "finetune": "train", "push": "convert"}
+MODULES = {"push": "stages.convert.push"}
+
+
 def steps_of(stage: str, at: Places) -> list[Step]:
-    """The commands of a stage, the last one with FLAGS behind it."""
+    """The commands of a stage, its own one with FLAGS behind it."""
     more = shlex.split(setting("FLAGS"))
+    module = MODULES.get(stage, "stages." + stage.replace("-", "_"))
     if "--help" in more:
-        return [Step(stage, "stages." + stage.replace("-", "_"), ["--help"])]
-    *before, last = STAGES[stage](at)
-    last = last._replace(arguments=last.arguments + more)
-    return [*before, on_cluster(last) if stage in ON_CLUSTER and chosen_engine() == "ray" else last]
+        return [Step(ELSEWHERE.get(stage, stage), module, ["--help"])]
+    steps = [
+        step._replace(arguments=step.arguments + more) if step.module == module else step for step in STAGES[stage](at)
+    ]
+    return list(map(on_cluster, steps)) if stage in ON_CLUSTER and chosen_engine() == "ray" else steps
 
 
 def on_cluster(step: Step) -> Step:
@@ -307,6 +416,8 @@ def in_image(step: Step) -> list[str]:
     if in_cloud(step) or mounted_bucket():
         # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
+    if DATASET_IN_CONTAINER in step.arguments:
+        run += ["--volume", f"{Path(setting('DATASET')).resolve()}:{DATASET_IN_CONTAINER}:ro"]
     if step.stage == "cluster":
         return [*run, service, step.module, *step.arguments]
     if step.module != "stages." + step.stage.replace("-", "_"):
@@ -423,6 +534,7 @@ def killed(stage: str) -> str:
     """What to tell a person whose stage was killed: it could not say anything itself."""
     ways = ["fewer processes (JOBS=1)"] if stage in ("corpus", "vocab", "tfrecords") else []
     ways += ["a smaller BATCH="] if stage == "tpu-train" else []
+    ways += ["a smaller FLAGS='--micro-batch N'"] if stage == "train" else []
     ways += ["a higher limit (MEMORY=)" if setting("MEMORY") else "more memory"]
     return (
         f"{stage}: error: it was killed from outside, most likely for lack of memory; "

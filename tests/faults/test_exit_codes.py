@@ -68,7 +68,7 @@ def test_the_codes_are_documented_where_people_look() -> None:
     assert re.findall(r"^  ([\d, ]+?)  ", section, re.M) == ["0", "1", "2", "75", "130, 143", "137"]
 
 
-@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"])
+@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"])
 def test_every_stage_says_its_codes(stage: str) -> None:
     if not python(stage).exists():
         pytest.skip(f"{python(stage)} is missing; run make venv")

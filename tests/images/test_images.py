@@ -21,7 +21,7 @@ from tests.containers import left_out
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
-STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"]
 # Beside its own folder an image holds the code that all share, and these files of other stages.
 SHARED = {"__init__.py", "handover.py", "storage.py", "cloud_storage.py", "lock.py", "refusal.py"}
 ENGINE = {"engine.py", "local_engine.py", "slots.py"}

@@ -91,7 +91,51 @@ def shown(stage: str, variables: Mapping[str, object], code: int = 0) -> str:
             {"WORK_DIR": "gs://b/run", "MODEL": "character", "SIZE": "tiny", "RUNNER": "docker", "DATA": "/elsewhere"},
             "stages.convert --checkpoint gs://b/run/checkpoints/character/tiny/model.ckpt-best"
             " --config gs://b/run/checkpoints/character/tiny/albert_config.json"
-            " --vocab data/vocab/character/vocab.txt --out models/character/tiny --verify",
+            " --vocab data/vocab/character/vocab.txt --tfrecords gs://b/run/tfrecords/character"
+            " --out models/character/tiny --verify",
+        ),
+        # Training with PyTorch ends in a model folder; FLAGS are of the training.
+        (
+            "train",
+            {"MODEL": "character", "SIZE": "tiny", "DEVICE": "cpu", "PROCESSES": 2, "FLAGS": "--check", "DATA": "d"},
+            "stages.train --tfrecords d/tfrecords/character --config stages/tpu_train/configs/character_tiny.json"
+            " --out d/runs/character/tiny --device cpu --processes 2 --check\n"
+            "stages.convert --checkpoint d/runs/character/tiny/best --vocab d/vocab/character/vocab.txt"
+            " --out models/character/tiny --verify",
+        ),
+        (
+            "convert",
+            {"MODEL": "wordpiece", "SIZE": "base", "TRAINER": "torch", "DATA": "d", "MODELS": "m"},
+            "stages.convert --checkpoint d/runs/wordpiece_tinysegmenter/base/best"
+            " --vocab d/vocab/wordpiece_tinysegmenter/vocab.txt --out m/wordpiece_tinysegmenter/base --verify",
+        ),
+        (
+            "evaluate",
+            {"MODEL": "character", "SIZE": "tiny", "RUNNER": "docker", "DATA": "/elsewhere", "COMPARE": "models/a/b"},
+            "stages.evaluate --model models/character/tiny --tfrecords data/tfrecords/character"
+            " --compare models/a/b --out data/evaluations/character/tiny",
+        ),
+        (
+            "finetune",
+            {"MODEL": "character", "SIZE": "tiny", "TASK": "jnli", "DATASET": "tests", "FLAGS": "--grid jglue"},
+            "stages.finetune --task jnli --dataset tests --model models/character/tiny"
+            " --out data/finetuned/character/tiny/jnli --grid jglue",
+        ),
+        (
+            "finetune",
+            {"MODEL": "character", "TASK": "jnli", "DATASET": "tests", "RUNNER": "docker", "DATA": "/elsewhere"},
+            "stages.finetune --task jnli --dataset /dataset --model models/character/base"
+            " --out data/finetuned/character/base/jnli",
+        ),
+        (
+            "push",
+            {"MODEL": "character", "SIZE": "tiny", "REPO": "me/it"},
+            "stages.convert.push --model models/character/tiny --repo me/it",
+        ),
+        (
+            "push",
+            {"MODEL": "character", "SIZE": "tiny", "REPO": "me/it", "CONFIRM": 1},
+            "stages.convert.push --model models/character/tiny --repo me/it --confirm",
         ),
         (
             "tokenizer",
@@ -112,6 +156,16 @@ def test_variables_become_a_command_line(stage: str, variables: dict[str, object
         ("tfrecords", {"MODEL": "bert"}, ["MODEL=bert is neither wordpiece nor character"]),
         ("tpu-train", {}, ["say MODEL=wordpiece or MODEL=character"]),
         ("tpu-train", {"MODEL": "character", "SIZE": "large"}, ["SIZE=large is none of base, medium, small, tiny"]),
+        ("train", {}, ["say MODEL=wordpiece or MODEL=character"]),
+        ("convert", {"TRAINER": "jax"}, ["TRAINER=jax is neither torch nor tf1"]),
+        ("finetune", {"MODEL": "character"}, ["finetune needs TASK and DATASET"]),
+        ("finetune", {"MODEL": "character", "TASK": "jsts", "DATASET": "/nowhere"}, ["there is no /nowhere"]),
+        ("push", {"MODEL": "character"}, ["REPO=user/name"]),
+        (
+            "evaluate",
+            {"MODEL": "character", "RUNNER": "docker", "COMPARE": "/elsewhere", "DATA": "/nowhere"},
+            ["COMPARE=/elsewhere is not inside MODELS=models"],
+        ),
         ("convert", {"DATA": "/nowhere"}, ["no trained base model in /nowhere/checkpoints", "make tpu-train"]),
         ("convert", {"WORK_DIR": "gs://b/run"}, ["one model from gs://b/run: say MODEL=wordpiece or MODEL=character"]),
         ("tokenizer", {"MODELS": "gs://b/m", "MODEL": "character"}, ["which model of gs://b/m", "and SIZE"]),
@@ -233,15 +287,16 @@ def test_stages_named_together_run_in_the_order_of_the_flow() -> None:
     not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
     reason="docker compose is not installed",
 )
-@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "convert"])
+@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert"])
 def test_compose_says_the_same_as_make(stage: str, tmp_path: Path) -> None:
     environment = {**CLEAN, **RECIPE}
-    read = ["docker", "compose", "config", "--format", "json"]
+    read = ["docker", "compose", "--profile", "chain", "--profile", "train", "config", "--format", "json"]
     done = subprocess.run(read, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
     by_compose = json.loads(done.stdout)["services"][stage]["command"]
     trained(tmp_path, "character", reference=True)
-    by_make = shlex.split(shown(stage, {**RECIPE, "RUNNER": "docker", "DATA": tmp_path, "DUMP": SAMPLE}))[1:]
-    if stage == "tpu-train":
+    said = shown(stage, {**RECIPE, "RUNNER": "docker", "DATA": tmp_path, "DUMP": SAMPLE})
+    by_make = shlex.split(said.splitlines()[0])[1:]
+    if stage in ("tpu-train", "train"):
         # The chain always trains on a vocabulary of its own; make looks whether that is so.
         by_make += ["--vocab-size-from-tfrecords", "--vocab", "data/vocab/character/vocab.txt"]
     assert sorted(pairs(by_compose)) == sorted(pairs(by_make))

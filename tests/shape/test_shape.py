@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"]
 LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "stages" / "compiler.lock", ROOT / "tests" / "requirements.lock"]
 # Services and images that are no stage: what they are for is in compose.yaml.
 # Services that are no stage → their profile.
 OTHERS = {"ray-head": "cluster", "ray-worker": "cluster", "ray-driver": "driver", "mount": "mount"}
+# Commands with a folder and tests of their own, in the image and environment of a stage that has all they need.
+ELSEWHERE = {"evaluate": "train", "finetune": "train"}
 # A Dockerfile's instruction is a stage's own when it holds one of these.
 OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compile|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
 
@@ -39,8 +41,16 @@ def test_every_stage_has_its_parts(stage: str) -> None:
     assert list((ROOT / "tests" / folder(stage)).glob("test_*.py"))
 
 
+@pytest.mark.parametrize(("command", "stage"), ELSEWHERE.items())
+def test_a_command_in_the_image_of_another_stage_has_its_parts(command: str, stage: str) -> None:
+    assert (ROOT / "stages" / command / "__main__.py").is_file()
+    assert list((ROOT / "tests" / command).glob("test_*.py"))
+    assert f"COPY stages/{command} stages/{command}" in instructions(stage)
+
+
 def test_there_are_no_other_stages() -> None:
-    assert sorted(path.parent.name for path in ROOT.glob("stages/*/__init__.py")) == sorted(map(folder, STAGES))
+    folders = {*map(folder, STAGES), *ELSEWHERE}
+    assert {path.parent.name for path in ROOT.glob("stages/*/__init__.py")} == folders
     images = {path.name.removesuffix(".Dockerfile") for path in (ROOT / "docker").glob("*.Dockerfile")}
     assert images == {*STAGES, "cluster", "mount"}
     assert list(compose()["services"]) == [*STAGES, *OTHERS]
@@ -77,6 +87,7 @@ def test_a_service_is_its_image_with_few_rights(stage: str) -> None:
         "vocab": ["/app/data/vocab"],
         "tfrecords": ["/app/data/tfrecords"],
         "tpu-train": ["/app/data/checkpoints"],
+        "train": ["/app/data/runs", "/app/data/evaluations", "/app/data/finetuned"],
         "convert": ["/app/models"],
         "tokenizer": [],
     }
@@ -143,7 +154,7 @@ def test_image_and_environment_install_by_the_same_line() -> None:
     (address,) = re.findall(r"torch_wheels=(\S+)", script)
     assert "install --require-hashes" in script
     for stage in STAGES:
-        installs = [line for line in instructions(stage) if "pip --python" in line]
+        installs = [line for line in instructions(stage) if "pip --python /venv" in line]
         lock = f"stages/{folder(stage)}/requirements.lock"
         assert installs[-1].endswith(f"pip --python /venv/bin/python install --require-hashes -r {lock}")
         if (ROOT / "stages" / folder(stage) / "torch.lock").exists():

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, SAMPLE, stage_command
 CLIENT = ("google.cloud", "google.auth", "google.api_core", "requests", "urllib3", "stages.cloud_storage")
 
 
-@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "convert", "tokenizer"])
+@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"])
 def test_a_run_on_this_machine_loads_no_client(stage: str, corpus: Path, vocab: Path, tmp_path: Path) -> None:
     """It would take a second of every start."""
     arguments: dict[str, list[object]] = {
