@@ -1,0 +1,115 @@
+"""A model folder and the TFRecords that training held out → how good the model is: a page, and every number as JSON.
+
+Masked LM and sentence order loss and accuracy, pseudo-perplexity, calibration, each beside a unigram baseline and, if
+you like, another model; with 95 % intervals, and examples of what the model puts into gaps.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from stages import storage
+from stages.evaluate.files import (
+    PAGE,
+    ModelFolder,
+    held_out_corpus,
+    open_tfrecords,
+    opened_model,
+    rounded,
+    write_report,
+)
+from stages.handover import HelpFormatter, Retryable, claim, describe, run, unwritable, write_manifest
+from stages.tpu_train.shards import Shards
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("evaluate", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--model", required=True, metavar="DIR", help="model folder, as convert writes it")
+    add("--tfrecords", required=True, metavar="DIR", help="the TFRecords it was trained on")
+    add("--out", required=True, metavar="DIR", help="folder of the report")
+    add("--compare", metavar="DIR", help="another model folder")
+    add("--corpus", metavar="DIR", help="the corpus of the TFRecords, to take held-out sentences from (default: them)")
+    add("--held-out", type=int, metavar="N", help="files that training held out (default: its own, 1 %%)")
+    add("--examples", type=int, default=256, metavar="N", help="held-out examples, from the first on")
+    add("--sentences", type=int, default=64, metavar="N", help="held-out sentences whose every token is masked")
+    add("--baseline-records", type=int, default=4000, metavar="N", help="training examples the unigrams are counted in")
+    add("--batch", type=int, default=16, metavar="N", help="examples that go through the model together")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
+    given = parser.parse_args(arguments)
+    for name in ("held_out", "examples", "sentences", "baseline_records", "batch"):
+        if getattr(given, name) is not None and not 1 <= getattr(given, name) <= 10**9:
+            parser.error(f"--{name.replace('_', '-')} must be from 1 to 1000000000")
+    return given
+
+
+def main(arguments: list[str]) -> None:
+    """Check all that needs no large library, then evaluate."""
+    given = parse(arguments)
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(opened_model(given.model))
+        other = stack.enter_context(opened_model(given.compare)) if given.compare else None
+        shards = open_tfrecords(given.tfrecords, given.held_out, model)
+        sentences_of = held_out_corpus(given.corpus, shards) if given.corpus else []
+        options = {name: getattr(given, name) for name in ("examples", "sentences", "baseline_records")}
+        inputs = {
+            "model": model.identity,
+            "compare": other.identity if other else None,
+            "tfrecords": shards.identity,
+            "corpus": {name: described["sha256"] for name, described in sentences_of},
+        }
+        if claim("evaluate", given.out, options, inputs):
+            print(f"evaluate: {given.out} is finished already", file=sys.stderr)
+            return
+        try:
+            _evaluate(given, model, other, shards, options, inputs)
+        except OSError as error:
+            raise unwritable(given.out, error)
+
+
+def _evaluate(
+    given: argparse.Namespace,
+    model: ModelFolder,
+    other: ModelFolder | None,
+    shards: Shards,
+    options: dict[str, Any],
+    inputs: dict[str, Any],
+) -> None:
+    # Nothing is fetched, and nothing that the libraries say while they work is of use here.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+    import torch  # 2 s, with transformers 4 s
+    from transformers.utils import logging
+
+    from stages.evaluate.calibration_plot import calibration_plot
+    from stages.evaluate.evaluation import Options, evaluate
+    from stages.evaluate.page import page
+    from stages.evaluate.predictions import choose_device
+    from stages.evaluate.summary import summary
+
+    logging.disable_progress_bar()
+    device = choose_device(given.device)
+    try:
+        found = rounded(evaluate(model, other, shards, given.corpus, Options(**options), given.batch, device))
+    except torch.OutOfMemoryError:
+        raise Retryable("the device has not enough memory; a smaller --batch needs less")
+    plot = calibration_plot(found["calibration"], standalone=True)
+    names = write_report(given.out, found, page(found), plot)
+    write_manifest(
+        "evaluate",
+        given.out,
+        options,
+        inputs,
+        {name: describe(storage.join(given.out, name)) for name in names},
+        device=device,
+        versions={name: version(name) for name in ("torch", "transformers", "safetensors", "tinysegmenter3")},
+    )
+    print(summary(found))
+    print(f"evaluate: wrote {storage.join(given.out, PAGE)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run("evaluate", main))

@@ -1,0 +1,246 @@
+"""A model folder and one of JGLUE's tasks → the model fine-tuned for it, and how good it is on the dev set.
+
+Runs every combination of the given learning rates, epochs and seeds by transformers' Trainer, or the grid of the
+published experiments; writes a table of all and the model of the best. Finished runs are kept: the same command goes
+on with the others.
+
+The data is not part of this project. JSTS, JNLI, JCommonsenseQA and JSQuAD are at github.com/yahoojapan/JGLUE, under
+datasets (CC BY-SA 4.0); Amazon has withdrawn the reviews of MARC-ja, which is for those who have a copy. A folder has
+train-v….json and valid-v….json of one task and version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from stages import storage
+from stages.evaluate.files import ModelFolder, opened_model, rounded
+from stages.finetune.examples import Example, Questions, read_examples, read_questions
+from stages.finetune.files import (
+    MODEL,
+    RESULTS,
+    TABLE,
+    DataFiles,
+    drop_models,
+    find_data,
+    finished_runs,
+    keep_run,
+    publish_model,
+    write_results,
+)
+from stages.finetune.grid import GRIDS, Grid, Run, runs
+from stages.finetune.results import best_run, better, table
+from stages.finetune.tasks import TASKS, Task
+from stages.handover import (
+    HelpFormatter,
+    Progress,
+    Refusal,
+    Retryable,
+    claim,
+    describe,
+    run,
+    unwritable,
+    write_manifest,
+)
+
+STAGE = "finetune"
+Given = list[Example] | Questions
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line, with `grid` as the Grid to run and `batch`, `micro_batch` filled in."""
+    parser = argparse.ArgumentParser(STAGE, description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--task", required=True, choices=TASKS, help="what to learn")
+    add("--dataset", required=True, metavar="DIR", help="folder of the task's train*.json and valid*.json")
+    add("--model", required=True, metavar="DIR", help="model folder, as convert writes it")
+    add("--out", required=True, metavar="DIR", help="folder of the results and of the best model")
+    add("--grid", choices=GRIDS, help="the published rates (5e-5, 3e-5, 2e-5) and epochs (3, 4): six runs a seed")
+    rates = "peak rates of AdamW (default: 5e-05)"
+    add("--learning-rate", type=number(float, 1e-12), nargs="+", metavar="R", help=rates)
+    add("--epochs", type=number(int, 1), nargs="+", metavar="N", help="times through the examples (default: 3)")
+    add("--seed", type=number(int, 0), nargs="+", metavar="S", help="of new layers and of the order (default: 42)")
+    batch = "examples a step (default: the published 32, of jcommonsenseqa 64)"
+    add("--batch", type=number(int, 1), metavar="N", help=batch)
+    micro = "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
+    add("--micro-batch", type=number(int, 1), metavar="N", help=micro)
+    lengths = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
+    length = f"tokens a row (default: the published {lengths}), the model's positions at most"
+    add("--max-length", type=number(int, 16), metavar="N", help=length)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
+    given = parser.parse_args(arguments)
+    if given.grid and (given.learning_rate or given.epochs):
+        parser.error("--grid names the rates and epochs; leave out --learning-rate and --epochs")
+    chosen = Grid(tuple(given.learning_rate or [5e-5]), tuple(given.epochs or [3]))
+    given.grid = GRIDS[given.grid] if given.grid else chosen
+    given.seed = given.seed or [42]
+    given.batch = given.batch or TASKS[given.task].batch
+    given.micro_batch = min(given.micro_batch or given.batch, given.batch)
+    if given.batch % given.micro_batch:
+        parser.error(f"--micro-batch {given.micro_batch} does not divide the batch of {given.batch}")
+    return given
+
+
+def number(kind: type[int] | type[float], least: float) -> Any:
+    """A flag's type: a finite number of `kind` from `least` to 10^9."""
+
+    def parsed(text: str) -> float:
+        try:
+            value: float = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= 10**9:
+            raise argparse.ArgumentTypeError(f"{text} is no {'whole ' * (kind is int)}number of {least:g} or more")
+        return value
+
+    return parsed
+
+
+def main(arguments: list[str]) -> None:
+    """Check all that needs no large library, then make the runs that are not finished."""
+    given = parse(arguments)
+    task = TASKS[given.task]
+    data = find_data(given.dataset, task)
+    examples = [read_questions(path) if task.kind == "span" else read_examples(path, task) for path in data]
+    with opened_model(given.model) as model:
+        max_length = min(given.max_length or task.max_length, model.settings["max_position_embeddings"])
+        options = {**given.grid._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch}
+        options["max_length"] = max_length
+        inputs = {"model": model.identity, "dataset": data.identity}
+        if claim(STAGE, given.out, options, inputs):
+            print(f"{STAGE}: {given.out} is finished already", file=sys.stderr)
+            return
+        try:
+            results = _make_runs(given, task, model, examples, max_length, data)
+            _finish(given.out, options, inputs, results)
+        except OSError as error:
+            raise unwritable(given.out, error)
+
+
+def _make_runs(
+    given: argparse.Namespace,
+    task: Task,
+    model: ModelFolder,
+    examples: Sequence[Given],
+    max_length: int,
+    data: DataFiles,
+) -> dict[str, Any]:
+    """Make and record all runs, publish the best, and write the results; gives them."""
+    wanted = runs(given.grid, given.seed)
+    recorded = finished_runs(given.out, wanted)
+    missing = [each for each in wanted if each not in recorded]
+    if missing:
+        _train(given, task, model, examples, max_length, recorded, missing)
+    in_order = {each: recorded[each] for each in wanted}
+    best = best_run(task, in_order)
+    assert best is not None
+    drop_models(given.out, best)
+    publish_model(given.out, best)
+    sizes = {name: _size(part) for name, part in zip(("train", "dev"), examples, strict=True)}
+    source = f"{model.name} on {storage.name_of(data.dev)}, {sizes['dev']:,} examples; learned from {sizes['train']:,}."
+    text = table(task, in_order, best, source)
+    results = {
+        "task": task.name,
+        "model": model.name,
+        "examples": sizes,
+        "chosen_by": task.metrics[0],
+        "best": best.name,
+        "runs": [{**each._asdict(), "name": each.name, **record} for each, record in in_order.items()],
+    }
+    write_results(given.out, results, text)
+    print(text, end="")
+    return results
+
+
+def _size(given: Given) -> int:
+    return len(given.questions if isinstance(given, Questions) else given)
+
+
+def _train(
+    given: argparse.Namespace,
+    task: Task,
+    model: ModelFolder,
+    examples: Sequence[Given],
+    max_length: int,
+    recorded: dict[Run, dict[str, Any]],
+    missing: list[Run],
+) -> None:
+    """Make the missing runs and add them to `recorded`; the best of all has its model beside its record."""
+    # Nothing is fetched, and nothing that the libraries say while they load is of use here. One GPU is enough, and the
+    # Trainer would take all there are, with as many times the batch.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    import torch  # 2 s, with transformers 4 s
+    from transformers.utils import logging
+
+    from stages.evaluate.predictions import choose_device
+    from stages.finetune.training import Settings, fine_tune, steps_of
+    from stages.tokenizer.files import read_tokenizer
+    from stages.tokenizer.model_folder import write_tokenizer
+
+    logging.disable_progress_bar()
+    settings = Settings(task, given.batch, given.micro_batch, choose_device(given.device))
+    tokenizer = read_tokenizer(model.path)
+    rows = _data(task, tokenizer, examples, max_length)
+    total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch) * given.batch
+    progress = Progress(STAGE, "examples", total)
+    try:
+        for each in missing:
+            trained, found = fine_tune(model, settings, each, rows, progress)
+            best = best_run(task, recorded)
+            record = rounded(found)
+            # Under equals the first in the order of the runs is the best, and that is the one made first.
+            is_best = better(task, record["dev"], recorded[best]["dev"] if best else None)
+            with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+                if is_best:
+                    trained.save_pretrained(scratch)
+                    kind = tokenizer.subword_tokenizer_type
+                    vocabulary = os.path.join(model.path, "vocab.txt")
+                    write_tokenizer(scratch, vocabulary, kind, tokenizer.model_max_length)
+                keep_run(given.out, each, record, scratch if is_best else None)
+            recorded[each] = record
+            if is_best:
+                drop_models(given.out, each)
+    except torch.OutOfMemoryError:
+        raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command goes on")
+    progress.close()
+
+
+def _data(task: Task, tokenizer: Any, examples: Sequence[Given], max_length: int) -> Any:
+    """Both parts of the data as rows."""
+    from stages.finetune.inputs import span_rows, text_rows
+    from stages.finetune.training import LONGEST_ANSWER, Data
+
+    train, dev = examples
+    if isinstance(train, Questions) and isinstance(dev, Questions):
+        usable = [question for question in train.questions if question.start is not None]
+        dropped = len(train.questions) - len(usable)
+        if not usable:
+            raise Refusal("no answer of the training set is in its context at answer_start; is it another version's?")
+        if dropped:
+            print(f"{STAGE}: {dropped:,} training questions left out: no answer at answer_start", file=sys.stderr)
+        learned = span_rows(tokenizer, Questions(train.contexts, usable), max_length)
+        asked = span_rows(tokenizer, dev, max_length)
+        return Data(learned.rows, asked.rows, asked, max(LONGEST_ANSWER, learned.longest))
+    assert isinstance(train, list)
+    assert isinstance(dev, list)
+    return Data(text_rows(tokenizer, train, task, max_length), text_rows(tokenizer, dev, task, max_length))
+
+
+def _finish(out: str, options: dict[str, Any], inputs: dict[str, Any], results: dict[str, Any]) -> None:
+    models = [f"{MODEL}/{name}" for name in storage.names(storage.join(out, MODEL))]
+    files = {name: describe(storage.join(out, name)) for name in (RESULTS, TABLE, *models)}
+    best = next(each for each in results["runs"] if each["name"] == results["best"])
+    libraries = ("torch", "transformers", "accelerate", "safetensors", "scipy", "tinysegmenter3")
+    write_manifest(STAGE, out, options, inputs, files, best=best, versions={name: version(name) for name in libraries})
+    print(f"{STAGE}: wrote {storage.join(out, MODEL)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run(STAGE, main))

@@ -1,0 +1,84 @@
+"""The figures of finished runs → which is the best, and a table for people."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from stages.finetune.grid import Run
+from stages.finetune.tasks import Task
+
+HEADINGS = {
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "f1": "F1",
+}
+
+
+def better(task: Task, figures: dict[str, Any], than: dict[str, Any] | None) -> bool:
+    """Whether figures beat others by the task's first metric; one that is undefined beats nothing but no run."""
+    if than is None:
+        return True
+    new, old = (-2.0 if value is None else value for value in (figures[task.metrics[0]], than[task.metrics[0]]))
+    return bool(new > old)
+
+
+def best_run(task: Task, recorded: dict[Run, dict[str, Any]]) -> Run | None:
+    """The best of the recorded runs, the earliest of equals; None where there is none."""
+    best: Run | None = None
+    for run, record in recorded.items():
+        if better(task, record["dev"], recorded[best]["dev"] if best else None):
+            best = run
+    return best
+
+
+def table(task: Task, recorded: dict[Run, dict[str, Any]], best: Run, source: str) -> str:
+    """The runs as a table of Markdown, and, of several seeds, a second one with their means."""
+    named = [HEADINGS[name] for name in task.metrics]
+    rows = [
+        [f"{run.learning_rate:g}", str(run.epochs), str(run.seed), *_figures(task, record), "best" * (run == best)]
+        for run, record in recorded.items()
+    ]
+    lines = [f"# {task.title}", "", source, "", *_markdown(["learning rate", "epochs", "seed", *named, ""], rows)]
+    seeds = len({run.seed for run in recorded})
+    if seeds > 1:
+        lines += ["", f"Mean and standard deviation over {seeds} seeds:", ""]
+        groups: dict[tuple[float, int], list[dict[str, Any]]] = {}
+        for run, record in recorded.items():
+            groups.setdefault((run.learning_rate, run.epochs), []).append(record["dev"])
+        means = [
+            [f"{rate:g}", str(epochs), *(_mean([figures[name] for figures in group]) for name in task.metrics)]
+            for (rate, epochs), group in groups.items()
+        ]
+        lines += _markdown(["learning rate", "epochs", *named], means)
+    if len(recorded) > 1:
+        note = "The best run was chosen by the same examples that it is measured on: on others expect less."
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(task: Task, record: dict[str, Any]) -> list[str]:
+    return [_shown(record["dev"][name]) for name in task.metrics]
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
+        return "undefined"
+    return f"{statistics.mean(numbers):.4f} ± {statistics.stdev(numbers):.4f}"
+
+
+def _markdown(headings: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    rule = [("-" * max(width, 1)) for width in widths]
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (headings, rule, *rows)
+    ]

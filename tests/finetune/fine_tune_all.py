@@ -1,0 +1,105 @@
+"""A script for the training stage's Python: a model, several commands in one process, their figures found another way.
+
+Arguments: a folder, the characters of the model's vocabulary, and the commands, as JSON: name → arguments. The command
+`killed` is first run as a process of its own, and killed once its first run is recorded. What a command prints goes to
+<folder>/<name>.txt and .err; the tasks' models are in <folder>/out. Prints JSON: exit codes, what the killed process
+had recorded, and what the saved models say when each example goes through transformers' own tokenizer call and model
+class alone.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AlbertForMultipleChoice, AlbertForQuestionAnswering, AlbertForSequenceClassification
+
+from stages.finetune.__main__ import main as finetune
+from stages.finetune.metrics import correlations
+from stages.handover import run
+from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from tests.finetune.make_model import main as make_model
+from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSTS, MARC_JA, jsquad
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """What the saved models say, example by example."""
+
+    def opened(kind: Any, task: str) -> tuple[Any, Any]:
+        place = folder / "out" / task / "model"
+        return kind.from_pretrained(place).eval(), BertJapaneseTinySegmenterTokenizer.from_pretrained(place)
+
+    found: dict[str, Any] = {}
+    model, tokenizer = opened(AlbertForSequenceClassification, "jnli")
+    pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JNLI]
+    found["jnli"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
+    model, tokenizer = opened(AlbertForSequenceClassification, "marc-ja")
+    texts = [tokenizer(each["sentence"], return_tensors="pt") for each in MARC_JA]
+    found["marc-ja"] = [model.config.id2label[int(model(**text).logits.argmax())] for text in texts]
+    model, tokenizer = opened(AlbertForSequenceClassification, "jsts")
+    pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JSTS]
+    similar = [float(model(**pair).logits) for pair in pairs]
+    found["pearson"] = float(np.corrcoef(similar, [each["label"] for each in JSTS])[0, 1])
+    model, tokenizer = opened(AlbertForMultipleChoice, "jcommonsenseqa")
+    found["jcommonsenseqa"] = []
+    for each in JCOMMONSENSEQA:
+        rows = tokenizer(
+            [each["question"]] * 5, [each[f"choice{n}"] for n in range(5)], padding=True, return_tensors="pt"
+        )
+        found["jcommonsenseqa"].append(
+            int(model(**{name: value[None] for name, value in rows.items()}).logits.argmax())
+        )
+    # The second context is short enough for one window.
+    model, tokenizer = opened(AlbertForQuestionAnswering, "jsquad")
+    paragraph, found["jsquad"] = jsquad()["data"][1]["paragraphs"][0], []
+    for asked in paragraph["qas"]:
+        row = tokenizer(asked["question"], paragraph["context"], return_offsets_mapping=True, return_tensors="pt")
+        (places,) = row.pop("offset_mapping").tolist()
+        assert len(places) <= 64, "the context is too long for this check"
+        logits, second = model(**row), row["token_type_ids"][0].bool()
+        first, last = (
+            int(part[0].masked_fill(~second, -1e9).argmax()) for part in (logits.start_logits, logits.end_logits)
+        )
+        found["jsquad"].append(paragraph["context"][places[first][0] : places[last][1]])
+    return found
+
+
+def killed(folder: Path, arguments: list[str]) -> dict[str, int]:
+    """Run the stage's command, and kill it once its first run is recorded: record → when it was written, in ns."""
+    records = folder / "out" / "killed" / "runs"
+    with subprocess.Popen([sys.executable, "-m", "stages.finetune", *arguments]) as process:
+        while process.poll() is None and not list(records.glob("*.json")):
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "out" / "killed" / "manifest.json").exists()
+    return {record.name: record.stat().st_mtime_ns for record in records.glob("*.json")}
+
+
+def main(folder: Path, characters: str, commands: dict[str, list[str]]) -> None:
+    make_model(str(folder / "model"), characters)
+    recorded = killed(folder, commands["killed"])
+    codes = {}
+    for name, arguments in commands.items():
+        with (
+            open(folder / f"{name}.txt", "w", encoding="utf-8") as stdout,
+            open(folder / f"{name}.err", "w", encoding="utf-8") as stderr,
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            codes[name] = run("finetune", finetune, arguments)
+    with torch.no_grad():
+        found = said(folder)
+    found["correlations"] = correlations(np.array([0, 1, 2, 4]), np.array([1, 2, 3, 10]))
+    found["of constants"] = correlations(np.array([1.5, 1.5]), np.array([1.0, 2.0]))
+    json.dump({"codes": codes, "killed": recorded, "said": found}, sys.stdout, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))

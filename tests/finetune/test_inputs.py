@@ -1,0 +1,90 @@
+"""Examples → rows: the same that transformers' own call makes of them, and JSQuAD's windows with their answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.finetune.examples import Example, read_questions
+from stages.finetune.inputs import kept, span_rows, text_rows
+from stages.finetune.tasks import TASKS
+from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
+from tests.finetune.samples import PAIRS, characters, jsquad
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("inputs") / "vocab.txt"
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters()]
+    path.write_text("\n".join(entries) + "\n", encoding="utf-8")
+    return Tokenizer(path, subword_tokenizer_type="character")
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 40))
+def test_tokens_leave_the_longer_text_first(first: int, second: int, room: int) -> None:
+    """One by one, and of two equally long ones the second's: what transformers calls longest_first."""
+    a, b = first, second
+    while a + b > room:
+        a, b = (a - 1, b) if a > b else (a, b - 1)
+    assert kept(first, second, room) == (a, b)
+
+
+@pytest.mark.parametrize("max_length", [16, 24, 64])
+def test_rows_are_what_transformers_makes_of_two_texts(tokenizer: Tokenizer, max_length: int) -> None:
+    rows = text_rows(tokenizer, [Example(pair, 1) for pair in PAIRS], TASKS["jnli"], max_length)
+    assert len(rows) == len(PAIRS)
+    for number, pair in enumerate(PAIRS):
+        wanted = tokenizer(*pair, truncation="longest_first", max_length=max_length)
+        ids, second = rows.row(number)
+        assert ids.tolist() == wanted["input_ids"]
+        assert [0] * (len(ids) - second) + [1] * second == wanted["token_type_ids"]
+
+
+def test_rows_of_one_text(tokenizer: Tokenizer) -> None:
+    text = PAIRS[0][0] * 3
+    rows = text_rows(tokenizer, [Example((text,), 0), Example(("犬",), 1)], TASKS["marc-ja"], 20)
+    ids, second = rows.row(0)
+    assert ids.tolist() == tokenizer(text, truncation=True, max_length=20)["input_ids"]
+    assert (len(ids), second) == (20, 0)
+    assert tokenizer.convert_ids_to_tokens(rows.row(1)[0].tolist()) == ["[CLS]", "犬", "[SEP]"]
+    assert rows.labels.tolist() == [0, 1]
+
+
+def test_a_question_with_five_choices_is_five_rows(tokenizer: Tokenizer) -> None:
+    rows = text_rows(tokenizer, [Example(("夜は？", *"雨石星道米"), 2)], TASKS["jcommonsenseqa"], 16)
+    assert len(rows) == 1
+    assert ["".join(tokenizer.convert_ids_to_tokens(rows.row(n)[0].tolist())) for n in range(5)] == [
+        f"[CLS]夜は?[SEP]{choice}[SEP]" for choice in "雨石星道米"
+    ]
+
+
+@pytest.mark.parametrize("max_length", [24, 40, 64, 200])
+def test_windows_lead_to_the_answers_and_back(tokenizer: Tokenizer, tmp_path: Path, max_length: int) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(jsquad()), encoding="utf-8")
+    spans = span_rows(tokenizer, read_questions(str(path)), max_length)
+    answered = set()
+    for row in range(len(spans.rows)):
+        question = spans.questions.questions[spans.question[row]]
+        ids, second = spans.rows.row(row)
+        assert len(ids) <= max_length
+        context = tokenizer(spans.questions.contexts[question.context], add_special_tokens=False)["input_ids"]
+        asked = tokenizer(question.question, add_special_tokens=False)["input_ids"][: max_length // 3]
+        begin, size, offset = (int(column[row]) for column in (spans.begins, spans.sizes, spans.offsets))
+        assert ids.tolist() == [2, *asked, 3, *context[begin : begin + size], 3]
+        assert (second, offset) == (size + 1, len(asked) + 2)
+        first, last = spans.rows.labels[row].tolist()
+        if (first, last) != (0, 0):
+            assert spans.answer(row, first - offset, last - offset) == question.answers[0]
+            answered.add(int(spans.question[row]))
+    if max_length == 200:
+        assert len(spans.rows) == len(spans.questions.questions)
+    assert answered == set(range(len(spans.questions.questions)))
+
+
+def test_labels_are_numbers_of_their_task(tokenizer: Tokenizer) -> None:
+    similar = text_rows(tokenizer, [Example(PAIRS[0], 4.6)], TASKS["jsts"], 16).labels
+    chosen = text_rows(tokenizer, [Example(PAIRS[0], 2)], TASKS["jnli"], 16).labels
+    assert [str(labels.dtype) for labels in (similar, chosen)] == ["float32", "int64"]

@@ -1,0 +1,87 @@
+"""Which runs a grid is, which of them is the best, and what is said of them; which files a folder's are."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.finetune.files import DataFiles, find_data
+from stages.finetune.grid import GRIDS, Run, runs
+from stages.finetune.results import best_run, table
+from stages.finetune.tasks import TASKS
+from stages.handover import Refusal
+
+
+def test_the_published_grid_is_six_runs_a_seed() -> None:
+    found = runs(GRIDS["jglue"], [42])
+    assert [(run.learning_rate, run.epochs) for run in found] == [
+        (5e-5, 3), (5e-5, 4), (3e-5, 3), (3e-5, 4), (2e-5, 3), (2e-5, 4),
+    ]  # fmt: skip
+    assert found[0].name == "rate-5e-05-epochs-3-seed-42"
+    assert len({run.name for run in runs(GRIDS["jglue"], [1, 2, 2])}) == 12
+
+
+def test_the_published_lengths_and_batches() -> None:
+    assert {name: (task.max_length, task.batch) for name, task in TASKS.items()} == {
+        "jsts": (128, 32), "jnli": (128, 32), "jcommonsenseqa": (64, 64), "marc-ja": (512, 32), "jsquad": (384, 32),
+    }  # fmt: skip
+
+
+def recorded(*figures: float | None) -> dict[Run, dict[str, object]]:
+    return {Run(1e-5 * n, 3, 42): {"dev": {"pearson": figure, "spearman": 0.5}} for n, figure in enumerate(figures, 1)}
+
+
+@pytest.mark.parametrize(
+    ("figures", "place"),
+    [([0.2, 0.9, 0.3], 1), ([0.9, 0.9], 0), ([None, -0.5], 1), ([None, None], 0), ([-0.9, None], 0)],
+)
+def test_the_best_run_is_the_first_of_the_highest(figures: list[float | None], place: int) -> None:
+    made = recorded(*figures)
+    assert best_run(TASKS["jsts"], made) == list(made)[place]
+
+
+def test_undefined_figures_are_said_to_be() -> None:
+    made = recorded(0.25, None)
+    assert table(TASKS["jsts"], made, next(iter(made)), "m on dev.") == (
+        "# JSTS\n\nm on dev.\n\n"
+        "| learning rate | epochs | seed | Pearson   | Spearman |      |\n"
+        "| ------------- | ------ | ---- | --------- | -------- | ---- |\n"
+        "| 1e-05         | 3      | 42   | 0.2500    | 0.5000   | best |\n"
+        "| 2e-05         | 3      | 42   | undefined | 0.5000   |      |\n\n"
+        "The best run was chosen by the same examples that it is measured on: on others expect less.\n"
+    )
+
+
+def test_seeds_get_a_mean() -> None:
+    made = {Run(1e-5, 3, seed): {"dev": {"accuracy": value}} for seed, value in ((1, 0.5), (2, 0.7))}
+    lines = table(TASKS["jnli"], made, Run(1e-5, 3, 2), "").splitlines()
+    assert "| 1e-05         | 3      | 0.6000 ± 0.1414 |" in lines
+
+
+def touch(folder: Path, *names: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return str(folder)
+
+
+def test_a_folder_of_one_task_or_of_them_all(tmp_path: Path) -> None:
+    jsts = touch(tmp_path / "jsts-v1.3", "train-v1.3.json", "valid-v1.3.json", "test-v1.3.json")
+    marc = touch(tmp_path / "marc_ja-v1.2", "train-v1.2.json", "dev.jsonl")
+    wanted = DataFiles(f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
+    assert find_data(jsts, TASKS["jsts"]) == find_data(str(tmp_path), TASKS["jsts"]) == wanted
+    assert find_data(str(tmp_path), TASKS["marc-ja"]) == DataFiles(f"{marc}/train-v1.2.json", f"{marc}/dev.jsonl")
+
+
+def test_unclear_folders_are_refused(tmp_path: Path) -> None:
+    jsts = TASKS["jsts"]
+    with pytest.raises(Refusal, match=r"there is no folder .*/none; it must hold"):
+        find_data(str(tmp_path / "none"), jsts)
+    one = touch(tmp_path / "jsts-v1.1", "train-v1.1.json")
+    with pytest.raises(Refusal, match=r"jsts-v1.1 has no file valid\*.json or dev\*.json; .* one version of JSTS"):
+        find_data(one, jsts)
+    touch(tmp_path / "jsts-v1.3")
+    with pytest.raises(Refusal, match=r"has jsts-v1.1/, jsts-v1.3/; name the one of them to take"):
+        find_data(str(tmp_path), jsts)
+    touch(tmp_path / "jsts-v1.1", "train-v1.2.json", "valid.json")
+    with pytest.raises(Refusal, match=r"has 2 files train\*.json"):
+        find_data(one, jsts)
