@@ -1,4 +1,4 @@
-# convert: a TensorFlow checkpoint → a transformers model folder. `make image/convert` builds it.
+# convert: a checkpoint of either trainer → a transformers model folder. `make image/convert` builds it.
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /app
 RUN python -m venv --without-pip /venv
@@ -19,7 +19,7 @@ RUN python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="albert-ja/convert" \
-      org.opencontainers.image.description="TensorFlow ALBERT checkpoints to transformers models" \
+      org.opencontainers.image.description="TensorFlow and PyTorch ALBERT checkpoints to transformers models" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip
 COPY --from=builder /venv /venv

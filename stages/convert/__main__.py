@@ -1,24 +1,64 @@
-"""A TensorFlow ALBERT checkpoint, its configuration and vocabulary → a folder for transformers' from_pretrained."""
+"""A checkpoint of an ALBERT and its vocabulary → a folder for transformers' from_pretrained, and for ONNX runtimes.
+
+The checkpoint is one of TensorFlow, of Google's program or of tpu-train, or a folder of PyTorch's that train wrote.
+"""
 
 import argparse
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
-from stages.convert.checkpoint import Checkpoint
-from stages.convert.files import fetched_inputs, fresh_scratch, open_checkpoint, open_config, open_vocabulary, publish
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.convert import pytorch_checkpoint
+from stages.convert.checkpoint import open_prefix
+from stages.convert.files import (
+    fetched_inputs,
+    fresh_scratch,
+    open_checkpoint,
+    open_config,
+    open_vocabulary,
+    publish,
+    tensorflow_metrics,
+)
 from stages.convert.mapping import Mismatch, model_config, weights
+from stages.convert.provenance import provenance
 from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, unwritable, whole_file, write_manifest
+
+# Imported late, where they are needed: they take seconds to load.
+Parity = Callable[[str], dict[str, float]]
+
+
+class Source(NamedTuple):
+    """A checkpoint that was read and found right. `parity` compares a model folder with its own logits."""
+
+    program: str
+    config: dict[str, Any]
+    config_file: str
+    settings: dict[str, Any]
+    arrays: dict[str, NDArray[np.float32]]
+    step: int | None
+    metrics: dict[str, float]
+    digests: list[str]
+    parity: Parity
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("convert", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="PREFIX", help="TensorFlow checkpoint, such as …/model.ckpt-best")
-    add("--config", required=True, metavar="FILE", help="its configuration (albert_config.json)")
+    add(
+        "--checkpoint",
+        required=True,
+        metavar="PREFIX",
+        help="TensorFlow checkpoint, such as …/model.ckpt-best, or the folder of a PyTorch one, such as …/best",
+    )
+    add("--config", metavar="FILE", help="its configuration (default: albert_config.json of a PyTorch checkpoint)")
     add("--vocab", required=True, metavar="FILE", help="its vocabulary (vocab.txt)")
     add("--out", required=True, metavar="DIR", help="the model folder")
     add(
@@ -29,12 +69,29 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add(
         "--verify",
         action="store_true",
-        help="compare the logits with TensorFlow's own; a difference of 1e-4 is an error",
+        help="compare the logits with TensorFlow's or PyTorch's of the checkpoint; a difference of 1e-4 is an error",
     )
     add(
         "--reference", metavar="FILE", help="TensorFlow's logits (default: PREFIX.reference.npz, which training leaves)"
     )
+    add("--tfrecords", metavar="DIR", help="what the model was trained on; the model card then tells of it")
+    add("--corpus", metavar="DIR", help="what the TFRecords were made from; the model card then tells of it")
+    add(
+        "--license",
+        type=_licence,
+        metavar="ID",
+        help="licence of the weights, as the Hub calls it (default: cc-by-sa-4.0 where the corpus is known to be "
+        "Wikipedia's, else none is named)",
+    )
     return parser.parse_args(arguments)
+
+
+def _licence(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no licence's name at the Hub, such as apache-2.0 or cc-by-sa-4.0"
+        )
+    return text
 
 
 def main(arguments: list[str]) -> None:
@@ -42,50 +99,88 @@ def main(arguments: list[str]) -> None:
     given = parse(arguments)
     inputs = {name: getattr(given, name) for name in ("checkpoint", "config", "vocab", "reference")}
     with fetched_inputs(inputs) as here:
-        _main(argparse.Namespace(**{**vars(given), **here}))
+        _main(argparse.Namespace(**{**vars(given), **here, "checkpoint_given": given.checkpoint}))
 
 
 def _main(given: argparse.Namespace) -> None:
     """Check all that needs no large library, then convert."""
-    config = open_config(given.config)
-    checkpoint = open_checkpoint(given.checkpoint)
     try:
-        settings = model_config(config)
-        vocabulary = open_vocabulary(given.vocab, settings["vocab_size"])
-        arrays = weights(checkpoint, settings)
+        source = _source(given)
+        vocabulary = open_vocabulary(given.vocab, source.settings["vocab_size"])
     except Mismatch as error:
         raise Refusal(str(error))
     except ValueError as error:
         raise Refusal(f"{given.checkpoint}: {error}")
-    step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
 
     subwords = given.subwords or (
         "wordpiece" if any(e.startswith("##") and len(e) > 2 for e in vocabulary) else "character"
     )
     options = {"subwords": subwords, "verify": given.verify}
-    inputs = {
-        "checkpoint": [sha256(path) for path in checkpoint.data_files()],
-        "config": sha256(given.config),
+    if given.license:
+        options["license"] = given.license
+    inputs: dict[str, Any] = {
+        "checkpoint": source.digests,
+        "config": sha256(source.config_file),
         "vocabulary": sha256(given.vocab),
     }
+    known = provenance(given.checkpoint_given, source.config, inputs["vocabulary"], given.tfrecords, given.corpus)
+    if known:
+        inputs["provenance"] = known
     if claim("convert", given.out, options, inputs):
         print(f"convert: {given.out} is finished already", file=sys.stderr)
         return
     try:
-        _convert(given, settings, arrays, subwords, checkpoint, step, options, inputs)
+        _convert(given, source, subwords, options, inputs)
+    except Mismatch as error:
+        raise Refusal(str(error))
     except OSError as error:
         raise unwritable(given.out, error)
 
 
+def _source(given: argparse.Namespace) -> Source:
+    """The checkpoint at --checkpoint. Raises Mismatch, ValueError, Refusal."""
+    prefix = open_prefix(given.checkpoint)
+    folder = None if os.path.exists(prefix + ".index") else pytorch_checkpoint.find_folder(given.checkpoint)
+    if folder is None:
+        return _of_tensorflow(given)
+    config_file = given.config or os.path.join(folder, pytorch_checkpoint.CONFIG)
+    config = open_config(config_file)
+    settings = model_config(config)
+    arrays = pytorch_checkpoint.read_weights(folder, settings)
+    digest = sha256(os.path.join(folder, pytorch_checkpoint.MODEL))
+    state = pytorch_checkpoint.read_state(folder, digest)
+
+    def parity(model: str) -> dict[str, float]:
+        from stages.convert.parity import differences_from_checkpoint
+
+        return differences_from_checkpoint(model, settings, folder)
+
+    return Source("PyTorch", config, config_file, settings, arrays, state.step, state.metrics, [digest], parity)
+
+
+def _of_tensorflow(given: argparse.Namespace) -> Source:
+    if not given.config:
+        raise Refusal(f"a TensorFlow checkpoint needs --config, and {given.checkpoint} is no folder of a PyTorch one")
+    config = open_config(given.config)
+    checkpoint = open_checkpoint(given.checkpoint)
+    settings = model_config(config)
+    arrays = weights(checkpoint, settings)
+    step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
+    digests = [sha256(path) for path in checkpoint.data_files()]
+
+    def parity(model: str) -> dict[str, float]:
+        from stages.convert.parity import find_reference, largest_differences
+
+        with tempfile.TemporaryDirectory() as folder:
+            reference = find_reference(checkpoint, given.config, given.reference, folder)
+            return largest_differences(model, checkpoint, reference)
+
+    metrics = tensorflow_metrics(checkpoint.prefix, digests)
+    return Source("TensorFlow", config, given.config, settings, arrays, step, metrics, digests, parity)
+
+
 def _convert(
-    given: argparse.Namespace,
-    settings: dict[str, Any],
-    arrays: dict[str, Any],
-    subwords: str,
-    checkpoint: Checkpoint,
-    step: int | None,
-    options: dict[str, Any],
-    inputs: dict[str, Any],
+    given: argparse.Namespace, source: Source, subwords: str, options: dict[str, Any], inputs: dict[str, Any]
 ) -> None:
     # Nothing is fetched, and nothing that the libraries say while they work is of use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
@@ -93,29 +188,37 @@ def _convert(
 
     from stages.convert.filling import fill_masks
     from stages.convert.model import write_model
-    from stages.convert.model_card import model_card
-    from stages.convert.parity import TOLERANCE, find_reference, largest_differences
+    from stages.convert.model_card import Known, model_card
+    from stages.convert.onnx_model import IR, OPSET, check_activation, write_onnx
+    from stages.convert.parity import TOLERANCE, onnx_difference
     from stages.tokenizer.model_folder import write_tokenizer
 
     logging.disable_progress_bar()
+    settings = source.settings
+    check_activation(settings["hidden_act"])
     scratch = fresh_scratch(given.out)
-    parameters = write_model(scratch, settings, arrays)
+    parameters = write_model(scratch, settings, source.arrays)
     tokenizer = write_tokenizer(scratch, given.vocab, subwords, settings["max_position_embeddings"])
-    parity = None
-    if given.verify:
-        with tempfile.TemporaryDirectory() as folder:
-            reference = find_reference(checkpoint, given.config, given.reference, folder)
-            parity = largest_differences(scratch, checkpoint, reference)
-        if max(parity.values()) >= TOLERANCE:
-            raise Refusal(
-                f"the converted model differs from TensorFlow's: {parity}; is {given.config} its configuration?"
-            )
+    parity = source.parity(scratch) if given.verify else None
+    if parity is not None and not max(parity.values()) < TOLERANCE:
+        whose = given.config or "albert_config.json"
+        raise Refusal(f"the converted model differs from {source.program}'s: {parity}; is {whose} its configuration?")
+    write_onnx(scratch, settings, source.arrays)
+    onnx = onnx_difference(scratch, settings, tokenizer)
+    if not onnx < TOLERANCE:
+        raise Refusal(f"the logits of model.onnx differ from PyTorch's by {onnx:.1e}; please report it, with the model")
     filled = fill_masks(scratch, tokenizer)
-    card = model_card(settings, subwords, parameters, inputs["checkpoint"][0], step, parity, filled)
+    card = model_card(
+        Known(
+            settings, subwords, parameters, inputs["checkpoint"][0], source.program, source.step, source.metrics,
+            parity, onnx, filled, inputs.get("provenance", {}), given.license,
+        )
+    )  # fmt: skip
     with whole_file(os.path.join(scratch, "README.md"), "w") as stream:
         stream.write(card)
     files = {name: describe(os.path.join(scratch, name)) for name in sorted(os.listdir(scratch))}
     publish(scratch, given.out)
+    packages = ("torch", "transformers", "safetensors", "tinysegmenter3", "onnx", "onnxruntime")
     write_manifest(
         "convert",
         given.out,
@@ -123,15 +226,19 @@ def _convert(
         inputs,
         files,
         parameters=parameters,
-        step=step,
+        program=source.program,
+        step=source.step,
+        metrics=source.metrics,
         parity=parity,
+        onnx={"opset": OPSET, "ir": IR, "difference": onnx},
         filled_masks=filled,
-        versions={name: version(name) for name in ("torch", "transformers", "safetensors", "tinysegmenter3")},
+        versions={name: version(name) for name in packages},
     )
     print(f"convert: wrote {given.out}: {parameters:,} parameters, {subwords}", file=sys.stderr)
     if parity is not None:
         differences = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in parity.items())
-        print(f"convert: largest difference from TensorFlow: {differences}", file=sys.stderr)
+        print(f"convert: largest difference from {source.program}: {differences}", file=sys.stderr)
+    print(f"convert: largest difference of model.onnx from PyTorch: {onnx:.1e}", file=sys.stderr)
     for line in filled:
         print(line["text"], "→", " ".join(f"{word} {probability:.1%}" for word, probability in line["words"]))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages import storage
+from stages.convert import pytorch_checkpoint
 from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
 from stages.handover import Refusal, read_json
 from stages.tokenizer.japanese_subwords import read_vocabulary
@@ -20,7 +21,8 @@ BEST_INDEX = "model.ckpt-best.index"
 def fetched_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | None]]:
     """The same inputs on this machine: of what lies at gs://, copies in the temporary folder while the body runs.
 
-    Of the checkpoint, all files that begin with its name, or a folder's best one. A Refusal names the given paths.
+    Of a TensorFlow checkpoint, all files that begin with its name, or a folder's best one; of PyTorch's, those of its
+    folder. A Refusal names the given paths.
     """
     with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
         copies = {}
@@ -47,8 +49,16 @@ def _fetched(path: str, folder: str, prefix: bool) -> str:
             raise Refusal(f"cannot read {path}: {error.strerror}")
     if BEST_INDEX in storage.names(path):
         path = storage.join(path, BEST_INDEX.removesuffix(".index"))
+    elif of_pytorch := pytorch_checkpoint.find_folder(path):
+        present = storage.names(of_pytorch)
+        storage.fetch_all(of_pytorch, [name for name in pytorch_checkpoint.FILES if name in present], folder)
+        return folder
     place, _, base = path.rpartition("/")
-    names = [name for name in storage.names(place) if name.startswith((base + ".index", base + ".data", base + ".ref"))]
+    names = [
+        name
+        for name in storage.names(place)
+        if name.startswith((base + ".index", base + ".data", base + ".ref", base + ".json"))
+    ]
     storage.fetch_all(place, names, folder)
     return os.path.join(folder, base)
 
@@ -61,7 +71,7 @@ def open_checkpoint(path: str) -> Checkpoint:
     except OSError as error:
         raise Refusal(
             f"cannot read {prefix}.index: {error.strerror}; --checkpoint takes the prefix of a TensorFlow "
-            "checkpoint, such as …/model.ckpt-best"
+            "checkpoint, such as …/model.ckpt-best, or the folder of a PyTorch one, such as …/best"
         )
     except BadCheckpoint as error:
         raise Refusal(str(error))
@@ -73,6 +83,16 @@ def open_checkpoint(path: str) -> Checkpoint:
     except BadCheckpoint as error:
         raise Refusal(str(error))
     return checkpoint
+
+
+def tensorflow_metrics(prefix: str, digests: list[str]) -> dict[str, float]:
+    """What tpu-train measured of its best checkpoint, PREFIX.json; nothing where it is of another one, or not there."""
+    if not os.path.exists(prefix + ".json"):
+        return {}
+    row = read_json(prefix + ".json")
+    if not isinstance(row, dict) or row.get("sha256") != digests:
+        return {}
+    return pytorch_checkpoint.metrics_of(row)
 
 
 def open_config(path: str) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def weights(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, NDArray
             )
         if variable.shape != rule.shape:
             raise Mismatch(
-                f"variable {rule.tensorflow} of {checkpoint.prefix} is {_size(variable.shape)}, "
-                f"but {_size(rule.shape)} in the configuration"
+                f"variable {rule.tensorflow} of {checkpoint.prefix} is {size(variable.shape)}, "
+                f"but {size(rule.shape)} in the configuration"
             )
         array = checkpoint.read(rule.tensorflow)
         if array.dtype != np.float32:
@@ -129,8 +129,18 @@ def weights(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, NDArray
         of_the_model = name.startswith("bert/") and not name.split("/")[-1].startswith(("adam", "lamb", "Adam"))
         if of_the_model and name not in known:
             raise Mismatch(f"variable {name} of {checkpoint.prefix} has no place in the configuration")
+    refuse_not_finite(arrays, checkpoint.prefix)
     return arrays
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def refuse_not_finite(arrays: dict[str, NDArray[np.float32]], where: str) -> None:
+    """Mismatch for weights that are NaN or infinite: the model would say nothing but NaN."""
+    for name, array in arrays.items():
+        # In double precision the sum of single ones is finite where all of them are.
+        if not np.isfinite(array.sum(dtype=np.float64)):
+            raise Mismatch(f"weight {name} of {where} holds NaN or infinity; take a checkpoint from before it diverged")
+
+
+def size(shape: tuple[int, ...]) -> str:
+    """A shape for a person: 24 × 40."""
     return " × ".join(map(str, shape))

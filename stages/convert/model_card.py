@@ -1,13 +1,27 @@
-"""What is known of a model → its card, the README.md of the model folder."""
+"""What is known of a model → its card, the README.md of the model folder, with the metadata that the Hub reads.
 
-from typing import Any
+What is not known is left out.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+from huggingface_hub import EvalResult, ModelCardData
+
+Facts = dict[str, Any]
+METRICS = {
+    "masked_lm_accuracy": "masked LM accuracy",
+    "masked_lm_loss": "masked LM loss (nats)",
+    "sentence_order_accuracy": "sentence order accuracy",
+    "sentence_order_loss": "sentence order loss (nats)",
+}
+PROGRAMS = {"train": "PyTorch, `train`", "tpu-train": "TensorFlow 1.15, `tpu-train`"}
+# For what is derived from Wikipedia's text. Nothing is said of models of other texts.
+OF_WIKIPEDIA = "cc-by-sa-4.0"
 
 CARD = """\
 ---
-language: ja
-library_name: transformers
-pipeline_tag: fill-mask
-tags: [albert, japanese, tinysegmenter]
+{metadata}
 ---
 
 # ALBERT for Japanese, {kind}, {layers} layers of {hidden}
@@ -32,32 +46,65 @@ The tokenizer needs `tinysegmenter3` (never `tinysegmenter`, another package of 
 project's `tokenization` module on the path, `import tokenization` makes `AutoTokenizer` load it without
 `trust_remote_code`.
 
+`model.onnx` is the masked language model for ONNX runtimes, without PyTorch: `input_ids`, `attention_mask` and
+`token_type_ids` (int64, any batch and length) → `logits`.
+
+```python
+import onnxruntime
+
+inputs = dict(tokenizer(["日本の首都は[MASK]である。"], return_tensors="np"))
+(logits,) = onnxruntime.InferenceSession(f"{{folder}}/model.onnx").run(None, inputs)
+```
+
 ## Where it comes from
 
-Converted from a TensorFlow checkpoint (SHA-256 of its data: `{checkpoint}`){step}. {parity}
+{origin}
 
 ## What it fills in
 
 {filled}
+
+## Limits
+
+- It has read what its corpus says, and repeats its prejudices and its errors.
+- At most {positions} tokens a text. It was trained on passages that fill its examples: of a few words alone it is less
+  sure.
+- TinySegmenter has no dictionary. Some words, names above all, it splits wrongly, and the model has read them so.
+- It fills gaps and gives vectors. It writes no texts, knows nothing for certain, and is to be fine-tuned for a task.
+
+## Licence
+
+{licence}
 """
 
 
-def model_card(
-    config: dict[str, Any],
-    subword_type: str,
-    parameters: int,
-    checkpoint: str,
-    step: int | None,
-    parity: dict[str, float] | None,
-    filled: list[dict[str, Any]],
-) -> str:
-    """The card's text. `parity`: the largest differences from TensorFlow's logits, where they were checked."""
-    checked = "Its outputs were not compared with TensorFlow's."
-    if parity is not None:
-        checked = f"Its logits differ from those of TensorFlow 1.15 by at most {max(parity.values()):.1e}."
+class Known(NamedTuple):
+    """All that a card tells. `parity`: the largest differences from the checkpoint's own logits, where checked;
+    `onnx`: that of model.onnx from PyTorch's; `provenance`: see there.
+    """
+
+    config: Facts
+    subword_type: str
+    parameters: int
+    checkpoint: str
+    program: str
+    step: int | None
+    metrics: dict[str, float]
+    parity: dict[str, float] | None
+    onnx: float
+    filled: list[Facts]
+    provenance: dict[str, Facts]
+    licence: str | None
+
+
+def model_card(known: Known) -> str:
+    """The card's text."""
+    config = known.config
+    licence = known.licence or (OF_WIKIPEDIA if _from_wikipedia(known.provenance) else None)
     return CARD.format(
-        kind=subword_type,
-        subwords="WordPieces" if subword_type == "wordpiece" else "characters",
+        metadata=_metadata(known, licence),
+        kind=known.subword_type,
+        subwords="WordPieces" if known.subword_type == "wordpiece" else "characters",
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
@@ -65,9 +112,98 @@ def model_card(
         embedding=config["embedding_size"],
         positions=config["max_position_embeddings"],
         vocabulary=config["vocab_size"],
-        parameters=parameters,
-        checkpoint=checkpoint,
-        step="" if step is None else f" after {step:,} training steps",
-        parity=checked,
-        filled="\n".join(f"- {line['text']} → {' '.join(word for word, _ in line['words'])}" for line in filled),
+        parameters=known.parameters,
+        origin="\n".join([*_origin(known), *_recipe(known.provenance), *_measured(known.metrics)]),
+        filled="\n".join(f"- {line['text']} → {' '.join(word for word, _ in line['words'])}" for line in known.filled),
+        licence=_licences(known, licence),
     )
+
+
+def _metadata(known: Known, licence: str | None) -> str:
+    """The card's YAML, as the Hub's own package writes it."""
+    measured = [
+        EvalResult(
+            task_type="fill-mask", dataset_type="held-out", dataset_name="held-out shards", metric_type=name,
+            metric_name=METRICS[name], metric_value=value,
+        )
+        for name, value in known.metrics.items()
+    ]  # fmt: skip
+    data = ModelCardData(
+        language="ja",
+        license=licence,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=["albert", "japanese", "tinysegmenter", "onnx"],
+        model_name=f"albert-japanese-{known.subword_type}" if measured else None,
+        eval_results=measured or None,
+    )
+    return str(data)
+
+
+def _origin(known: Known) -> list[str]:
+    step = "" if known.step is None else f" after {known.step:,} training steps"
+    checked = f"Its outputs were not compared with {known.program}'s."
+    if known.parity is not None:
+        of = "TensorFlow 1.15" if known.program == "TensorFlow" else "the checkpoint"
+        checked = f"Its logits differ from those of {of} by at most {max(known.parity.values()):.1e}."
+    return [
+        f"Converted from a {known.program} checkpoint (SHA-256 of its data: `{known.checkpoint}`){step}. {checked}",
+        f"Those of `model.onnx` differ from PyTorch's by at most {known.onnx:.1e}.",
+    ]
+
+
+def _recipe(provenance: dict[str, Facts]) -> list[str]:
+    """A line each for the corpus, the examples and the training, as far as their manifests tell."""
+    lines = [""] if provenance else []
+    corpus, records, training = (provenance.get(name) for name in ("corpus", "tfrecords", "training"))
+    if corpus:
+        counts = corpus["counts"]
+        names = [str(file["name"]) for file in corpus["files"]]
+        of = ", ".join(f"`{name}`" for name in names[:3]) + f" and {len(names) - 3} more files" * (len(names) > 3)
+        date = re.search(r"jawiki-(\d{4})(\d{2})(\d{2})-", names[0]) if names else None
+        day = f", a dump of Japanese Wikipedia of {'-'.join(date.groups())}" if date else ""
+        lines.append(
+            f"- Corpus: {of}{day}: {counts['articles_kept']:,} articles, {counts['sentences_kept']:,} sentences, "
+            f"{counts['characters_kept']:,} characters."
+        )
+    if records:
+        options, examples = records["options"], records["counts"].get("examples")
+        lines.append(
+            f"- Examples: {f'{examples:,} ' if examples else ''}of {options['seq_length']} tokens, "
+            f"{options['masked_lm_prob']:.0%} of the tokens masked but at most {options['max_predictions']}, n-grams "
+            f"of up to {options['ngram']} words, {options['dupe_factor']} copies of the corpus, masked differently."
+        )
+    if training:
+        options = training["options"]
+        said = [PROGRAMS[training["program"]]]
+        for name, words in (
+            ("steps", "{:,} steps"), ("batch", "of {:,} examples"), ("learning_rate", "peak rate {:g}"),
+            ("warmup", "warm-up of {:,} steps"), ("seed", "seed {}"),
+        ):  # fmt: skip
+            if isinstance(options.get(name), int | float):
+                said.append(words.format(options[name]))
+        said += ["masked anew each epoch"] * bool(options.get("dynamic_masking"))
+        lines.append(f"- Training: {', '.join(said).replace(' steps, of', ' steps of')}, LAMB.")
+    return lines
+
+
+def _measured(metrics: dict[str, float]) -> list[str]:
+    """A table of the evaluation on held-out examples."""
+    if not metrics:
+        return []
+    rows = [f"| {METRICS[name]} | {value:.4f} |" for name, value in metrics.items()]
+    return ["", "| on held-out examples | |", "| --- | ---: |", *rows]
+
+
+def _from_wikipedia(provenance: dict[str, Facts]) -> bool:
+    files = provenance.get("corpus", {}).get("files", [])
+    return bool(files) and all(file["kind"] == "cirrussearch" and "wiki" in str(file["name"]) for file in files)
+
+
+def _licences(known: Known, licence: str | None) -> str:
+    code = "The tokenizer's code (`tokenization.py`, `japanese_subwords.py`): Apache-2.0."
+    if _from_wikipedia(known.provenance):
+        data = "The text it was trained on is Wikipedia's, by its authors, under CC BY-SA."
+    else:
+        data = "The texts it was trained on have licences of their own."
+    return "\n".join([code, f"Weights: {licence}." if licence else "Nothing is said here of the weights.", data])

@@ -1,15 +1,27 @@
-"""A converted model and TensorFlow's own outputs for the same inputs → the largest difference between the two."""
+"""A converted model and the outputs of others for the same inputs → the largest difference between the two.
+
+The others: TensorFlow's program, the weights of a PyTorch checkpoint as they were, model.onnx.
+"""
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
-from transformers import AlbertForPreTraining
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from transformers import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining
 
 from stages.convert.checkpoint import Checkpoint
+from stages.convert.filling import SENTENCES
+from stages.convert.onnx_model import INPUTS, NAME
+from stages.convert.pytorch_checkpoint import MODEL, TIED
 from stages.handover import Refusal, sha256
+from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # Same weights in single precision, two implementations: 1e-5 is usual for logits of about 10.
 TOLERANCE = 1e-4
@@ -68,3 +80,58 @@ def largest_differences(folder: str, checkpoint: Checkpoint, reference: str) -> 
         ),
         "sentence_order_logits": float(np.abs(outputs.sop_logits.numpy() - expected_order).max()),
     }
+
+
+def differences_from_checkpoint(folder: str, settings: dict[str, Any], checkpoint: str) -> dict[str, float]:
+    """As above, from the weights in a PyTorch checkpoint's folder, which PyTorch loads into a model of its own."""
+    trained = AlbertForPreTraining(AlbertConfig(**settings)).eval()
+    missing, unexpected = trained.load_state_dict(load_file(os.path.join(checkpoint, MODEL)), strict=False)
+    assert set(missing) | set(unexpected) <= set(TIED), (missing, unexpected)
+    written = AlbertForPreTraining.from_pretrained(folder).eval()
+    largest = {"masked_lm_logits": 0.0, "sentence_order_logits": 0.0}
+    for batch in _random_batches(settings):
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        with torch.inference_mode():
+            expected, found = trained(**tensors), written(**tensors)
+        for name, logits in (("masked_lm_logits", "prediction_logits"), ("sentence_order_logits", "sop_logits")):
+            difference = float((expected[logits] - found[logits]).abs().max())
+            largest[name] = max(largest[name], difference)
+    return largest
+
+
+def onnx_difference(folder: str, settings: dict[str, Any], tokenizer: BertJapaneseTinySegmenterTokenizer) -> float:
+    """The largest absolute difference of logits between model.onnx, run by onnxruntime, and PyTorch.
+
+    On the sentences whose masks are filled, one by one and padded together, and on ids at random (`_random_batches`).
+    NaN where either is NaN.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(os.path.join(folder, NAME), options, providers=["CPUExecutionProvider"])
+    model = AlbertForMaskedLM.from_pretrained(folder).eval()
+    cut = {"truncation": True, "return_tensors": "np"}
+    texts = [tokenizer([text], **cut) for text in SENTENCES] + [tokenizer(list(SENTENCES), padding=True, **cut)]
+    batches = [{name: np.asarray(encoded[name], np.int64) for name in INPUTS} for encoded in texts]
+    largest = [0.0]
+    for batch in [*batches, *_random_batches(settings)]:
+        (found,) = session.run(None, batch)
+        with torch.inference_mode():
+            expected = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
+        largest.append(float(np.abs(found - expected).max()))
+    return float(np.max(largest))
+
+
+def _random_batches(settings: dict[str, Any]) -> Iterator[dict[str, NDArray[np.int64]]]:
+    """Batches of one token, of three texts of which two are padded, and of one text that has all positions."""
+    draw = np.random.default_rng(12345)
+    longest = settings["max_position_embeddings"]
+    for lengths in ([1], [max(1, longest // 4), max(1, longest // 8), 1], [longest]):
+        shape = (len(lengths), max(lengths))
+        places = np.arange(shape[1])[None, :]
+        mask = (places < np.array(lengths)[:, None]).astype(np.int64)
+        second = min(1, settings["type_vocab_size"] - 1)
+        yield {
+            "input_ids": draw.integers(0, settings["vocab_size"], shape) * mask,
+            "attention_mask": mask,
+            "token_type_ids": mask * (places > shape[1] // 2) * second,
+        }

@@ -65,3 +65,25 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocab.txt").write_text("".join(entry + "\n" for entry in entries), encoding="utf-8")
     subprocess.run([python, "-c", PROGRAM, *(str(folder / name) for name in configs)], cwd=ROOT, check=True)
     return folder.rename(kept)
+
+
+def arguments(checkpoints: Path, name: str, out: Path) -> tuple[Any, ...]:
+    """The command that converts one of them."""
+    return (
+        "convert", "--checkpoint", checkpoints / name, "--config", checkpoints / f"{name}.json",
+        "--vocab", checkpoints / "vocab.txt", "--out", out,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def model(run_stage: Any, checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of `plain`, compared with TensorFlow. Read only."""
+    out = tmp_path_factory.getbasetemp() / "models" / "wordpiece_tinysegmenter" / "tiny"
+    if out.exists():
+        return out
+    out.parent.mkdir(parents=True)
+    done = run_stage(*arguments(checkpoints, "plain", out), "--verify")
+    assert "largest difference from TensorFlow" in done.stderr
+    assert "largest difference of model.onnx from PyTorch" in done.stderr
+    assert len(done.stdout.splitlines()) == 4, "a line for each masked sentence"
+    return out
