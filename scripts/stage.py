@@ -81,6 +81,14 @@ def flags(**names: str) -> list[str]:
     return [word for pair in pairs if pair[1] for word in pair]
 
 
+def switched_on(name: str) -> bool:
+    """Whether a variable that is a switch is 1."""
+    said = setting(name, "0")
+    if said not in ("0", "1"):
+        raise Problem(f"{name}={said} is neither 1 nor 0")
+    return said == "1"
+
+
 def engine_answers() -> bool:
     """Whether a Docker engine and the compose command can be used here, now."""
     if not shutil.which("docker"):
@@ -185,7 +193,7 @@ def tfrecords(at: Places) -> list[Step]:
     arguments = ["--corpus", f"{at.data}/corpus", "--vocab", f"{at.data}/vocab", "--out", f"{at.data}/tfrecords"]
     chosen_models()
     recipe = flags(model="MODEL", seq_length="SEQ_LENGTH", dupe_factor="DUPE_FACTOR", seed="SEED", jobs="JOBS")
-    return [Step("tfrecords", "stages.tfrecords", arguments + recipe)]
+    return [Step("tfrecords", "stages.tfrecords", arguments + recipe + ["--unmasked"] * switched_on("UNMASKED"))]
 
 
 def tpu_train(at: Places) -> list[Step]:
@@ -239,6 +247,7 @@ def train(at: Places) -> list[Step]:
     arguments += flags(batch="BATCH", steps="STEPS", warmup="WARMUP", learning_rate="LEARNING_RATE")
     arguments += flags(seq_length="SEQ_LENGTH", device="DEVICE", processes="PROCESSES")
     arguments += own_vocabulary(model) + known_vocabulary(model, at)
+    arguments += ["--dynamic-masking"] * switched_on("DYNAMIC_MASKING")
     return [Step("train", "stages.train", arguments), from_run(model, size, at)]
 
 
@@ -254,6 +263,7 @@ def known_manifests(model: str, at: Places) -> list[str]:
     """The flags that tell the model card where its data comes from, as far as it is on this machine."""
     here = places_here()
     found = []
+    found += flags(license="LICENSE")
     for flag, place, there, folder in (
         ("--tfrecords", here.training, at.training, f"tfrecords/{model}"),
         ("--corpus", here.data, at.data, "corpus"),
@@ -283,14 +293,18 @@ def inside_models(folder: str, at: Places) -> str:
     try:
         return f"{at.models}/{Path(folder).resolve().relative_to(Path(here).resolve())}"
     except ValueError:
-        raise Problem(f"COMPARE={folder} is not inside MODELS={here}, which is all that a container sees; or RUNNER=venv")
+        raise Problem(
+            f"COMPARE={folder} is not inside MODELS={here}, which is all that a container sees; or RUNNER=venv"
+        )
 
 
 def finetune(at: Places) -> list[Step]:
     """MODELS/MODEL/SIZE and DATASET, a folder of JGLUE's form → DATA/finetuned/MODEL/SIZE/TASK."""
     missing = [name for name in ("MODEL", "TASK", "DATASET") if not setting(name)]
     if missing:
-        raise Problem(f"finetune needs {' and '.join(missing)}; TASK=jsts|jnli|jcommonsenseqa|marc-ja|jsquad, DATASET=folder")
+        raise Problem(
+            f"finetune needs {' and '.join(missing)}; TASK=jsts|jnli|jcommonsenseqa|marc-ja|jsquad, DATASET=folder"
+        )
     (model,), size, task = chosen_models(), chosen_size(), setting("TASK")
     dataset = setting("DATASET")
     if not is_remote(dataset) and not Path(dataset).exists():
@@ -298,7 +312,9 @@ def finetune(at: Places) -> list[Step]:
     inside = dataset if is_remote(dataset) or chosen_runner() == "venv" else DATASET_IN_CONTAINER
     arguments = ["--task", task, "--dataset", inside, "--model", f"{at.models}/{model}/{size}"]
     arguments += ["--out", f"{at.training}/finetuned/{model}/{size}/{task}"]
-    arguments += flags(batch="BATCH", learning_rate="LEARNING_RATE", device="DEVICE")
+    arguments += flags(batch="BATCH", device="DEVICE", grid="GRID")
+    for flag, name in (("--learning-rate", "LEARNING_RATE"), ("--epochs", "EPOCHS"), ("--seed", "SEED")):
+        arguments += [flag, *setting(name).split()] if setting(name) else []
     return [Step("train", "stages.finetune", arguments)]
 
 
@@ -308,7 +324,8 @@ def push(at: Places) -> list[Step]:
         raise Problem("push sends one model: say MODEL=wordpiece or MODEL=character, SIZE, and REPO=user/name")
     (model,), size = chosen_models(), chosen_size()
     arguments = ["--model", f"{at.models}/{model}/{size}", "--repo", setting("REPO")]
-    confirmed = setting("CONFIRM") == "1"
+    confirmed = switched_on("CONFIRM")
+    arguments += ["--public"] * switched_on("PUBLIC")
     return [Step("convert", "stages.convert.push", [*arguments, *["--confirm"] * confirmed], network=confirmed)]
 
 
@@ -416,6 +433,8 @@ def in_image(step: Step) -> list[str]:
     if in_cloud(step) or mounted_bucket():
         # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
+    if step.module == MODULES["push"]:
+        run += ["--env", "HF_TOKEN", "--env", "HF_ENDPOINT"]
     if DATASET_IN_CONTAINER in step.arguments:
         run += ["--volume", f"{Path(setting('DATASET')).resolve()}:{DATASET_IN_CONTAINER}:ro"]
     if step.stage == "cluster":

@@ -1,13 +1,15 @@
 """Material → the rows of each stage: what it does beside its yardstick, round by round in turn."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.material import EQUAL, MODELS, SHARDS, Material, count
-from scripts.bench.rows import Bar, Figure, Row, best_rate, rate
-from scripts.bench.running import Measured, Ran, measure, run
+from scripts.bench.rows import Bar, Figure, Row, best_rate, best_wall_rate, rate
+from scripts.bench.running import ROOT, Measured, Ran, measure, run
 from scripts.bench.table import short
 from stages.handover import cores, duration, read_manifest, sha256
 
@@ -175,6 +177,69 @@ def tfrecords(material: Material) -> Iterator[Row]:
     )
 
 
+def records(material: Material) -> Iterator[Row]:
+    """Gzip TFRecords → batches to train on."""
+    folder = material.records
+    options, counts = (read_manifest(str(folder), "tfrecords")[what] for what in ("options", "counts"))
+    lengths = (options["seq_length"], options["max_predictions"], counts["examples"])
+    for cores_used, name in ((1, "one core"), (2, "two cores"))[: min(2, cores())]:
+        rounds = [
+            [
+                measure(stage, "records", side, folder, *lengths, cores_used)
+                for stage, side in (("train", "ours"), ("tpu-train", "tensorflow"))
+            ]
+            for _ in range(material.size.rounds)
+        ]
+        ours, tensorflow = (best_wall_rate([pair[side] for pair in rounds]) for side in (0, 1))
+        yield Row(
+            "records",
+            f"examples read, {name}",
+            "examples per second, wall time",
+            ours,
+            tensorflow,
+            "TensorFlow 1.15",
+            ours.value / tensorflow.value,
+            Bar("≥", 1),
+            all(same(*pair) for pair in rounds),
+            f"{counts['examples']:,} examples of length {options['seq_length']} from {EQUAL} gzip files, shuffled, in "
+            "batches of 64; the input function of ALBERT's run_pretraining beside it; a pass in order compared",
+        )
+
+
+def training(material: Material) -> Iterator[Row]:
+    """A batch → training steps."""
+    folder = material.records
+    options = read_manifest(str(folder), "tfrecords")["options"]
+    lengths = (options["seq_length"], options["max_predictions"])
+    full = material.size.rounds > 1
+    for size, examples in (("tiny", 8), ("base", 4)):
+        config = ROOT / "stages" / "tpu_train" / "configs" / f"character_{size}.json"
+        batch, variables = (material.work / f"{what}.npz" for what in ("batch", "variables"))
+        program = "scripts.bench.measured.training_step"
+        told = json.loads(run("train", program, "batch", folder, *lengths, examples if full else 1, batch).output)
+        count = 3 if full else 1
+        rounds = []
+        for _ in range(min(2, material.size.rounds)):
+            theirs = measure("tpu-train", "tensorflow_step", config, batch, variables, count, one_core=False)
+            ours = measure("train", "training_step", "steps", config, batch, variables, count, one_core=False)
+            rounds.append((ours, theirs))
+        torch, tensorflow = (best_wall_rate([pair[side] for pair in rounds]) for side in (0, 1))
+        losses = [zip(*(side.said["losses"] for side in pair), strict=True) for pair in rounds]
+        yield Row(
+            "training",
+            f"a step, character {size}",
+            "tokens per second, wall time",
+            torch,
+            tensorflow,
+            "TensorFlow 1.15",
+            torch.value / tensorflow.value,
+            Bar("≥", 2),
+            all(math.isclose(*pair, rel_tol=1e-4) for one in losses for pair in one),
+            f"batch of {examples if full else 1} examples of length {lengths[0]}, {told['tokens'] / told['of']:.0%} of "
+            f"it tokens (all positions count); float32, {cores()} cores; losses of {count + 1} steps compared, to 1e-4",
+        )
+
+
 def corpus(material: Material) -> Iterator[Row]:
     """A dump → corpus shards."""
     ours_out, plain_out = material.work / "ours", material.work / "plain"
@@ -258,6 +323,8 @@ GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "words": words,
     "tokenizer": tokenizer,
     "tfrecords": tfrecords,
+    "records": records,
+    "training": training,
     "corpus": corpus,
     "vocab": vocab,
 }

@@ -82,6 +82,16 @@ class Material:
         return self._corpus("equal", [self._cut("equal.json.gz", self.size.shard_characters, EQUAL)], EQUAL)
 
     @cached_property
+    def records(self) -> Path:
+        """TFRecords of the character model in EQUAL files, one copy of the dump."""
+        corpus, out = self._corpus("corpus-to-read", [self.dump], EQUAL), self.work / "records"
+        run(
+            "tfrecords", "stages.tfrecords", "--corpus", corpus, "--vocab", self.vocab, "--out", out,
+            "--model", "character", "--dupe-factor", 1,
+        )  # fmt: skip
+        return out / "character"
+
+    @cached_property
     def many_lines(self) -> Path:
         """A corpus of at least `size.vocabulary_lines` sentences: the dump over and over."""
         copies = -(-self.size.vocabulary_lines // count(self.corpus, "sentences_kept"))

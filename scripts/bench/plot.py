@@ -14,7 +14,15 @@ from matplotlib.lines import Line2D
 from scripts.bench.rows import Row
 from scripts.bench.table import short
 
-COLOURS = {"words": "#0072B2", "tokenizer": "#009E73", "tfrecords": "#E69F00", "corpus": "#CC79A7", "vocab": "#56B4E9"}
+COLOURS = {
+    "words": "#0072B2",
+    "tokenizer": "#009E73",
+    "tfrecords": "#E69F00",
+    "corpus": "#CC79A7",
+    "vocab": "#56B4E9",
+    "records": "#D55E00",
+    "training": "#F0E442",
+}
 INK, FAINT, MISSED = "#222222", "#999999", "#C00000"
 
 

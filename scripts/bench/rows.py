@@ -68,3 +68,9 @@ def rate(measured: list[Measured]) -> Figure:
 def best_rate(measured: list[Measured]) -> Figure:
     """Units per CPU second of the best round: noise of other programs only ever adds time."""
     return rate([max(measured, key=lambda one: one.amount / one.cpu)])
+
+
+def best_wall_rate(measured: list[Measured]) -> Figure:
+    """Units per second of wall time of the best round: what several threads do together."""
+    best = max(measured, key=lambda one: one.amount / one.wall)
+    return Figure(best.amount / best.wall, best.cpu, best.wall, best.peak)

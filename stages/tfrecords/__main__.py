@@ -52,6 +52,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, Options]:
     add("--masked-lm-prob", type=float, default=recipe.masked_lm_prob, metavar="R", help="share of tokens masked")
     add("--ngram", type=int, default=recipe.ngram, metavar="N", help="most words masked in a row")
     add("--short-seq-prob", type=float, default=recipe.short_seq_prob, metavar="R", help="share of shorter sequences")
+    add("--unmasked", action="store_true", help="mask nothing: for train --dynamic-masking, with --dupe-factor 1")
     add("--seed", type=int, default=recipe.seed, metavar="S", help="seed of all draws")
     engine.add_flags(parser, cores())
     given = parser.parse_args(arguments)
@@ -82,7 +83,7 @@ def main(arguments: list[str]) -> None:
         model: {"corpus": sha256(storage.join(given.corpus, MANIFEST)), "vocabulary": sha256(path)}
         for model, (path, _) in opened.items()
     }
-    settings = {model: {"model": model, **dataclasses.asdict(options)} for model in models}
+    settings = {model: {"model": model, **options.decisive()} for model in models}
     finished = [claim("tfrecords", storage.join(given.out, m), settings[m], inputs[m]) for m in models]
     if all(finished):
         print(f"tfrecords: {given.out} is finished already ({', '.join(models)})", file=sys.stderr)

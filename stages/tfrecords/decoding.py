@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import zlib
 from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
@@ -23,6 +22,8 @@ from stages.tfrecords.encoding import SOURCE, has_crc_instruction
 
 # Examples of a chunk: 1 MB at length 512.
 ROWS = 256
+# isal's stubs call the class an object.
+_DAMAGED: Any = isal_zlib.error
 _COMPRESSED, _UNPACKED = 1 << 17, 1 << 20
 FEATURES = (
     "input_ids",
@@ -72,17 +73,20 @@ def joined(parts: list[Chunk]) -> Chunk:
     return Chunk(*arrays)
 
 
-def put(chunk: Chunk, places: NDArray[np.int64], examples: Chunk) -> None:
+def put(chunk: Chunk, places: NDArray[np.int64] | slice, examples: Chunk) -> None:
     """Write examples over those at some places of a chunk."""
     pairs: Any = zip(chunk, examples, strict=True)
     for array, new in pairs:
         array[places] = new
 
 
-def chunks(path: str, sequence: int, predictions: int, starts: bool = False, size: int = ROWS) -> Iterator[Chunk]:
+def chunks(
+    path: str, sequence: int, predictions: int, starts: bool = False, size: int = ROWS, entries: int = 2**31
+) -> Iterator[Chunk]:
     """The examples of a gzip TFRecords file, `size` at a time, the last ones fewer; each chunk in memory of its own.
 
-    Refusal, with the file and the record, for one that is cut off or damaged, and for examples of another length.
+    Refusal, with the file and the record, for one that is cut off or damaged, for examples of another length, and for
+    ids that are not below `entries`. With `starts`, an example must be a pair of texts, as masking needs it.
     """
     made = empty(size, sequence, predictions, starts)
     filled, record, rest = 0, 0, b""
@@ -90,7 +94,7 @@ def chunks(path: str, sequence: int, predictions: int, starts: bool = False, siz
         data = rest + data if rest else data
         used = 0
         while True:
-            count, taken = _decode(path, data, used, rows(made, slice(filled, None)), record)
+            count, taken = _decode(path, data, used, rows(made, slice(filled, None)), record, entries)
             used, filled, record = used + taken, filled + count, record + count
             if filled < size:
                 break
@@ -125,12 +129,14 @@ def _members(path: str, stream: IO[bytes]) -> Iterator[bytes]:
             if not data:
                 return
             member = isal_zlib.decompressobj(wbits=31)
-        elif not data:
-            raise Refusal(f"{path} is cut off after {offset:,} bytes; {_AGAIN}")
+        ended = not data
         try:
+            # Without data, what it still holds back.
             unpacked = member.decompress(data, _UNPACKED)
-        except zlib.error as error:
+        except _DAMAGED as error:
             raise Refusal(f"{path} is no gzip file, or is damaged before byte {offset:,} ({error}); {_AGAIN}")
+        if ended and not unpacked and not member.eof:
+            raise Refusal(f"{path} is cut off after {offset:,} bytes; {_AGAIN}")
         data = b"" if member.eof else member.unconsumed_tail
         if unpacked:
             yield unpacked
@@ -140,10 +146,12 @@ _WRONG = {
     1: "has a length that its checksum does not fit",
     2: "is not what its checksum says",
     3: "is no tf.train.Example",
+    4: "is no pair of texts, [CLS] A [SEP] B [SEP], which masking needs",
 }
+_OUT_OF_RANGE = 6
 
 
-def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int) -> tuple[int, int]:
+def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int, entries: int) -> tuple[int, int]:
     """The whole records of data[begin:], as many as there is room for: how many, and the bytes that they took."""
     told = (ctypes.c_int64 * 3)()
     room, sequence = into.ids.shape
@@ -159,25 +167,25 @@ def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int) -> tup
         room,
         sequence,
         into.positions.shape[1],
+        entries,
         has_crc_instruction(),
         *arrays,
         told,
     )
     if told[1]:
-        name = FEATURES[told[2]]
-        wrong = _WRONG.get(told[1]) or (
-            f"has other than {_asked(name, into)} numbers in {name}"
-            if told[1] == 4
-            else f"has a number out of range in {name}"
-        )
-        raise Refusal(f"{path}: record {record + count + 1} {wrong}; {_AGAIN}")
+        raise Refusal(f"{path}: record {record + count + 1} {_wrong(told[1], told[2], into)}; {_AGAIN}")
     return count, told[0]
 
 
-def _asked(name: str, into: Chunk) -> int:
-    if name == "next_sentence_labels":
-        return 1
-    return int((into.positions if name.startswith("masked_lm") else into.ids).shape[1])
+def _wrong(code: int, feature: int, into: Chunk) -> str:
+    """What is wrong with a record, as encoding.c tells it."""
+    if code in _WRONG:
+        return _WRONG[code]
+    name = FEATURES[feature]
+    if code == _OUT_OF_RANGE:
+        return f"has a number out of range in {name}"
+    lengths = {"next_sentence_labels": 1, **dict.fromkeys(FEATURES[4:7], into.positions.shape[1])}
+    return f"has other than {lengths.get(name, into.ids.shape[1])} numbers in {name}"
 
 
 @functools.cache
@@ -186,5 +194,5 @@ def _library() -> Any:
     loaded = library(SOURCE)
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
     loaded.decode.restype = size
-    loaded.decode.argtypes = [pointer, *[size] * 4, flag, *[pointer] * 9]
+    loaded.decode.argtypes = [pointer, *[size] * 5, flag, *[pointer] * 9]
     return loaded

@@ -237,7 +237,7 @@ API int64_t encode(const int32_t *ids, const uint8_t *starts, const Shape *shape
 /* ---- And back ---- */
 
 /* Why a record is none: decoding.py says it in words. */
-enum Wrong { RIGHT, LENGTH_CHECKSUM, RECORD_CHECKSUM, NO_EXAMPLE, NOT_SO_MANY, OUT_OF_RANGE };
+enum Wrong { RIGHT, LENGTH_CHECKSUM, RECORD_CHECKSUM, NO_EXAMPLE, NO_PAIR, NOT_SO_MANY, OUT_OF_RANGE };
 
 /* Longer frames hold no example: a damaged length would have the reader wait for gigabytes. */
 enum { LONGEST_RECORD = 1 << 24 };
@@ -275,6 +275,8 @@ static int take_field(Bytes *bytes, Field *field) {
         return 0;
     field->number = tag >> 3;
     field->wire = (int)(tag & 7);
+    if (!field->number)
+        return 0;
     if (field->wire == VARINT)
         return take_varint(bytes, &field->value);
     if (field->wire == DELIMITED) {
@@ -332,6 +334,47 @@ static enum Wrong put_floats(Target *target, Bytes bytes) {
     return RIGHT;
 }
 
+/* Packed numbers. Most are flags, a byte each, taken eight at a time, and ids of one to three bytes. */
+static enum Wrong put_packed(Target *target, Bytes bytes) {
+    const uint8_t *at = bytes.at, *end = bytes.end;
+    if (target->bytes) { /* every limit of a flag is 2 */
+        for (; end - at >= 8 && target->most - target->count >= 8; at += 8, target->count += 8) {
+            uint64_t eight;
+            memcpy(&eight, at, 8);
+            if (eight & ~0x0101010101010101u)
+                break;
+            memcpy(target->bytes + target->count, &eight, 8);
+        }
+    } else {
+        int32_t *out = target->numbers + target->count, *most = target->numbers + target->most;
+        for (; end - at >= 3 && out < most; out++) {
+            uint32_t number = at[0] & 0x7F;
+            int32_t size = 1;
+            if (at[0] & 0x80) {
+                number |= (uint32_t)(at[1] & 0x7F) << 7;
+                size = 2;
+                if (at[1] & 0x80) {
+                    number |= (uint32_t)at[2] << 14;
+                    size = 3;
+                    if (at[2] & 0x80)
+                        break;
+                }
+            }
+            if (number >= target->limit)
+                return OUT_OF_RANGE;
+            *out = (int32_t)number;
+            at += size;
+        }
+        target->count = out - target->numbers;
+    }
+    bytes.at = at;
+    enum Wrong wrong = RIGHT;
+    uint64_t number;
+    while (bytes.at < bytes.end && !wrong)
+        wrong = take_varint(&bytes, &number) ? put_number(target, number) : NO_EXAMPLE;
+    return wrong;
+}
+
 /* A list of numbers, packed or one by one. */
 static enum Wrong put_list(Target *target, Bytes list) {
     Field field;
@@ -346,9 +389,7 @@ static enum Wrong put_list(Target *target, Bytes list) {
         } else if (field.wire == VARINT) {
             wrong = put_number(target, field.value);
         } else if (field.wire == DELIMITED) {
-            uint64_t number;
-            while (field.payload.at < field.payload.end && !wrong)
-                wrong = take_varint(&field.payload, &number) ? put_number(target, number) : NO_EXAMPLE;
+            wrong = put_packed(target, field.payload);
         } else {
             return NO_EXAMPLE;
         }
@@ -378,9 +419,11 @@ static enum Wrong put_feature(Target *targets, Bytes entry, int *which) {
     /* A name that comes again: the last one counts. */
     target->count = 0;
     while (feature.at < feature.end) {
-        if (!take_field(&feature, &field) || field.wire != DELIMITED)
+        if (!take_field(&feature, &field))
             return NO_EXAMPLE;
-        if (field.number != (target->floats ? 2 : 3))
+        if (field.number > 3)
+            continue;
+        if (field.wire != DELIMITED || field.number != (target->floats ? 2 : 3))
             return NO_EXAMPLE;
         enum Wrong wrong = put_list(target, field.payload);
         if (wrong)
@@ -397,13 +440,17 @@ static enum Wrong put_record(Target *targets, Bytes record, int *which) {
     while (record.at < record.end) {
         if (!take_field(&record, &field))
             return NO_EXAMPLE;
-        if (field.number != 1 || field.wire != DELIMITED)
+        if (field.number != 1)
             continue;
+        if (field.wire != DELIMITED)
+            return NO_EXAMPLE;
         Bytes features = field.payload;
         while (features.at < features.end) {
-            if (!take_field(&features, &field) || field.wire != DELIMITED)
+            if (!take_field(&features, &field))
                 return NO_EXAMPLE;
-            enum Wrong wrong = field.number == 1 ? put_feature(targets, field.payload, which) : RIGHT;
+            if (field.number != 1)
+                continue;
+            enum Wrong wrong = field.wire == DELIMITED ? put_feature(targets, field.payload, which) : NO_EXAMPLE;
             if (wrong)
                 return wrong;
         }
@@ -414,6 +461,22 @@ static enum Wrong put_record(Target *targets, Bytes record, int *which) {
     return RIGHT;
 }
 
+/* How often `flag` stands from `begin` on. */
+static int64_t run_of(const uint8_t *flags, int64_t begin, int64_t end, uint8_t flag) {
+    int64_t at = begin;
+    while (at < end && flags[at] == flag)
+        at++;
+    return at - begin;
+}
+
+/* Whether it is `[CLS] A [SEP] B [SEP]` and padding, of which both parts have a token. */
+static int is_pair(const uint8_t *mask, const uint8_t *segments, int64_t sequence) {
+    int64_t length = run_of(mask, 0, sequence, 1), first = run_of(segments, 0, sequence, 0);
+    return length + run_of(mask, length, sequence, 0) == sequence && first >= 3 && length - first >= 2 &&
+           first + run_of(segments, first, sequence, 1) == length &&
+           length + run_of(segments, length, sequence, 0) == sequence;
+}
+
 static uint64_t little_endian(const uint8_t *at, int bytes) {
     uint64_t value = 0;
     for (int byte = bytes - 1; byte >= 0; byte--)
@@ -421,10 +484,11 @@ static uint64_t little_endian(const uint8_t *at, int bytes) {
     return value;
 }
 
-/* The examples of the whole frames in `data`, `rows` at most; `starts` may be NULL. Returns how many there are.
+/* The examples of the whole frames in `data`, `rows` at most, with ids below `entries`. Returns how many there are.
+ * `starts` may be NULL; where it is not, examples must be pairs of texts, as masking wants them.
  * `told`: the bytes that they took; what is wrong with the one behind them, if anything is; with which of its features. */
 API int64_t decode(const uint8_t *data, int64_t size, int64_t rows, int64_t sequence, int64_t predictions,
-                   int32_t by_instruction, int32_t *ids, uint8_t *mask, uint8_t *segments, uint8_t *starts,
+                   int64_t entries, int32_t by_instruction, int32_t *ids, uint8_t *mask, uint8_t *segments, uint8_t *starts,
                    int32_t *positions, int32_t *labels, float *weights, int32_t *swapped, int64_t *told) {
     const uint8_t *at = data, *end = data + size;
     int64_t row = 0;
@@ -443,17 +507,19 @@ API int64_t decode(const uint8_t *data, int64_t size, int64_t rows, int64_t sequ
             break;
         }
         Target targets[FEATURES] = {
-            [INPUT_IDS] = {.numbers = ids + row * sequence, .most = sequence, .limit = 1u << 31},
+            [INPUT_IDS] = {.numbers = ids + row * sequence, .most = sequence, .limit = (uint64_t)entries},
             [INPUT_MASK] = {.bytes = mask + row * sequence, .most = sequence, .limit = 2},
             [SEGMENT_IDS] = {.bytes = segments + row * sequence, .most = sequence, .limit = 2},
             [TOKEN_BOUNDARY] = {.bytes = starts ? starts + row * sequence : 0, .most = starts ? sequence : 0, .limit = 2},
             [POSITIONS] = {.numbers = positions + row * predictions, .most = predictions, .limit = (uint64_t)sequence},
-            [LABELS] = {.numbers = labels + row * predictions, .most = predictions, .limit = 1u << 31},
+            [LABELS] = {.numbers = labels + row * predictions, .most = predictions, .limit = (uint64_t)entries},
             [WEIGHTS] = {.floats = weights + row * predictions, .most = predictions},
             [NEXT_SENTENCE] = {.numbers = swapped + row, .most = 1, .limit = 2},
         };
         int which;
         enum Wrong wrong = put_record(targets, (Bytes){record, record + length}, &which);
+        if (!wrong && starts && !is_pair(mask + row * sequence, segments + row * sequence, sequence))
+            wrong = NO_PAIR;
         if (wrong) {
             told[1] = wrong;
             told[2] = which;

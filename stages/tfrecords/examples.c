@@ -249,13 +249,37 @@ static Shape fill(const int32_t *tokens, const uint8_t *word_starts, const Insta
     return shape;
 }
 
-/* `specials`: the ids of [CLS], [SEP], [MASK] and [UNK]; `budgets` by length; `weights` cumulative, by n. */
+/* How tokens are masked: `budgets` by length; `weights` cumulative, by n. `counts`: examples.COUNTS. */
+typedef struct {
+    int32_t mask_id;
+    const int32_t *replacements;
+    uint32_t replacement_count;
+    const int32_t *budgets;
+    const double *weights;
+    int32_t longest;
+    int64_t *counts;
+} Rules;
+
+/* Masks a whole example: replaces in `ids`, fills positions and labels, and how many there are. */
+static void mask_example(const Generator *generator, const Rules *rules, int32_t *ids, const uint8_t *starts,
+                         Shape *shape, int32_t *positions, int32_t *labels) {
+    Words words;
+    uint8_t masked[LONGEST];
+    memset(masked, 0, (size_t)shape->length);
+    find_words(starts, shape->separator, shape->length, &words);
+    shape->predicted = choose(generator, &words, rules->budgets[shape->length], rules->weights, rules->longest, masked,
+                              rules->counts + NGRAMS);
+    replace(generator, ids, masked, shape->length, rules->mask_id, rules->replacements, rules->replacement_count,
+            positions, labels);
+}
+
+/* `specials`: the ids of [CLS], [SEP], [MASK] and [UNK]; the rest as in Rules. */
 API void mask(const Generator *generator, const int32_t *tokens, const uint8_t *word_starts, const Instance *instances,
               int64_t instance_count, const int32_t *specials, const int32_t *replacements, int64_t replacement_count,
               int64_t sequence, int64_t predictions, const int32_t *budgets, const double *weights, int64_t longest,
               int64_t *counts, int32_t *ids, uint8_t *starts, Shape *shapes, int32_t *positions, int32_t *labels) {
-    Words words;
-    uint8_t masked[LONGEST];
+    const Rules rules = {specials[2], replacements, (uint32_t)replacement_count, budgets,
+                         weights,     (int32_t)longest, counts};
     memset(positions, 0, (size_t)(instance_count * predictions) * sizeof *positions);
     memset(labels, 0, (size_t)(instance_count * predictions) * sizeof *labels);
     for (int64_t row = 0; row < instance_count; row++) {
@@ -264,12 +288,7 @@ API void mask(const Generator *generator, const int32_t *tokens, const uint8_t *
         int32_t unknown = 0;
         for (int32_t position = 0; position < shape.length; position++)
             unknown += ids[position] == specials[3];
-        memset(masked, 0, (size_t)shape.length);
-        find_words(starts, shape.separator, shape.length, &words);
-        shape.predicted = choose(generator, &words, budgets[shape.length], weights, (int32_t)longest, masked,
-                                 counts + NGRAMS);
-        replace(generator, ids, masked, shape.length, specials[2], replacements, (uint32_t)replacement_count, positions,
-                labels);
+        mask_example(generator, &rules, ids, starts, &shape, positions, labels);
         counts[EXAMPLES]++;
         counts[SWAPPED] += shape.swapped;
         counts[TOKENS] += shape.length;
@@ -285,25 +304,15 @@ API void mask(const Generator *generator, const int32_t *tokens, const uint8_t *
 }
 
 /* Masks examples that are whole already: `ids` without a masked token, of which `shapes` gives lengths and separators. */
-API void mask_whole(const Generator *generator, int64_t examples, int32_t mask_id, const int32_t *replacements,
+API void mask_whole(const Generator *generator, int64_t examples, const int32_t *specials, const int32_t *replacements,
                     int64_t replacement_count, int64_t sequence, int64_t predictions, const int32_t *budgets,
                     const double *weights, int64_t longest, int64_t *counts, int32_t *ids, const uint8_t *starts,
                     Shape *shapes, int32_t *positions, int32_t *labels) {
-    Words words;
-    uint8_t masked[LONGEST];
+    const Rules rules = {specials[2], replacements, (uint32_t)replacement_count, budgets,
+                         weights,     (int32_t)longest, counts};
     memset(positions, 0, (size_t)(examples * predictions) * sizeof *positions);
     memset(labels, 0, (size_t)(examples * predictions) * sizeof *labels);
-    for (int64_t row = 0; row < examples; row++) {
-        Shape *shape = &shapes[row];
-        memset(masked, 0, (size_t)shape->length);
-        find_words(starts, shape->separator, shape->length, &words);
-        shape->predicted = choose(generator, &words, budgets[shape->length], weights, (int32_t)longest, masked,
-                                  counts + NGRAMS);
-        replace(generator, ids, masked, shape->length, mask_id, replacements, (uint32_t)replacement_count, positions,
-                labels);
-        ids += sequence;
-        starts += sequence;
-        positions += predictions;
-        labels += predictions;
-    }
+    for (int64_t row = 0; row < examples; row++)
+        mask_example(generator, &rules, ids + row * sequence, starts + row * sequence, &shapes[row],
+                     positions + row * predictions, labels + row * predictions);
 }

@@ -91,16 +91,19 @@ class Masking:
     would exceed the budget is shortened, one that overlaps another is skipped. Each masked token on its own: 80 %
     `[MASK]`, 10 % kept, 10 % any entry of the vocabulary that is neither special nor unused.
 
-    `counts` are of all examples made so far: COUNTS, then n-grams by length.
+    `counts` are of all examples made so far: COUNTS, then n-grams by length. `unmasked`: every budget is 0.
     """
 
     def __init__(
-        self, entries: dict[str, int], sequence: int, predictions: int, probability: float, longest_ngram: int
-    ) -> None:
+        self, entries: dict[str, int], sequence: int, predictions: int, probability: float, longest_ngram: int,
+        unmasked: bool = False,
+    ) -> None:  # fmt: skip
         self.sequence, self.predictions = sequence, predictions
         self.specials = np.array([entries[f"[{name}]"] for name in ("CLS", "SEP", "MASK", "UNK")], np.int32)
         self.replacements = np.array(ordinary(entries), np.int32)
         self.budgets = np.array([budget(n, predictions, probability) for n in range(sequence + 1)], np.int32)
+        if unmasked:
+            self.budgets[:] = 0
         self.weights = ngram_weights(longest_ngram)
         self.counts = np.zeros(len(COUNTS) + longest_ngram, np.int64)
         if not len(self.replacements) or not 3 < sequence <= LONGEST or predictions < 1:
@@ -150,7 +153,7 @@ class Masking:
             raise ValueError("a length does not fit its sequence")
         positions, labels = np.empty((2, len(ids), self.predictions), np.int32)
         _library().mask_whole(
-            generator.ctypes.bit_generator, len(ids), int(self.specials[2]), at(self.replacements, np.int32),
+            generator.ctypes.bit_generator, len(ids), at(self.specials, np.int32), at(self.replacements, np.int32),
             len(self.replacements), self.sequence, self.predictions, at(self.budgets, np.int32),
             at(self.weights, np.float64), len(self.weights), at(self.counts, np.int64), at(ids, np.int32),
             at(starts, np.uint8), at(shapes, np.int32), at(positions, np.int32), at(labels, np.int32),
@@ -188,6 +191,6 @@ def _library() -> Any:
     ]  # fmt: skip
     loaded.mask_whole.restype = None
     loaded.mask_whole.argtypes = [
-        pointer, size, ctypes.c_int32, pointer, size, size, size, pointer, pointer, size, *[pointer] * 6
+        pointer, size, pointer, pointer, size, size, size, pointer, pointer, size, *[pointer] * 6
     ]  # fmt: skip
     return loaded

@@ -49,6 +49,13 @@ class Options:
     ngram: int = 3
     short_seq_prob: float = 0.1
     seed: int = 12345
+    unmasked: bool = False
+
+    def decisive(self) -> dict[str, Any]:
+        """The options as the manifest holds them. `unmasked` is there where it is set: without it, folders that were
+        made before there was such an option stay the same run."""
+        options = dataclasses.asdict(self)
+        return options if self.unmasked else {name: value for name, value in options.items() if name != "unmasked"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +145,12 @@ class _File:
         self.seed = [options.seed, shard.number, MODELS.index(model)]
         entries, self.vocabulary = _vocabulary(shard.vocabularies[model], model)
         self.masking = Masking(
-            entries, options.seq_length, options.max_predictions, options.masked_lm_prob, options.ngram
+            entries,
+            options.seq_length,
+            options.max_predictions,
+            options.masked_lm_prob,
+            options.ngram,
+            options.unmasked,
         )
 
     def records(self, block: int, words: Words) -> Iterator[NDArray[np.uint8]]:

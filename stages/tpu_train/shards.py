@@ -17,7 +17,7 @@ LOOKED_AT = 100
 
 @dataclass(frozen=True)
 class Shards:
-    """The TFRecords of one run.
+    """The TFRecords of one run. ``unmasked``: none of their tokens is masked.
 
     ``vocab_size`` and ``vocabulary``, its SHA-256, are None where no manifest gives them; then ``largest_id`` is
     the largest token id of the first examples. ``identity`` tells these TFRecords from others, wherever they lie.
@@ -33,6 +33,7 @@ class Shards:
     vocabulary: Optional[str]
     largest_id: Optional[int]
     identity: Dict[str, Any]
+    unmasked: bool = False
 
     def paths(self, chosen: List[str]) -> List[str]:
         return [storage.join(self.folder, name) for name in chosen]
@@ -82,6 +83,7 @@ def _by_manifest(folder: str, found: List[str], held_out: Optional[int]) -> Shar
         vocabulary=vocabulary.get("sha256"),
         largest_id=None,
         identity={"files": {name: listed[name].get("sha256") for name in sorted(listed)}, "held_out": held},
+        unmasked=bool(options.get("unmasked")),
     )
 
 

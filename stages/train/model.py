@@ -84,16 +84,13 @@ def tensors(batch: Batch, device: torch.device) -> Tensors:
 
 
 class _Rows(NamedTuple):
-    """The tokens of a batch, one a row, as (examples, length) groups that follow each other, and what is asked of them.
-
-    `mask` is None where no row is padding.
-    """
+    """The tokens of a batch, one a row, in groups of examples of one length, and what is asked of them."""
 
     ids: Tensor  # (rows,)
     segments: Tensor  # (rows,)
     places: Tensor  # (rows,) within the example
-    groups: list[tuple[int, int]]
-    mask: Tensor | None  # (examples, 1, 1, length) of the one group
+    groups: list[tuple[int, int]]  # examples, and the length of each, in the order of the rows
+    mask: Tensor | None  # (examples, 1, 1, length) of the one group; None where no row is padding
     asked: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
     labels: Tensor  # (examples, predictions)
     weights: Tensor  # (examples, predictions)
@@ -103,8 +100,9 @@ class _Rows(NamedTuple):
 class Pretraining(nn.Module):
     """What is trained: a batch → its Sums.
 
-    It computes what the model's own `forward` does, and leaves out what no loss depends on: padding (on processors), and
-    in the last layer all but the keys and values of tokens that are neither masked nor [CLS].
+    It computes what the model's own `forward` and heads do, but for what no loss hangs on: padding (on processors,
+    where shapes may differ from step to step), and in the last layer all but [CLS] and the masked tokens, of which the
+    others are keys and values alone.
     """
 
     def __init__(self, model: AlbertForPreTraining) -> None:
@@ -112,16 +110,15 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Tensors) -> Sums:
-        """`batch`: the fields of `records.Batch` as tensors."""
+        """`batch`: the fields of `records.Batch` as tensors. Sums are float32 under autocast as well."""
         rows = _rows(batch)
         examples, predictions = rows.labels.shape
         hidden = self._asked(rows).view(examples, 1 + predictions, -1)
-        model = self.model
-        logits = model.predictions(hidden[:, 1:].flatten(0, 1)).float()
+        albert = self.model.albert
+        logits = self.model.predictions(hidden[:, 1:].flatten(0, 1)).float()
         labels, weights = rows.labels.flatten(), rows.weights.flatten()
         losses = functional.cross_entropy(logits, labels, reduction="none")
-        pooled = model.albert.pooler_activation(model.albert.pooler(hidden[:, 0]))
-        orders = model.sop_classifier(pooled).float()
+        orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:, 0]))).float()
         return Sums(
             (losses * weights).sum(),
             weights.sum(),
@@ -132,22 +129,22 @@ class Pretraining(nn.Module):
         )
 
     def _asked(self, rows: _Rows) -> Tensor:
-        """The last hidden states (examples * (1 + predictions), hidden) of the rows that are asked for."""
-        albert, config = self.model.albert, self.model.config
-        embeddings, encoder = albert.embeddings, albert.encoder
-        hidden = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
-        hidden = embeddings.dropout(embeddings.LayerNorm(hidden + embeddings.position_embeddings(rows.places)))
-        hidden = encoder.embedding_hidden_mapping_in(hidden)
-        layers = [
-            layer
-            for number in range(config.num_hidden_layers)
-            for layer in encoder.albert_layer_groups[
-                int(number / config.num_hidden_layers * config.num_hidden_groups)
-            ].albert_layers
-        ]
+        """The last hidden states of the rows that are asked for: (examples * (1 + predictions), hidden)."""
+        embeddings, encoder = self.model.albert.embeddings, self.model.albert.encoder
+        found = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
+        found = embeddings.LayerNorm(found + embeddings.position_embeddings(rows.places))
+        hidden = encoder.embedding_hidden_mapping_in(embeddings.dropout(found))
+        layers = self._layers()
         for layer in layers[:-1]:
             hidden = _layer(layer, hidden, hidden, rows)
         return _layer(layers[-1], hidden.index_select(0, rows.asked), hidden, rows)
+
+    def _layers(self) -> list[Any]:
+        """The layers in the order of their use, each as often as it is used."""
+        config, groups = self.model.config, self.model.albert.encoder.albert_layer_groups
+        layers = config.num_hidden_layers
+        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
+        return [layer for group in uses for layer in group.albert_layers]
 
     def state(self) -> Tensors:
         """The parameters by transformers' names; the decoder's, which are the embeddings', once."""
@@ -165,37 +162,35 @@ class Pretraining(nn.Module):
 
 
 def _rows(batch: Tensors) -> _Rows:
-    """A batch's tokens as rows: on processors those that are no padding, else all, so that shapes stay the same."""
+    """A batch's tokens as rows: without padding on processors, else with it, as compiled code needs fixed shapes."""
     fields = {name: tensor if name == "weights" else tensor.long() for name, tensor in batch.items()}
     lengths = _lengths(fields) if batch["ids"].device.type == "cpu" and not torch.compiler.is_compiling() else None
     if lengths is not None:
-        # Examples of one length are one group.
         lengths, order = lengths.sort(stable=True)
         fields = {name: tensor[order] for name, tensor in fields.items()}
-    ids = fields["ids"]
-    examples, length = ids.shape
-    places = torch.arange(length, device=ids.device).expand(examples, length)
-    asked = functional.pad(fields["positions"], (1, 0))  # [CLS] is at 0.
+    examples, length = fields["ids"].shape
+    places = torch.arange(length, device=fields["ids"].device).expand(examples, length)
+    tokens = [fields["ids"], fields["segments"], places]
     if lengths is None:
-        kept: Any = slice(None)
+        begins = length * torch.arange(examples, device=places.device)
+        tokens = [tensor.flatten() for tensor in tokens]
         groups, mask = [(examples, length)], fields["mask"].bool()[:, None, None]
-        begins = length * torch.arange(examples, device=ids.device)
     else:
-        kept = (places < lengths[:, None]).flatten()
-        groups = [
-            (count, same)
-            for same, count in zip(*map(Tensor.tolist, lengths.unique_consecutive(return_counts=True)), strict=True)
-        ]
-        mask = None
         begins = lengths.cumsum(0) - lengths
+        within = places < lengths[:, None]
+        tokens = [tensor[within] for tensor in tokens]
+        same, counts = lengths.unique_consecutive(return_counts=True)
+        groups, mask = list(zip(counts.tolist(), same.tolist(), strict=True)), None
+    # [CLS] is the first token.
+    asked = begins[:, None] + functional.pad(fields["positions"], (1, 0))
+    ids, segments, places = tokens
     return _Rows(
-        ids.flatten()[kept], fields["segments"].flatten()[kept], places.flatten()[kept], groups, mask,
-        (begins[:, None] + asked).flatten(), fields["labels"], fields["weights"], fields["swapped"],
-    )  # fmt: skip
+        ids, segments, places, groups, mask, asked.flatten(), fields["labels"], fields["weights"], fields["swapped"]
+    )
 
 
 def _lengths(fields: Tensors) -> Tensor | None:
-    """The tokens of each example; None where padding is not behind them all, or where it is asked for."""
+    """How many tokens each example has. None where one has padding between them, or a masked token in its padding."""
     mask = fields["mask"]
     lengths = mask.sum(1)
     if (mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any():
@@ -203,31 +198,32 @@ def _lengths(fields: Tensors) -> Tensor | None:
     return lengths
 
 
-def _layer(layer: nn.Module, asked: Tensor, hidden: Tensor, rows: _Rows) -> Tensor:
-    """attention_ffn_block of modeling.py: the next hidden states of the rows `asked`, which attend to all of `hidden`."""
+def _layer(layer: Any, asked: Tensor, hidden: Tensor, rows: _Rows) -> Tensor:
+    """The next hidden states of the rows `asked`, which see all of `hidden`: attention_ffn_block of modeling.py."""
     attention = layer.attention
-    found = _attend(attention, attention.query(asked), attention.key(hidden), attention.value(hidden), rows)
+    each = None if asked is hidden else len(asked) // len(rows.labels)
+    found = _attended(attention, attention.query(asked), attention.key(hidden), attention.value(hidden), rows, each)
     middle = attention.LayerNorm(attention.output_dropout(attention.dense(found)) + asked)
-    # Dropout here is TensorFlow's; transformers has the module and does not call it.
+    # transformers has this dropout and does not call it; TensorFlow does.
     return layer.full_layer_layer_norm(layer.dropout(layer.ff_chunk(middle)) + middle)
 
 
-def _attend(attention: nn.Module, queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows) -> Tensor:
-    """Each example's queries over its own keys and values: (rows, hidden) → (rows, hidden)."""
-    every = len(queries) == len(keys)
-    asked = 1 + rows.labels.shape[1]
-    sizes = [count * length for count, length in rows.groups]
-    asked_sizes = [count * (length if every else asked) for count, length in rows.groups]
+def _attended(
+    attention: Any, queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows, each: int | None
+) -> Tensor:  # fmt: skip
+    """What each example's queries find among its own keys and values. Rows of (hidden) in, as many as queries out.
+
+    `each`: the queries of an example; None where every row is one.
+    """
     dropout = attention.attention_dropout.p if attention.training else 0.0
-
-    def heads(tensor: Tensor, examples: int) -> Tensor:
-        return tensor.view(examples, -1, attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
-
+    asked_sizes = [examples * (each or length) for examples, length in rows.groups]
+    sizes = [examples * length for examples, length in rows.groups]
     found = []
     for (examples, _), *parts in zip(
         rows.groups, queries.split(asked_sizes), keys.split(sizes), values.split(sizes), strict=True
     ):
-        query, key, value = (heads(part, examples) for part in parts)
+        shape = (examples, -1, attention.num_attention_heads, attention.attention_head_size)
+        query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
         one = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
         found.append(one.transpose(1, 2).reshape(-1, queries.shape[1]))
     return found[0] if len(found) == 1 else torch.cat(found)

@@ -76,11 +76,8 @@ def _shards(options: Options) -> Shards:
 
 
 def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
-    """How examples are masked anew each epoch. Refusal where only that can train with them, and it is not asked for."""
-    made = read_manifest(options.tfrecords, "tfrecords")["options"]
+    """How examples are masked anew each epoch, where that is asked for."""
     if not options.dynamic_masking:
-        if made.get("unmasked"):
-            raise Refusal(f"{options.tfrecords} was made with --unmasked; train with --dynamic-masking")
         return None
     if not options.vocab:
         raise Refusal("--dynamic-masking replaces tokens by others of the vocabulary; name it with --vocab")
@@ -91,6 +88,7 @@ def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
         raise Refusal(f"cannot read {options.vocab}: {error.strerror}")
     except ValueError as error:
         raise Refusal(str(error))
+    made = read_manifest(options.tfrecords, "tfrecords")["options"]
     return DynamicMasking(
         entries, made["seq_length"], made["max_predictions"], made["masked_lm_prob"], made["ngram"], options.seed
     )

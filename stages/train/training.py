@@ -44,22 +44,20 @@ EVENTS = "events"
 def train(
     options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group, stop: Stop,
     masking: DynamicMasking | None,
-) -> Row:  # fmt: skip
-    """Train to `options.steps` from the last checkpoint in OUT; returns the best evaluation.
+) -> Row | None:  # fmt: skip
+    """Train to `options.steps` from the last checkpoint in OUT; returns the best evaluation, in the first process.
 
     The caller has claimed OUT and writes the manifest. Every `save_every` steps end in an evaluation on the held-out
     shards and a checkpoint. A signal that `stop` has seen ends this in `Stopped`, behind the checkpoint of its step.
     """
     run = _Run(options, shards, config, device, group, masking)
     try:
-        run.go_on()
+        run.go_on(stop)
         while run.step < options.steps:
             run.to(min(options.steps, (run.step // options.save_every + 1) * options.save_every), stop)
     finally:
         run.close()
-    best = results.best(run.metrics.held_out())
-    assert best is not None
-    return best
+    return results.best(run.metrics.held_out()) if group.first else None
 
 
 class _Run:
@@ -71,7 +69,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.options, self.shards, self.config, self.group = options, shards, config, group
         self.device, self.target = device, group.device
-        self.out = options.out
+        self.out, self.masking = options.out, masking
         self.pretraining = Pretraining(new_model(config, options.seed))
         if options.init_checkpoint:
             self.pretraining.load(checkpoints.tensors_of(options.init_checkpoint))
@@ -81,7 +79,7 @@ class _Run:
         self.module = group.wrapped(torch.compile(self.pretraining) if device.compiled else self.pretraining)
         self.data = TrainingData(
             shards.paths(shards.train), shards.seq_length, shards.max_predictions, options.batch, options.seed,
-            options.readers, part=(group.rank, group.size), masking=masking,
+            options.readers, part=(group.rank, group.size), masking=masking, entries=config["vocab_size"],
         )  # fmt: skip
         self.step = 0
         self.position: dict[str, int] | None = None
@@ -90,7 +88,7 @@ class _Run:
         self.batches: Iterator[tuple[Batch, dict[str, Any]]] | None = None
         self.said = ""
 
-    def go_on(self) -> None:
+    def go_on(self, stop: Stop) -> None:
         """From the last checkpoint in OUT, or from the beginning."""
         steps = checkpoints.saved(self.out)
         if steps:
@@ -106,6 +104,9 @@ class _Run:
             checkpoints.prune(self.out, self.options.keep)
             self.progress = Progress("train", "steps", self.options.steps - self.step)
         self.batches = self.data.batches(self.position)
+        if steps and self._is_due() and self.group.total([float(self._lacks_evaluation())])[0]:
+            self._evaluate(stop)
+            self._keep_results()
 
     def _take(self, found: Checkpoint) -> None:
         self.pretraining.load(found.model)
@@ -118,7 +119,10 @@ class _Run:
             raise Refusal(f"{checkpoints.folder_of(found.step)}/{checkpoints.STATE} of {self.out} is damaged ({error})")
 
     def to(self, last: int, stop: Stop) -> None:
-        """Train up to step `last`, or to the end of the step in which a signal comes; then save, and evaluate there."""
+        """Train up to step `last`, or to the end of the step in which a signal comes; then evaluate there, and save.
+
+        An evaluation that a signal cuts off is made by the run that goes on.
+        """
         self.module.train()
         stop.training = True
         try:
@@ -126,11 +130,12 @@ class _Run:
             while self.step < last and signum is None:
                 self._one_step()
                 signum = self.group.any_signal(stop.signum)
+            if self.step == last:
+                self._evaluate(stop)
+            self._save()
+            signum = self.group.any_signal(stop.signum)
         finally:
             stop.training = False
-        if self.step == last:
-            self._evaluate()
-        self._save()
         if signum is not None and self.step < self.options.steps:
             raise Stopped(signum, self.step)
 
@@ -191,15 +196,18 @@ class _Run:
         self.progress.add(1, f"{self.said}, {speed:,.0f} tokens/s")
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def _evaluate(self) -> None:
+    def _evaluate(self, stop: Stop) -> None:
         """A row of the held-out examples: each process takes its share of the batches."""
         self.module.eval()
         sums = torch.zeros(len(SUMS), dtype=torch.float64)
         batches = held_out(
             self.shards.paths(self.shards.held_out), self.shards.seq_length, self.shards.max_predictions,
-            self.options.eval_batch, self.options.eval_steps,
+            self.options.eval_batch, self.options.eval_steps, self.masking if self.shards.unmasked else None,
+            self.config["vocab_size"],
         )  # fmt: skip
         for number, batch in enumerate(batches):
+            if stop.signum is not None and self.group.size == 1 and self.step < self.options.steps:
+                return
             if number % self.group.size == self.group.rank:
                 with self._precision():
                     found = self.pretraining(tensors(batch, self.target))
@@ -211,20 +219,31 @@ class _Run:
             self.metrics.add(row)
             self.events.add(row)
 
+    def _is_due(self) -> bool:
+        """Whether this step is one that is evaluated."""
+        return self.step % self.options.save_every == 0 or self.step == self.options.steps
+
+    def _lacks_evaluation(self) -> bool:
+        """Whether the first process, which has the rows, finds none of this step."""
+        return self.group.first and not any(row["step"] == self.step for row in self.metrics.held_out())
+
     def _save(self) -> None:
         """A checkpoint of this step, the best model, the metrics and the plot."""
         if self.group.first:
             state = {"data": self.position, "seconds": self.seconds, "sums": self.sums.tolist()}
             if self.step not in checkpoints.saved(self.out):
-                parameters = self.pretraining.state()
-                checkpoint = Checkpoint(self.step, parameters, self.optimizer.state(), state)
+                checkpoint = Checkpoint(self.step, self.pretraining.state(), self.optimizer.state(), state)
                 checkpoints.save(self.out, checkpoint, self.config)
+        self._keep_results()
+
+    def _keep_results(self) -> None:
+        if self.group.first:
             best = results.best(self.metrics.held_out())
             if best:
                 checkpoints.write_best(self.out, best, self.config)
             checkpoints.prune(self.out, self.options.keep)
             self.metrics.write()
-            self.plot.draw(self.metrics.rows, now=True)
+            self.plot.draw(self.metrics.rows, now=self.step == self.options.steps)
         self.group.wait()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ ROWS = {
     "examples written": (200, "≥"),
     "memory of a worker": (400e6, "≤"),
     "gzip of records": None,
+    "examples read, one core": (1, "≥"),
     "clean sentences of a dump": (6, "≥"),
     "lines of a dump parsed": None,
 }
@@ -57,7 +58,7 @@ def test_every_row_has_its_figures_and_its_yardstick(results: Any) -> None:
     vocabularies = [name for name in rows if re.fullmatch(r"vocabularies of [\d,]+ lines", name)]
     assert len(vocabularies) == 1
     several_cores = len(os.sched_getaffinity(0)) > 1
-    assert set(rows) == {*ROWS, *vocabularies, *(["two workers"] if several_cores else [])}
+    assert set(rows) == {*ROWS, *vocabularies, *(["two workers", "examples read, two cores"] if several_cores else [])}
     for name, bar in {**ROWS, vocabularies[0]: (10, "≥")}.items():
         row = rows[name]
         assert (row["bar"] and (row["bar"]["number"], row["bar"]["sign"])) == bar

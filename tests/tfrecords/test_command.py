@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.tfrecords.decoding import chunks
 from stages.tokenizer.japanese_subwords import read_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -277,6 +278,24 @@ def test_another_run_is_refused(run_stage: Any, corpus: Path, vocab: Path, tfrec
     assert "finished already" in run_stage(*arguments, *SIZES).stderr
     done = run_stage(*arguments, "--seq-length", LENGTH, "--dupe-factor", 5, code=2)
     assert "options.dupe_factor was 3 and is now 5" in done.stderr
+
+
+def test_unmasked_records_hold_the_text_as_it_is(
+    run_stage: Any, corpus: Path, vocab: Path, tfrecords: Path, tmp_path: Path
+) -> None:
+    arguments = ("--vocab", vocab, "--out", tmp_path / "t", *SIZES, "--unmasked", "--model", "character")
+    run_stage("tfrecords", "--corpus", corpus, *arguments)
+    manifest, masked = (
+        json.loads((folder / "character" / "manifest.json").read_text()) for folder in (tmp_path / "t", tfrecords)
+    )
+    assert manifest["options"] == {**masked["options"], "unmasked": True}
+    assert "unmasked" not in masked["options"], "as in folders from before there was the option"
+    assert manifest["counts"]["masked_tokens"] == manifest["counts"]["short_of_budget"] == 0
+    assert {**masked["counts"], "masked_tokens": 0, "ngrams": {"1": 0, "2": 0, "3": 0}} == manifest["counts"]
+    (found,) = chunks(str(tmp_path / "t/character/pretrain_00000.tfrecord.gz"), LENGTH, PREDICTIONS, True, 10**5)
+    assert not (found.ids == MASK).any()
+    assert not found.weights.any()
+    assert found.starts.any(1).all()
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,44 @@
-"""The training environment's Python, for programs and for the stage's own command."""
+"""How the tests of training run a program where PyTorch is, or TensorFlow 1.15."""
 
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv" / "train" / "bin" / "python"
-TENSORFLOW = ROOT / ".venv" / "tpu-train" / "bin" / "python"
+HERE = Path(__file__).resolve().parent
+Program = Callable[..., str]
 
 
-def run(python: Path, *arguments: object, code: int = 0, **more: Any) -> "subprocess.CompletedProcess[str]":
-    """Run an environment's Python; the exit code is asserted."""
-    done = subprocess.run(
-        [str(python), *map(str, arguments)],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **more.pop("env", {})},
-        timeout=600,
-        **more,
-    )
-    assert done.returncode == code, f"exit code {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
-    return done
+def _in_environment(name: str) -> Program:
+    python = ROOT / ".venv" / name / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{python} is missing; run make venv")
 
+    def run(*arguments: object, code: int = 0, env: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            [str(python), *map(str, arguments)],
+            capture_output=True,
+            encoding="utf-8",
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **(env or {})},
+            timeout=600,
+        )
+        assert done.returncode == code, f"exit code {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
-@pytest.fixture(scope="session")
-def train_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run the environment of `train`: `train_python("-m", …, code=0, env={})`."""
-    if not PYTHON.exists():
-        pytest.skip(f"{PYTHON} is missing; run make venv/train")
-    return lambda *arguments, **more: run(PYTHON, *arguments, **more)
+    return run
 
 
 @pytest.fixture(scope="session")
-def tensorflow_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run the environment of `tpu-train`."""
-    if not TENSORFLOW.exists():
-        pytest.skip(f"{TENSORFLOW} is missing; run make venv/tpu-train")
-    return lambda *arguments, **more: run(TENSORFLOW, *arguments, **more)
+def train_python() -> Program:
+    """Run Python in the environment of `train`: `train_python("-m", …, code=0, env={})` gives what it printed."""
+    return _in_environment("train")
+
+
+@pytest.fixture(scope="session")
+def tensorflow_python() -> Program:
+    """The same in the environment of `tpu-train`."""
+    return _in_environment("tpu-train")

@@ -1,54 +1,110 @@
-"""A configuration and a batch → what ALBERT's own program makes of them, under TensorFlow 1.15: OUT.npz.
+"""Cases (configuration, batches, options of the run) → what TensorFlow 1.15 and Google's ALBERT compute for them.
 
-Run by .venv/tpu-train: tensorflow_steps.py CONFIG.json BATCH.npz OUT.npz PEAK STEPS WARMUP STEP…. Everything is
-Google's: the model, both heads, the schedule, the clipping, LAMB.
+`python tensorflow_steps.py FOLDER` reads FOLDER/cases.json and FOLDER/NAME.batches.npz of each case, and writes
+FOLDER/NAME.tensorflow.npz: variables and gradients before the first step; the losses and the rate of each step, and
+variables and slots after it. FOLDER/schedule.npz: learning rates of each schedule of cases.json.
 """
 
 import json
+import os
 import sys
+import types
+from typing import Any, Dict, List
 
 import numpy as np
 
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
-from albert import optimization  # isort: skip
+optimization: Any = run_pretraining.optimization
+LAMB = optimization.lamb_optimizer.LAMBOptimizer
+FIELDS = {
+    "ids": "input_ids",
+    "mask": "input_mask",
+    "segments": "segment_ids",
+    "positions": "masked_lm_positions",
+    "labels": "masked_lm_ids",
+    "weights": "masked_lm_weights",
+    "swapped": "next_sentence_labels",
+}
+RATES: List[Any] = []
 
-config_path, batch_path, out = sys.argv[1:4]
-peak, (steps, warmup, *numbers) = float(sys.argv[4]), map(int, sys.argv[5:])
-with open(config_path) as stream:
-    config = modeling.AlbertConfig.from_dict(json.load(stream))
-batch = np.load(batch_path)
-tf.set_random_seed(3)
-names = ("ids", "mask", "segments", "positions", "labels", "weights", "swapped")
-ids, mask, segments, positions, labels, weights, swapped = (tf.constant(batch[name]) for name in names)
-model = modeling.AlbertModel(config, is_training=True, input_ids=ids, input_mask=mask, token_type_ids=segments)
-masked_loss, _, masked_scores = run_pretraining.get_masked_lm_output(
-    config, model.get_sequence_output(), model.get_embedding_table(), positions, labels, weights
-)
-order_loss, _, order_scores = run_pretraining.get_sentence_order_output(config, model.get_pooled_output(), swapped)
-loss = masked_loss + order_loss
-variables = tf.trainable_variables()
-keys = [variable.name[:-2] for variable in variables]
-gradients = tf.gradients(loss, variables)
-gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-norm = tf.global_norm(gradients)
-step = optimization.create_optimizer(loss, peak, steps, warmup, use_tpu=False, optimizer="lamb")
-found = {}
-with tf.Session() as session:
-    session.run(tf.global_variables_initializer())
-    for key, value in zip(keys, session.run(variables)):
-        found["drawn/" + key] = value
-    # Biases and layer normalisation too are away from where they begin, so that nothing that is mixed up goes unseen.
-    random = np.random.RandomState(5)
-    for variable, value in zip(variables, session.run(variables)):
-        variable.load(value + 0.05 * random.randn(*value.shape).astype(np.float32), session)
-    found.update({"before/" + key: value for key, value in zip(keys, session.run(variables))})
-    found["masked_lm_loss"], found["order_loss"], found["norm"] = session.run([masked_loss, order_loss, norm])
-    found.update({"gradient/" + key: value for key, value in zip(keys, session.run(gradients))})
-    found["losses"] = np.zeros(len(numbers))
-    for place, number in enumerate(numbers):
-        found["losses"][place] = session.run(loss)
-        # Without being told, the schedule reads the step before or after it is increased: on processors that is chance.
-        session.run(step, {"global_step/read:0": number})
-        found.update({"after%d/%s" % (place, key): value for key, value in zip(keys, session.run(variables))})
-np.savez(out, **found)
+
+def recorded(learning_rate: Any, **others: Any) -> Any:
+    """ALBERT's own optimizer, and its learning rate where it can be looked at."""
+    RATES.append(learning_rate)
+    return LAMB(learning_rate, **others)
+
+
+optimization.lamb_optimizer = types.SimpleNamespace(LAMBOptimizer=recorded)
+
+
+def steps(case: Dict[str, Any], batches: Dict[str, Any]) -> Dict[str, Any]:
+    """What a case comes to; the batch of step n is `n/field`."""
+    first = {name: batches["0/" + name] for name in FIELDS}
+    features = {FIELDS[name]: tf.placeholder(array.dtype, array.shape) for name, array in first.items()}
+    build = run_pretraining.model_fn_builder(
+        modeling.AlbertConfig.from_dict(case["config"]), None, case["rate"], case["steps"], case["warmup"],
+        use_tpu=False, use_one_hot_embeddings=False, optimizer="lamb", poly_power=1.0, start_warmup_step=0,
+    )  # fmt: skip
+    spec = build(features, None, tf.estimator.ModeKeys.TRAIN, {})
+    variables = tf.trainable_variables()
+    # The total loss is an addition of the two.
+    masked_lm, order = spec.loss.op.inputs
+    gradients = [tf.convert_to_tensor(gradient) for gradient in tf.gradients(spec.loss, variables)]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        if case["random"]:
+            random = np.random.RandomState(7)
+            values = {}
+            for variable in variables:
+                mean = float(variable.name.endswith("gamma:0"))
+                value = random.normal(mean, 0.1, variable.shape.as_list()).astype(np.float32)
+                values[variable.initializer.inputs[1]] = value
+            # At once: TensorFlow optimises the graph anew for each set of operations.
+            session.run([variable.initializer for variable in variables], values)
+
+        def fed(step: int) -> Dict[Any, Any]:
+            return {features[FIELDS[name]]: batches["%d/%s" % (step, name)] for name in FIELDS}
+
+        found = {"before/" + variable.op.name: array for variable, array in zip(variables, session.run(variables))}
+        for variable, array in zip(variables, session.run(gradients, fed(0))):
+            found["gradient/" + variable.op.name] = array
+        everything = {variable.op.name: variable for variable in tf.global_variables()}
+        for step in range(case["taken"]):
+            losses = session.run([masked_lm, order, RATES[-1], spec.train_op], fed(step))[:3]
+            found["%d/losses" % step], found["%d/rate" % step] = np.array(losses[:2]), losses[2]
+            for name, array in session.run(everything).items():
+                found["%d/after/%s" % (step, name)] = array
+    return found
+
+
+def schedule(peak: float, last: int, warmup: int, wanted: List[int]) -> Any:
+    """The learning rates of the steps."""
+    weight = tf.get_variable("weight", initializer=1.0)
+    optimization.create_optimizer(tf.square(weight), peak, last, warmup, False, "lamb")
+    step = tf.train.get_global_step()
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = []
+        for at in wanted:
+            step.load(at, session)
+            found.append(session.run(RATES[-1]))
+    return np.array(found)
+
+
+def main(folder: str) -> None:
+    with open(os.path.join(folder, "cases.json")) as stream:
+        cases = json.load(stream)
+    for name, case in cases["steps"].items():
+        with tf.Graph().as_default():
+            found = steps(case, np.load(os.path.join(folder, name + ".batches.npz")))
+        np.savez(os.path.join(folder, name + ".tensorflow.npz"), **found)
+    rates = {}
+    for number, given in enumerate(cases["schedules"]):
+        with tf.Graph().as_default():
+            rates[str(number)] = schedule(**given)
+    np.savez(os.path.join(folder, "schedule.npz"), **rates)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,5 +1,7 @@
 """Stretches of a program → their CPU and wall time in seconds."""
 
+from __future__ import annotations
+
 import time
 from types import TracebackType
 

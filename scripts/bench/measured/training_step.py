@@ -1,0 +1,63 @@
+"""A configuration and a batch (npz) → the time of its training steps by PyTorch, and the loss before each.
+
+`batch` makes the file first: examples from all over TFRecords. `steps` does with it what `train` does with a batch:
+forward, backward, clipping and LAMB, in float32 on all cores, from TensorFlow's variables.
+"""
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from scripts.bench.measured.stopwatch import Stopwatch
+from stages.convert.mapping import rules
+from stages.train.lamb import Lamb, clip
+from stages.train.model import Pretraining, loss, new_model, tensors
+from stages.train.records import Batch, held_out
+
+
+def batch(folder: str, sequence: str, predictions: str, examples: str, out: str) -> None:
+    """Write `examples` of the folder's, evenly spread over it."""
+    files = sorted(glob.glob(os.path.join(folder, "*.tfrecord.gz")))
+    read = held_out(files, int(sequence), int(predictions), 256, sys.maxsize)
+    arrays = Batch(*map(np.concatenate, zip(*read, strict=True)))
+    step = len(arrays.ids) // int(examples)
+    chosen = {name: array[step // 2 :: step][: int(examples)] for name, array in arrays._asdict().items()}
+    np.savez(out, **chosen)
+    print(json.dumps({"tokens": int(chosen["mask"].sum()), "of": chosen["ids"].size}))
+
+
+def steps(config: str, path: str, variables: str, count: str) -> None:
+    """Time all steps but the first, which makes room in memory."""
+    with open(config) as stream:
+        shape = json.load(stream)
+    pretraining = Pretraining(new_model(shape, 1)).train()
+    given = np.load(variables)
+    pretraining.load({
+        rule.transformers: torch.from_numpy(given[rule.tensorflow].T if rule.transposed else given[rule.tensorflow])
+        for rule in rules(shape)
+    })  # fmt: skip
+    arrays = np.load(path)
+    batch = Batch(*(arrays[name] for name in Batch._fields))
+    optimizer = Lamb(pretraining.model.named_parameters())
+    device = torch.device("cpu")
+    watch, losses = Stopwatch(), []
+    for step in range(1 + int(count)):
+        with watch if step else Stopwatch():
+            found = loss(pretraining(tensors(batch, device)), float(batch.weights.sum()), len(batch.ids))
+            found.backward()
+            clip(pretraining.parameters(), 1.0)
+            optimizer.step(1e-4)
+            optimizer.zero_grad()
+        losses.append(found.item())
+    told = {"amount": int(count) * batch.ids.size, "cpu": watch.cpu, "wall": watch.wall, "losses": losses}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    programs: dict[str, Callable[..., None]] = {"batch": batch, "steps": steps}
+    programs[sys.argv[1]](*sys.argv[2:])
