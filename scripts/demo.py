@@ -1,6 +1,7 @@
 """The sample corpus → two small models and their tokens, by the commands that people type; a summary at the end.
 
-Everything goes to demo/. A demo that was stopped goes on where it was; one that came to its end starts anew.
+Trained with PyTorch, or, with TRAINER=tf1, with TensorFlow 1.15. Everything goes to demo/. A demo that was stopped goes
+on where it was; one that came to its end starts anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stage import FOLDERS, ROOT, Problem, chosen_runner
+from stage import FOLDERS, ROOT, Problem, chosen_runner, chosen_trainer
 
 DEMO = Path("demo")
 TIMES = DEMO / "times.json"
@@ -30,9 +31,11 @@ VOCAB = "VOCAB_SIZE=3000 ALPHABET_SIZE=1200"
 TFRECORDS = "SEQ_LENGTH=64 DUPE_FACTOR=10"
 TRAIN = "DEVICE=cpu BATCH=8 STEPS=300 WARMUP=30 LEARNING_RATE=0.002"
 EVALUATE = "--save-every 100 --eval-steps 4"
+# Who trains → the stage. `make train` converts the model as well.
+STAGES = {"torch": "train", "tf1": "tpu-train"}
 
 
-def commands(runner: str) -> list[tuple[str, list[str]]]:
+def commands(runner: str, trainer: str) -> list[tuple[str, list[str]]]:
     """Every command of the demo in order, under the name by which its time is told."""
     common = [f"DATA={DEMO}/data", f"MODELS={DEMO}/models", f"RUNNER={runner}"]
 
@@ -46,10 +49,11 @@ def commands(runner: str) -> list[tuple[str, list[str]]]:
         ("tfrecords", make("tfrecords", TFRECORDS)),
     ]
     for model in MODELS:
-        train = make("tpu-train", f"MODEL={model} SIZE={SIZE} {TRAIN}", f"FLAGS={EVALUATE}")
-        listed.append((f"tpu-train {model}", train))
-    for model in MODELS:
-        listed.append((f"convert {model}", make("convert", f"MODEL={model} SIZE={SIZE}")))
+        target = STAGES[trainer]
+        listed.append((f"{target} {model}", make(target, f"MODEL={model} SIZE={SIZE} {TRAIN}", f"FLAGS={EVALUATE}")))
+    if trainer == "tf1":
+        for model in MODELS:
+            listed.append((f"convert {model}", make("convert", f"MODEL={model} SIZE={SIZE}")))
     for model in MODELS:
         listed.append((f"tokenize {model}", make("tokenize", f"MODEL={model} SIZE={SIZE}", f"TEXT={SENTENCE}")))
     return listed
@@ -63,10 +67,10 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
-def run(runner: str) -> dict[str, Any]:
+def run(runner: str, trainer: str) -> dict[str, Any]:
     """Run every command; gives the seconds of each, and the tokens of each model."""
     told: dict[str, Any] = json.loads(TIMES.read_text()) if TIMES.exists() else {"seconds": {}, "tokens": {}}
-    for name, command in commands(runner):
+    for name, command in commands(runner, trainer):
         print(f"\n$ {shlex.join(word for word in command if word != '--no-print-directory')}", flush=True)
         start = time.monotonic()
         tokens = name.startswith("tokenize")
@@ -124,30 +128,44 @@ def tfrecords_lines() -> list[str]:
     return lines
 
 
-def train_lines(model: str) -> list[str]:
+def curves(model: str, trainer: str) -> tuple[list[float], list[dict[str, Any]]]:
+    """The losses of a training, and its evaluations on held-out examples."""
+    if trainer == "torch":
+        rows = json_lines("runs", FOLDERS[model], SIZE, "metrics.jsonl")
+        return [row["loss"] for row in rows if row["of"] == "train"], [row for row in rows if row["of"] == "held_out"]
     folder = Path(DEMO, "data", "checkpoints", FOLDERS[model], SIZE)
-    rows = [line.split("\t") for line in (folder / "train_loss.tsv").read_text().splitlines()[1:]]
-    losses = [float(loss) for _, loss in rows]
-    evaluations = [json.loads(line) for line in (folder / "eval_results.jsonl").read_text().splitlines()]
+    losses = [float(line.split("\t")[1]) for line in (folder / "train_loss.tsv").read_text().splitlines()[1:]]
+    return losses, json_lines("checkpoints", FOLDERS[model], SIZE, "eval_results.jsonl")
+
+
+def json_lines(*parts: str) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines in the demo's data."""
+    lines = Path(DEMO, "data", *parts).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def train_lines(model: str, trainer: str) -> list[str]:
+    losses, evaluations = curves(model, trainer)
     first, last = evaluations[0], evaluations[-1]
     return [
-        f"loss {losses[0]:.2f} {bars(losses)} {losses[-1]:.2f} in {int(rows[-1][0]):,} steps",
+        f"loss {losses[0]:.2f} {bars(losses)} {losses[-1]:.2f} in {last['step']:,} steps",
         f"on held-out examples, after {first['step']:,} and {last['step']:,} steps: masked word loss "
         f"{first['masked_lm_loss']:.2f} → {last['masked_lm_loss']:.2f}, "
         f"right {first['masked_lm_accuracy']:.1%} → {last['masked_lm_accuracy']:.1%}",
     ]
 
 
-def convert_lines(model: str) -> list[str]:
+def convert_lines(model: str, trainer: str) -> list[str]:
     made = read("models", FOLDERS[model], SIZE, "manifest.json")
     largest = max(made["parity"].values())
+    other = "TensorFlow's" if trainer == "tf1" else "the trained model's"
     return [
-        f"{made['parameters']:,} parameters in {DEMO}/models/{FOLDERS[model]}/{SIZE}; its outputs and TensorFlow's "
+        f"{made['parameters']:,} parameters in {DEMO}/models/{FOLDERS[model]}/{SIZE}; its outputs and {other} "
         f"differ by {largest:.0e} at most"
     ]
 
 
-def summary(runner: str, told: dict[str, Any]) -> str:
+def summary(runner: str, trainer: str, told: dict[str, Any]) -> str:
     """What was made, from the manifests that the stages left."""
     seconds = told["seconds"]
     work = sum(taken for name, taken in seconds.items() if name != "set-up")
@@ -163,9 +181,12 @@ def summary(runner: str, told: dict[str, Any]) -> str:
     stage("vocab", vocab_lines())
     stage("tfrecords", tfrecords_lines())
     for model in MODELS:
-        stage(f"tpu-train {model}", train_lines(model))
-    for model in MODELS:
-        stage(f"convert {model}", convert_lines(model))
+        told_of_model = convert_lines(model, trainer)
+        if trainer == "tf1":
+            stage(f"tpu-train {model}", train_lines(model, trainer))
+            stage(f"convert {model}", told_of_model)
+        else:
+            stage(f"train {model}", train_lines(model, trainer) + told_of_model)
 
     lines += ["", SENTENCE]
     lines += [f"  {model:<11}{told['tokens'][model]}" for model in MODELS]
@@ -176,6 +197,9 @@ def summary(runner: str, told: dict[str, Any]) -> str:
         for model in MODELS:
             words = "  ".join(f"{word} {share:.0%}" for word, share in filled[model][number]["words"])
             lines.append(f"    {model:<11}{words}")
+    if trainer == "torch":
+        folders = " and ".join(f"{DEMO}/data/runs/{FOLDERS[model]}/{SIZE}" for model in MODELS)
+        lines += ["", f"The curves: progress.png in {folders}. With TensorFlow 1.15: make demo TRAINER=tf1"]
     lines += ["", f"Go on with: make tokenize TEXT=… MODEL=character SIZE={SIZE} MODELS={DEMO}/models"]
     return "\n".join(lines)
 
@@ -184,7 +208,7 @@ def main() -> int:
     """Run the demo and tell about it."""
     os.chdir(ROOT)
     try:
-        runner = chosen_runner()
+        runner, trainer = chosen_runner(), chosen_trainer("torch")
     except Problem as problem:
         print(f"demo: error: {problem}", file=sys.stderr)
         return 2
@@ -194,14 +218,14 @@ def main() -> int:
         print("demo: going on where the last one was stopped; make clean starts it anew", file=sys.stderr)
     DEMO.mkdir(exist_ok=True)
     try:
-        told = run(runner)
+        told = run(runner, trainer)
     except subprocess.CalledProcessError as failed:
         print("demo: the command above failed; make demo goes on from there", file=sys.stderr)
         return failed.returncode
     except KeyboardInterrupt:
         print("demo: stopped; make demo goes on from here", file=sys.stderr)
         return 130
-    text = summary(runner, told)
+    text = summary(runner, trainer, told)
     SUMMARY.write_text(text + "\n", encoding="utf-8")
     print("\n" + text)
     return 0

@@ -116,9 +116,9 @@ def chosen_engine() -> str:
     return engine
 
 
-def chosen_trainer() -> str:
-    """TRAINER, or tf1: whose checkpoints `convert` takes."""
-    trainer = setting("TRAINER", "tf1")
+def chosen_trainer(default: str = "tf1") -> str:
+    """TRAINER: who trains the demo, whose checkpoints `convert` takes."""
+    trainer = setting("TRAINER", default)
     if trainer not in ("torch", "tf1"):
         raise Problem(f"TRAINER={trainer} is neither torch nor tf1")
     return trainer

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_flags_that_it_names_exist(command: str) -> None:
         check=True,
     )
     assert FLAGS[command] <= set(re.findall(r"--[a-z-]+", shown.stdout))
+
+
+def test_the_cost_of_training_is_what_is_computed() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/training_cost.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    assert len(done.stdout.splitlines()) == 9
+    assert done.stdout in README
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
