@@ -184,6 +184,8 @@ def _convert(
 ) -> None:
     # Nothing is fetched, and nothing that the libraries say while they work is of use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+    # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from transformers.utils import logging
 
     from stages.convert.filling import fill_masks

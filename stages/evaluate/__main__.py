@@ -81,6 +81,8 @@ def _evaluate(
 ) -> None:
     # Nothing is fetched, and nothing that the libraries say while they work is of use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
+    # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch  # 2 s, with transformers 4 s
     from transformers.utils import logging
 

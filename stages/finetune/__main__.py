@@ -175,6 +175,8 @@ def _train(
     # Nothing is fetched, and nothing that the libraries say while they load is of use here. One GPU is enough, and the
     # Trainer would take all there are, with as many times the batch.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
+    # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     import torch  # 2 s, with transformers 4 s
     from transformers.utils import logging
