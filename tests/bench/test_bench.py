@@ -25,6 +25,7 @@ ROWS = {
     "memory of a worker": (400e6, "≤"),
     "gzip of records": None,
     "examples read, one core": (1, "≥"),
+    "a step, character tiny": (2, "≥"),
     "clean sentences of a dump": (6, "≥"),
     "lines of a dump parsed": None,
 }
@@ -122,5 +123,5 @@ def test_only_some_rows(tmp_path: Path) -> None:
 
 def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
     done = bench("--only", "words,speed", "--out", tmp_path, code=2)
-    assert "--only speed is none of words, tokenizer, tfrecords, corpus, vocab" in done.stderr
+    assert "--only speed is none of words, tokenizer, tfrecords, records, training, corpus, vocab" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,9 +4,13 @@
 forward, backward, clipping and LAMB, in float32 on all cores, from TensorFlow's variables.
 """
 
+import os
+
+# PyTorch reads how its threads wait when it is loaded; as `train` has it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import glob
 import json
-import os
 import sys
 from collections.abc import Callable
 
