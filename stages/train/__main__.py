@@ -171,7 +171,10 @@ def _train(options: Options, begin: Any, stop: Stop, decisive: dict[str, Any], i
     group = Group(begin.device)
     try:
         best = train(options, begin.shards, begin.config, begin.device, group, stop, begin.masking)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # A GPU's error has a class of its own, a processor's has not.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         raise Retryable(
             f"the device has not enough memory ({str(error).splitlines()[0]}); the same command goes on with a smaller "
             "--micro-batch"

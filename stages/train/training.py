@@ -8,6 +8,7 @@ if it had never stopped.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 import warnings
@@ -182,6 +183,11 @@ class _Run:
         if row_due:
             steps /= self.group.size
             found = means(sums)
+            if not math.isfinite(found["masked_lm_loss"] + found["sentence_order_loss"]):
+                raise Refusal(
+                    f"the loss is no number any more at step {self.step:,}: the rate {rate:g} is too high for this "
+                    "model and batch; begin anew with a lower --learning-rate and another --out"
+                )
             row = {
                 "of": TRAIN, "step": self.step, "loss": found["masked_lm_loss"] + found["sentence_order_loss"], **found,
                 "learning_rate": rate, "gradient_norm": float(norm), "seconds": round(self.seconds, 3),

@@ -192,3 +192,12 @@ def test_check_says_what_a_run_would_start_from(inputs: list[object], run_stage:
 def test_every_epoch_may_be_masked_anew(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
     run_stage("train", *inputs, "--out", tmp_path / "out", "--dynamic-masking")
     assert len(rows(tmp_path / "out")) == STEPS + 3
+
+
+def test_a_rate_that_is_too_high_is_told_and_no_checkpoint_is_written(
+    inputs: list[object], run_stage: Run, tmp_path: Path
+) -> None:
+    said = run_stage("train", *inputs, "--out", tmp_path / "out", "--learning-rate", "1e30", code=2).stderr
+    assert re.search(r"the loss is no number any more at step \d+: the rate \S+ is too high", said)
+    assert "a lower --learning-rate" in said
+    assert not list((tmp_path / "out").glob("step-*"))
