@@ -35,6 +35,7 @@ MADE = {
     "vocab": "vocab",
     "tfrecords": "tfrecords",
     "tpu-train": "checkpoints",
+    "train": "runs",
     "convert": "models",
 }
 DIRECTIONS = ("upload", "download")
@@ -51,15 +52,15 @@ def chosen_stages() -> list[str]:
     if said:
         return said
     if setting("SIZE"):
-        return ["tpu-train", "convert"]
-    return ["tfrecords", "tpu-train", "convert"] if setting("MODEL") else list(MADE)
+        return ["tpu-train", "train", "convert"]
+    return ["tfrecords", "tpu-train", "train", "convert"] if setting("MODEL") else list(MADE)
 
 
 def folders() -> list[str]:
     """The folders to copy, as they are called in a bucket: `corpus`, `checkpoints/character/tiny`."""
     found = []
     for stage in chosen_stages():
-        sized = stage in ("tpu-train", "convert")
+        sized = stage in ("tpu-train", "train", "convert")
         if setting("SIZE") and sized:
             found += [f"{MADE[stage]}/{model}/{chosen_size()}" for model in chosen_models()]
         elif setting("MODEL") and (sized or stage == "tfrecords"):

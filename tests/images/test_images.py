@@ -229,7 +229,8 @@ def test_a_mounted_folder_that_is_missing_is_an_error_and_not_made(built: None, 
 
 
 def test_one_compose_command_runs_the_whole_chain_with_the_options_of_make(flow: Flow, tmp_path: Path) -> None:
-    for folder in ("data/downloads", "data/corpus", "data/vocab", "data/tfrecords", "data/checkpoints", "models"):
+    data = ("downloads", "corpus", "vocab", "tfrecords", "checkpoints", "runs")
+    for folder in (*(f"data/{name}" for name in data), "models"):
         (tmp_path / folder).mkdir(parents=True)
     # Trained by make: left alone by whoever says the same of the same TFRecords, and refused otherwise.
     trained = tmp_path / "data/checkpoints/character/tiny"

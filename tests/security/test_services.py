@@ -103,7 +103,8 @@ def images() -> None:
 @pytest.mark.parametrize("name", [name for name in ALL if name != MOUNT])
 def test_inside_a_container_nothing_may_be_done_but_work(images: None, name: str, tmp_path: Path) -> None:
     """The stages' real images, looked at from inside. tests/mount looks at the mount."""
-    for folder in ("corpus", "downloads", "vocab", "tfrecords", "checkpoints", "models"):
+    data = ("corpus", "downloads", "vocab", "tfrecords", "checkpoints", "runs", "evaluations", "finetuned")
+    for folder in (*data, "models"):
         (tmp_path / folder).mkdir()
     folders = {"DATA": str(tmp_path), "MODELS": str(tmp_path / "models")}
     # 1000:1000 owns none of these folders: what it could write to, it would write to by a right of the container.
