@@ -18,7 +18,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # What only those need who build or test PyTorch: 145 MB.
 RUN rm -r /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
-COPY stages/engine.py stages/local_engine.py stages/slots.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/tokenizer stages/tokenizer
 COPY stages/tfrecords stages/tfrecords
