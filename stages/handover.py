@@ -102,6 +102,22 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
+    """A flag's type: a finite number of ``kind`` that is ``least`` or more."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value < float("inf"):
+            word = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError("%s is no %s of %s or more" % (text, word, least))
+        return value
+
+    return parse
+
+
 def write_json(path: str, value: Any) -> None:
     """``value`` as indented UTF-8 JSON with sorted keys, whole or not at all."""
     with whole_file(path, "w") as stream:

@@ -10,10 +10,20 @@ import errno
 import os
 import sys
 from dataclasses import MISSING, fields
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 from stages import lock, storage
-from stages.handover import HelpFormatter, Retryable, claim, describe, read_manifest, run, unwritable, write_manifest
+from stages.handover import (
+    HelpFormatter,
+    Retryable,
+    claim,
+    describe,
+    number,
+    read_manifest,
+    run,
+    unwritable,
+    write_manifest,
+)
 from stages.stopping import Stop, Stopped
 from stages.tpu_train import files
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
@@ -22,22 +32,6 @@ from stages.tpu_train.results import sentence as sentence_of
 from stages.tpu_train.shape import VOCAB_FLAG
 
 STAGE = "tpu-train"
-
-
-def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """A flag's type: a finite number of ``kind`` that is ``least`` or more."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value < float("inf"):
-            word = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError("%s is no %s of %s or more" % (text, word, least))
-        return value
-
-    return parse
 
 
 def options_of(arguments: List[str]) -> Options:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -23,6 +22,7 @@ from stages.handover import (
     Retryable,
     claim,
     describe,
+    number,
     read_manifest,
     run,
     write_manifest,
@@ -34,22 +34,6 @@ from stages.tpu_train.shape import VOCAB_FLAG
 from stages.train.options import DEVICES, PRECISIONS, SHORT, Options
 
 STAGE = "train"
-
-
-def number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """A flag's type: a finite number of `kind` that is `least` or more."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value < float("inf"):
-            word = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text} is no {word} of {least} or more")
-        return value
-
-    return parse
 
 
 def options_of(arguments: list[str]) -> Options:
