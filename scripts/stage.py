@@ -452,7 +452,7 @@ def compose_variables(step: Step | None = None) -> dict[str, str]:
         name: empty_folder(name) if is_remote(said) else str(Path(said).resolve()) for name, said in folders.items()
     }
     if is_remote(here.data):
-        variables["DOWNLOADS"] = str(Path("data", "downloads").resolve())
+        variables["DOWNLOADS"] = str(Path(setting("DOWNLOADS", "data/downloads")).resolve())
     if not is_remote(here.dump):
         dump = Path(here.dump).resolve()
         variables.update(DUMP_FOLDER=str(dump.parent), DUMP_NAME=dump.name)
@@ -513,7 +513,11 @@ def mounted_folders() -> None:
     variables = compose_variables()
     for name, folders in MOUNTED.items():
         for folder in folders if name in variables else ():
-            Path(variables[name], folder).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(variables[name], folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                said = "WORK_DIR" if name == "TRAINING" else name
+                raise Problem(f"{error.filename} cannot be made ({error.strerror}); say {said}= a folder of yours")
 
 
 def finish(command: list[str], environment: dict[str, str], text: str = "") -> int:

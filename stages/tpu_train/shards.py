@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import zlib
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -9,6 +10,8 @@ from stages import storage
 from stages.handover import MANIFEST, RUN, Refusal, read_manifest
 
 SUFFIX = ".tfrecord.gz"
+# How gzip begins: its magic number, deflate, no flags.
+GZIP = b"\x1f\x8b\x08\x00"
 # One shard in a hundred is held out unless --held-out says how many.
 HELD_OUT_SHARE = 100
 # Examples of a folder without a manifest that are looked at before training.
@@ -71,6 +74,7 @@ def _by_manifest(folder: str, found: List[str], held_out: Optional[int]) -> Shar
                 "%s has not the %d bytes that its manifest says; make the TFRecords again"
                 % (storage.join(folder, name), sizes[name])
             )
+    storage.at_once(_header, [storage.join(folder, name) for name in sorted(listed)])
     train, held = _hold_out(folder, [name for name in sorted(listed) if examples[name]], held_out)
     return Shards(
         folder=folder,
@@ -142,6 +146,17 @@ def _records(path: str) -> Any:
         raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
 
 
+def _header(path: str) -> None:
+    """``Refusal`` where gzip's header is not the one that tfrecords writes.
+
+    TensorFlow's reader takes a file with a flipped flag (RFC 1952, byte 3: FEXTRA, FNAME, FCOMMENT) for an empty one.
+    """
+    with storage.reading(path) as stream:
+        start = stream.read(4)
+    if start != GZIP:
+        raise Refusal("%s is damaged in its first bytes; make the TFRecords again" % path)
+
+
 def _begun(path: str) -> None:
     """``Refusal`` for a file that is cut off in its first example: to TensorFlow it is one without examples."""
     if next(_records(path), None) is not None:
@@ -149,7 +164,7 @@ def _begun(path: str) -> None:
     try:
         with storage.fetched(path) as local, gzip.open(local) as stream:
             stream.read(1)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error))
 
 

@@ -129,6 +129,9 @@ class Machine:
             "COMPOSE_PROJECT_NAME": PROJECT,
             "STORAGE_EMULATOR_HOST": emulator,
             "MOUNT": str(folder),
+            # Not in the checkout, which may be another user's.
+            "MODELS": str(folder / "models"),
+            "DOWNLOADS": str(folder / "downloads"),
             "RUNNER": "docker",
         }
 

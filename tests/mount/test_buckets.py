@@ -48,12 +48,7 @@ def test_a_container_sees_its_credentials_where_it_needs_them(machine: Machine, 
     for path in (kept, kept.parent, kept.parent.parent):
         os.chown(path, machine.who.get("user", os.getuid()), machine.who.get("group", os.getgid()))
     data = f"gs://{BUCKET}/run" if in_bucket else str(machine.folder / "local")
-    environment = {
-        **machine.environment,
-        "STORAGE_EMULATOR_HOST": "",
-        "DATA": data,
-        "MODELS": f"{machine.folder}/models",
-    }
+    environment = {**machine.environment, "STORAGE_EMULATOR_HOST": "", "DATA": data}
     done = subprocess.run(
         ["python3", "-c", TOLD, "--out", f"{data}/vocab"],
         cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", **machine.who,

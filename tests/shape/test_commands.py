@@ -276,6 +276,20 @@ def test_a_folder_in_a_bucket_is_not_mounted_and_leaves_nothing_here(tmp_path: P
     assert away["DOWNLOADS"] == str(ROOT / "data/downloads")
 
 
+@pytest.mark.parametrize("name", ["DATA", "MODELS", "WORK_DIR"])
+def test_a_folder_that_cannot_be_made_is_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside = {"DATA": str(tmp_path), "MODELS": str(tmp_path), name: str(tmp_path / "file" / "x")}
+    done = subprocess.run(
+        [sys.executable, "scripts/stage.py", "corpus"],
+        cwd=ROOT, env={**CLEAN, **inside, "RUNNER": "docker", "DUMP": SAMPLE}, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"corpus: error: {tmp_path}/file/x")
+    assert f"cannot be made (Not a directory); say {name}= a folder of yours" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_stages_named_together_run_in_the_order_of_the_flow() -> None:
     wished = ["make", "--dry-run", "-j4", "convert", "vocab", "tpu-train", "corpus", "tfrecords"]
     done = subprocess.run(wished, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)

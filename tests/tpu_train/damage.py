@@ -1,7 +1,8 @@
 """A script for the training stage's Python: damage files in many ways and write what TensorFlow and the stage say.
 
 Arguments: a folder of TFRecords, a folder with a finished run's checkpoints (both are copied), seed. One JSON line:
-`flipped` and `cut` count what TensorFlow's reader makes of the file; `runs` says what last_step makes of each folder.
+`flipped` and `cut` count what TensorFlow's reader makes of the file, `headers` is
+what the stage says of its first bytes, `runs` what last_step makes of each folder.
 """
 
 import contextlib
@@ -66,6 +67,20 @@ def cut(path: str, whole: bytes) -> Dict[str, Dict[str, int]]:
     return {name: dict(counts) for name, counts in seen.items()}
 
 
+def headers(path: str, whole: bytes) -> List[str]:
+    """What the stage makes of the file with each bit of gzip's flags flipped."""
+    said = []
+    for bit in range(8):
+        write(path, whole[:3] + bytes([whole[3] ^ 1 << bit]) + whole[4:])
+        try:
+            find_shards(os.path.dirname(path), None)
+            said.append("taken")
+        except Refusal as refusal:
+            said.append(str(refusal).replace(path, "FILE"))
+    write(path, whole)
+    return said
+
+
 def write(path: str, data: bytes) -> None:
     with open(path, "wb") as stream:
         stream.write(data)
@@ -127,7 +142,7 @@ def main(tfrecords: str, run: str, seed: int) -> None:
         shutil.copytree(tfrecords, os.path.join(folder, "tfrecords"))
         path = os.path.join(folder, "tfrecords", "pretrain_00000.tfrecord.gz")
         whole = read(path)
-        shard = {"flipped": flipped(path, whole), "cut": cut(path, whole)}
+        shard = {"flipped": flipped(path, whole), "headers": headers(path, whole), "cut": cut(path, whole)}
     data, index = "model.ckpt-60.data-00000-of-00001", "model.ckpt-60.index"
     newest = "model.ckpt-60."
     unlisted = both(without("checkpoint", "model.ckpt-best", "train_loss", "eval_results"), damaged(index, 1, 0.5))
