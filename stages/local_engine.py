@@ -12,9 +12,11 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from stages.handover import Retryable
@@ -82,11 +84,14 @@ class Processes:
         return self
 
     def __exit__(self, kind: Any, error: Any, at: Any) -> None:
+        workers = multiprocessing.active_children()
         if kind is not None:
             # Nobody takes what they are at, which may be a whole file.
-            for worker in multiprocessing.active_children():
-                worker.terminate()
+            _terminate(workers)
+        watch = threading.Thread(target=_end_together, args=(workers,), daemon=True)
+        watch.start()
         self._pool.shutdown(cancel_futures=True)
+        watch.join()
         self._slots.close()
 
     def _result(self, sent: Any) -> Any:
@@ -132,6 +137,22 @@ class Processes:
         self._pool = self._new_pool()
         for task in filter(_Task.lost, self._tasks):
             self._submit(task)
+
+
+def _end_together(workers: Sequence[BaseProcess]) -> None:
+    """End all workers, which are idle, when the first one has ended.
+
+    All are told to end by a queue. One that is killed just then keeps the queue's lock, and the others would wait for
+    it for ever, and this process for them.
+    """
+    if workers:
+        connection.wait([worker.sentinel for worker in workers])
+        _terminate(workers)
+
+
+def _terminate(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.terminate()
 
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}

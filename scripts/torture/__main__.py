@@ -101,9 +101,10 @@ def main(arguments: list[str]) -> None:
             # Of seed and number alone, so that a round is the same whatever the others did.
             ended = DECK[fault][0](flow, target, place / "out", random.Random(f"{seed} {number}"))
         except Broken as broken:
+            table(survived)
+            # Last, since the end of a log is what is looked at.
             print(f"torture: round {number}, {fault}, {target}: {broken}", file=sys.stderr)
             print(f"torture: --seed {seed} --rounds {given.rounds} does it again; {place} is kept", file=sys.stderr)
-            table(survived)
             sys.exit(1)
         survived[fault, target].append(ended)
         said = f"round {number} of {len(rounds)}: {fault}, {target}: {ended.how}"

@@ -166,6 +166,28 @@ def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(tmp_path: Pa
     assert done.stdout == f"{[6 << 20] * 4}\n", done.stderr
 
 
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_worker_that_is_killed_when_all_is_done_is_not_waited_for(killed: int) -> None:
+    """It may hold the lock behind which the other one waits for being told to end."""
+    program = (
+        "import os, signal, sys, threading, time\n"
+        "from stages.local_engine import Processes\n"
+        "from tests.engine.test_engine import children\n"
+        "killed = int(sys.argv[1])\n"
+        "def strike():\n"
+        "    os.kill(workers[killed], signal.SIGKILL)\n"
+        "    os.kill(workers[1 - killed], signal.SIGCONT)\n"
+        "with Processes(abs, 2, str) as crew:\n"
+        "    print([crew.end(task) for task in [crew.begin(-1), crew.begin(-2)]])\n"
+        "    workers = children(os.getpid())\n"
+        "    for worker in workers: os.kill(worker, signal.SIGSTOP)\n"
+        "    threading.Timer(1.0, strike).start()\n"
+    )
+    command = [sys.executable, "-c", program, str(killed)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[1, 2]\n", "")
+
+
 def test_workers_end_when_their_parent_is_killed() -> None:
     program = (
         "import time; from stages.engine import in_order\n"
