@@ -107,6 +107,8 @@ class _Run:
         self.batches = self.data.batches(self.position)
         if steps and self._is_due() and self.group.total([float(self._lacks_evaluation())])[0]:
             self._evaluate(stop)
+            if self.group.first:
+                self.metrics.write()
             self._keep_results()
 
     def _take(self, found: Checkpoint) -> None:
@@ -236,6 +238,8 @@ class _Run:
     def _save(self) -> None:
         """A checkpoint of this step, the best model, the metrics and the plot."""
         if self.group.first:
+            # Before the checkpoint: a run that goes on leaves out rows behind it, but cannot make those before it.
+            self.metrics.write()
             state = {"data": self.position, "seconds": self.seconds, "sums": self.sums.tolist()}
             if self.step not in checkpoints.saved(self.out):
                 checkpoint = Checkpoint(self.step, self.pretraining.state(), self.optimizer.state(), state)
@@ -248,7 +252,6 @@ class _Run:
             if best:
                 checkpoints.write_best(self.out, best, self.config)
             checkpoints.prune(self.out, self.options.keep)
-            self.metrics.write()
             self.plot.draw(self.metrics.rows, now=self.step == self.options.steps)
         self.group.wait()
 
