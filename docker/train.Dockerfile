@@ -1,4 +1,5 @@
-# train: TFRecords → a trained ALBERT checkpoint, with PyTorch; evaluation, fine-tuning. `make image/train` builds it.
+# train: TFRecords → a trained ALBERT checkpoint, with PyTorch; evaluation, fine-tuning. `make image/train` builds it, and
+# `make image/train-cuda` the one for NVIDIA's GPUs.
 FROM python:3.11-slim-bookworm AS compiler
 COPY stages/compiler.lock /
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -8,15 +9,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /app
 RUN python -m venv --without-pip /venv
-COPY stages/train/torch.lock stages/train/
+# Nothing, or -cuda.
+ARG TORCH=
+COPY stages/train/torch$TORCH.lock stages/train/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes --no-deps --retries 1 \
-        --find-links https://download.pytorch.org/whl/torch/ -r stages/train/torch.lock
+        --find-links https://download.pytorch.org/whl/torch/ -r stages/train/torch$TORCH.lock
 COPY stages/train/requirements.lock stages/train/
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/train/requirements.lock
 # What only those need who build or test PyTorch: 145 MB.
-RUN rm -r /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
+RUN rm -rf /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/tokenizer stages/tokenizer

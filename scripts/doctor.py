@@ -77,7 +77,10 @@ def resources() -> None:
 def accelerators() -> None:
     """What training could use beside the CPU; the flow needs neither."""
     gpu = answer("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    line(None, f"GPU: {gpu or 'none'}; TensorFlow 1.15 is too old for today's and does not use it")
+    line(
+        None,
+        f"GPU: {gpu or 'none'}; make train takes NVIDIA's, make tpu-train none: TensorFlow 1.15 is too old for them",
+    )
     tpu = os.environ.get("TPU_NAME") or ("a TPU VM" if Path("/dev/accel0").exists() else "none named here")
     line(None, f"TPU: {tpu}; make tpu-train takes TPU_NAME=… WORK_DIR=gs://…, or DEVICE=cpu to train here")
 

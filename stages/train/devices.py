@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import NamedTuple
 
 import torch
@@ -37,7 +39,9 @@ def choose_device(options: Options) -> Device:
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "xla" if _has_xla() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
-        reason = "sees no GPU" if torch.version.cuda else "is built for processors alone"
+        reason = (
+            "sees no GPU" if torch.version.cuda else "is built for processors alone (TORCH=cuda takes the other build)"
+        )
         raise Refusal(
             f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) trains on this "
             "machine's processors"
@@ -51,9 +55,17 @@ def choose_device(options: Options) -> Device:
     can = _computes_bfloat16(kind)
     if options.precision == "bfloat16" and not can:
         raise Refusal("this processor does not compute in bfloat16; leave --precision out")
-    # Compiling takes a minute, which a GPU wins back within some hundred steps, and a C++ compiler.
-    compiled = options.compile == "on" or (options.compile == "auto" and kind == "cuda")
+    if options.compile == "on" and not _has_compiler(kind):
+        raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
+    # Compiling takes a minute, which a GPU wins back within some hundred steps.
+    compiled = options.compile == "on" or (options.compile == "auto" and kind == "cuda" and _has_compiler(kind))
     return Device(kind, count, can and options.precision != "float32", compiled)
+
+
+def _has_compiler(kind: str) -> bool:
+    """Whether there is what torch.compile calls: a C compiler for what starts a GPU's kernels, or g++ for kernels."""
+    names = [os.environ.get("CC", "gcc"), "clang"] if kind == "cuda" else [os.environ.get("CXX", "g++")]
+    return any(map(shutil.which, names))
 
 
 def _computes_bfloat16(kind: str) -> bool:

@@ -48,17 +48,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory, run_stage: Run, inputs: list
 
 def rows(out: Path) -> list[Row]:
     """The rows of a run, but for its times."""
-    found = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return rows_of((out / "metrics.jsonl").read_text())
+
+
+def rows_of(metrics: str) -> list[Row]:
+    """The same of a file's text."""
+    found = [json.loads(line) for line in metrics.splitlines()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
 
 
-def same_run(one: Path, other: Path) -> None:
+def same_run(one: Path, other: Path, steps: int = STEPS) -> None:
     """Equal losses at every step, and equal weights and moments to the bit."""
     assert rows(one) == rows(other)
     for name in (
         "best/model.safetensors",
-        f"step-{STEPS:08d}/model.safetensors",
-        f"step-{STEPS:08d}/optimizer.safetensors",
+        f"step-{steps:08d}/model.safetensors",
+        f"step-{steps:08d}/optimizer.safetensors",
     ):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
@@ -110,7 +115,9 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_there_with_dropout_too(
 ) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**CONFIG, "hidden_dropout_prob": 0.1}))
-    flags = [config if str(word).endswith("config.json") else word for word in inputs]
+    # So many steps that the signal comes before the last one, however busy the machine is.
+    steps = 4 * STEPS
+    flags = [*(config if str(word).endswith("config.json") else word for word in inputs), "--steps", steps]
     run_stage("train", *flags, "--out", tmp_path / "whole")
     out = tmp_path / "out"
     process = begun(flags, out, "step-00000008/state.json")
@@ -120,7 +127,7 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_there_with_dropout_too(
     (step,) = re.findall(r"stopped at step (\d+), checkpoint saved; the same command goes on", said)
     assert (out / f"step-{int(step):08d}/state.json").exists()
     run_stage("train", *flags, "--out", out)
-    same_run(tmp_path / "whole", out)
+    same_run(tmp_path / "whole", out, steps)
 
 
 @pytest.mark.parametrize("more", [("--processes", 2), ("--micro-batch", 3)], ids=["processes", "passes"])
@@ -133,6 +140,22 @@ def test_a_batch_in_parts_gives_the_losses_of_the_whole(
     for alone, together in zip(rows(whole), found, strict=True):
         for name in ("masked_lm_loss", "sentence_order_loss", "masked_lm_accuracy"):
             assert together[name] == pytest.approx(alone[name], abs=2e-5), (name, alone["step"])
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
+def test_compiled_passes_give_the_losses_of_others(
+    whole: Path, inputs: list[object], run_stage: Run, tmp_path: Path
+) -> None:
+    run_stage("train", *inputs, "--out", tmp_path / "out", "--compile", "on")
+    for alone, compiled in zip(rows(whole), rows(tmp_path / "out"), strict=True):
+        for name in ("masked_lm_loss", "sentence_order_loss"):
+            assert compiled[name] == pytest.approx(alone[name], abs=2e-5), (name, alone["step"])
+
+
+def test_compiling_without_a_compiler_is_refused(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    flags = ("--out", tmp_path / "out", "--compile", "on")
+    said = run_stage("train", *inputs, *flags, code=2, env={"CXX": "/nowhere/g++"}).stderr
+    assert "torch.compile finds no compiler here" in said
 
 
 @pytest.mark.parametrize(
