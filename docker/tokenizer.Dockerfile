@@ -19,7 +19,7 @@ RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="albert-ja/tokenizer" \
-      org.opencontainers.image.description="Japanese text to tokens and ids of a model" \
+      org.opencontainers.image.description="Japanese text to tokens and ids of a model, masks filled, over HTTP as well" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip
 COPY --from=builder /venv /venv

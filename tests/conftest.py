@@ -80,3 +80,19 @@ def vocab(run_stage: Run, corpus: Path, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp("sample") / "vocab"
     run_stage("vocab", "--corpus", corpus, "--out", out, "--vocab-size", 3000, "--alphabet-size", 1200)
     return out
+
+
+@pytest.fixture(scope="session")
+def models_with_onnx(vocab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`character/tiny` and `wordpiece_tinysegmenter/tiny` with random weights and model.onnx. Read only.
+
+    What PyTorch fills into some texts is in `filled.json` there: see tests/tokenizer/make_models.py.
+    """
+    python = ROOT / ".venv/convert/bin/python"
+    if not python.exists():
+        pytest.skip(f"{python} is missing; run make venv")
+    out = tmp_path_factory.mktemp("served") / "models"
+    script = [python, ROOT / "tests/tokenizer/make_models.py", vocab, out]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(script, cwd=ROOT, env=environment, check=True, timeout=300)
+    return out

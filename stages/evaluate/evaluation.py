@@ -12,8 +12,8 @@ from stages.evaluate.files import ModelFolder, held_out_corpus
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.handover import Progress, Refusal, read_manifest
-from stages.tokenizer.files import read_tokenizer
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.tokenizer.tokenizer_class import read_tokenizer_class
 from stages.tpu_train.shards import Shards
 from stages.train.records import Batch, DynamicMasking, held_out
 
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def _opened(folder: ModelFolder, device: str, vocabulary: str | None) -> _Model:
-    return _Model(folder, load(folder, device), read_tokenizer(folder.path), folder.vocabulary == vocabulary)
+    return _Model(folder, load(folder, device), read_tokenizer_class(folder.path), folder.vocabulary == vocabulary)
 
 
 def _masking(shards: Shards, entries: list[str]) -> DynamicMasking | None:

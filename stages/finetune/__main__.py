@@ -183,12 +183,12 @@ def _train(
 
     from stages.evaluate.predictions import choose_device
     from stages.finetune.training import Settings, fine_tune, steps_of
-    from stages.tokenizer.files import read_tokenizer
     from stages.tokenizer.model_folder import write_tokenizer
+    from stages.tokenizer.tokenizer_class import read_tokenizer_class
 
     logging.disable_progress_bar()
     settings = Settings(task, given.batch, given.micro_batch, choose_device(given.device))
-    tokenizer = read_tokenizer(model.path)
+    tokenizer = read_tokenizer_class(model.path)
     rows = _data(task, tokenizer, examples, max_length)
     total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch) * given.batch
     progress = Progress(STAGE, "examples", total)

@@ -59,6 +59,11 @@ def segment(texts: Texts) -> NDArray[np.uint8]:
     return begins
 
 
+def one_piece(texts: Texts) -> NDArray[np.uint8]:
+    """What `segment` gives where no text is to be split: white space alone then separates words."""
+    return np.zeros(len(texts.points), np.uint8)
+
+
 class CompiledVocabulary:
     """A vocabulary, ready for looking words up: the longest entries first, or (`by_character`) each character.
 
@@ -103,17 +108,40 @@ class CompiledVocabulary:
             return Tokens(ids[:count], first[:count], ends, None, None)
         return Tokens(ids[:count], first[:count], ends, starts[:count], stops[:count])
 
-    def look_up_text(self, text: str, whole: bool = False) -> tuple[list[int], list[int], list[int]]:
-        """Ids of a normalised text's tokens, where each starts and where it stops: for one text, without arrays.
+    def look_up_text(self, text: str, whole: bool = False) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Of a normalised text's tokens: ids, where each starts and stops, whether a word begins (1), as lists.
 
         whole: the text is not split into words, but at white space. UnicodeEncodeError for a lone surrogate.
         """
         length = len(text)
-        out = _room(3 * length)
+        out = _room(4 * length)
         count = self._library.look_up_text(self._vocabulary, text.encode("utf-32-le"), length, whole, out)
         if count < 0:
             raise MemoryError
-        return out[:count], out[length : length + count], out[2 * length : 2 * length + count]
+        ids, starts, stops, firsts = (out[row * length : row * length + count] for row in range(4))
+        return ids, starts, stops, firsts
+
+
+class Entries:
+    """Entries by id, as bytes behind one another, for writing many of them at once."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        texts = [entry.encode() for entry in entries]
+        self.bytes = np.frombuffer(b"".join(texts), np.uint8)
+        self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        self.begins = np.concatenate([[0], self.lengths.cumsum()])
+        self._library = _words()
+
+    def lines(self, ids: NDArray[np.int32], ends: NDArray[np.int64]) -> bytes:
+        """The entries of texts whose ids end at `ends` (texts,): joined by spaces, each text a line, in UTF-8."""
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.lengths):
+            raise ValueError(f"ids from {ids.min()} to {ids.max()}; there are {len(self.lengths)} entries")
+        out = np.empty(int(self.lengths[ids].sum()) + len(ids) + len(ends), np.uint8)
+        size = self._library.join(
+            at(self.bytes, np.uint8), at(self.begins, np.int64), at(ids, np.int32), at(ends, np.int64), len(ends),
+            at(out, np.uint8),
+        )  # fmt: skip
+        return out[:size].tobytes()
 
 
 def _room(size: int) -> Any:
@@ -172,6 +200,7 @@ def _words() -> ctypes.CDLL:
         ("vocabulary_new", pointer, [pointer, pointer, pointer, size, ctypes.c_int32, flag]),
         ("vocabulary_free", None, [pointer]),
         ("look_up", size, [*[pointer] * 4, size, *[pointer] * 5]),
+        ("join", size, [*[pointer] * 4, size, pointer]),
         ("look_up_text", size, [pointer, ctypes.c_char_p, size, flag, pointer]),
         ("counts_new", pointer, []),
         ("counts_free", None, [pointer]),

@@ -6,10 +6,13 @@ inside a model folder, and be imported where transformers is not installed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 try:
     from tinysegmenter import tokenize as segment
@@ -19,6 +22,13 @@ except ImportError:
         "(and not tinysegmenter, another project that installs a module of the same name)"
     ) from None
 
+try:
+    # Not part of a model folder, and not needed: the same rules, compiled.
+    from stages.tokenizer import compiled_words
+except ImportError:
+    compiled_words = None  # type: ignore[assignment]
+
+SUBWORD_TYPES = ("wordpiece", "character")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # A longer word is one [UNK], as in BERT's WordPiece (max_input_chars_per_word).
 LONGEST_WORD = 100
@@ -65,7 +75,7 @@ def normalise_from(text: str) -> tuple[str, list[int], list[int]]:
     return whole, starts, ends
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)  # 1.3 MB
 def _stands_apart(character: str) -> bool:
     """Whether this character and what stands before it are normalised without regard to each other.
 
@@ -152,3 +162,178 @@ def read_vocabulary(path: str) -> dict[str, int]:
     if missing:
         raise ValueError(f"{path} has no {' '.join(missing)}; it is not a vocabulary of this family")
     return vocabulary
+
+
+class WholeToken(NamedTuple):
+    """A string that is a token wherever it stands in a text; the conditions are those of transformers' AddedToken.
+
+    single_word: only between white space. lstrip, rstrip: white space before and behind it is dropped.
+    normalized: where texts are lowered, it is found in any case, unless it is `special`.
+    """
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+    special: bool = True
+
+
+# A token, where it starts and ends in the text it was found in, in characters, and whether a word begins with it.
+Token = tuple[str, int, int, bool]
+
+
+class SubwordTokenizer:
+    """Texts → tokens, by a vocabulary (entry → id) and options: what each of them means, `tokenization` says.
+
+    `compiled` is the compiled form of the rules, or None where it is not to be had (outside of this project) or does
+    not know an option (lower case, marked or whole words); without it all is the same, but slower.
+
+    Raises ValueError for an unknown subword type. Whole tokens are the special ones until `mark_whole` is called.
+    """
+
+    def __init__(
+        self,
+        vocabulary: dict[str, int],
+        subword_tokenizer_type: str = "wordpiece",
+        do_lower_case: bool = False,
+        do_word_tokenize: bool = True,
+        do_subword_tokenize: bool = True,
+        manual_subword_marking: bool = False,
+        unk_token: str = "[UNK]",
+    ) -> None:
+        if subword_tokenizer_type not in SUBWORD_TYPES:
+            raise ValueError(
+                f"subword_tokenizer_type is {subword_tokenizer_type!r}; it must be one of {', '.join(SUBWORD_TYPES)}"
+            )
+        self.vocabulary = vocabulary
+        self.entries = list(vocabulary)
+        self.lowers = do_lower_case
+        self.splits_words = do_word_tokenize
+        self.cuts_words = do_subword_tokenize
+        self.by_character = do_subword_tokenize and subword_tokenizer_type == "character"
+        self.mark = "##" if manual_subword_marking else ""
+        self.unknown = unk_token
+        # White space is a token only where it can be told from an unknown character: as an entry of its own.
+        self._spaces = frozenset(
+            entry for entry in vocabulary if self.by_character and len(entry) == 1 and entry.isspace()
+        )
+        self.mark_whole(WholeToken(token) for token in SPECIAL_TOKENS)
+        self._compile()
+
+    def _compile(self) -> None:
+        self.compiled: compiled_words.CompiledVocabulary | None = None
+        plain = not self.lowers and not self.mark and self.unknown == "[UNK]" and self.cuts_words
+        if compiled_words is not None and plain:
+            with contextlib.suppress(ImportError):  # The library is not there.
+                self.compiled = compiled_words.CompiledVocabulary(self.vocabulary, self.by_character)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "compiled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._compile()
+
+    def mark_whole(self, tokens: Iterable[WholeToken]) -> None:
+        """Take these strings for a token each, wherever they stand in a text; the longest is looked for first."""
+        self.whole = sorted(tokens, key=lambda token: len(token.content), reverse=True)
+        self._firsts = {token.content[0] for token in self.whole}
+        self._whole_token = re.compile("|".join(map(self._pattern, self.whole)))
+
+    def _pattern(self, token: WholeToken) -> str:
+        content = re.escape(token.content)
+        if self.lowers and token.normalized and not token.special:
+            content = f"(?i:{content})"  # transformers has lowered the token, not the text.
+        return rf"(?<!\S)({content})(?!\S)" if token.single_word else f"({content})"
+
+    def parts(self, text: str, plain_only: bool = False) -> Iterable[tuple[str, int, str | None]]:
+        """The parts of a text between whole tokens, and these: part, start, and the token if it is one.
+
+        plain_only: there is none, `[MASK]` is plain text.
+        """
+        # Looking for `[` alone is twenty times as fast as for `[MASK]` and the others. Lower case has no such letter.
+        if plain_only or not (self.lowers or any(first in text for first in self._firsts)):
+            return [(text, 0, None)]
+        return self._cut_at_whole_tokens(text)
+
+    def _cut_at_whole_tokens(self, text: str) -> Iterator[tuple[str, int, str | None]]:
+        done = 0
+        for match in self._whole_token.finditer(text):
+            token = self.whole[(match.lastindex or 0) - 1]
+            before = text[done : match.start()]
+            yield before.rstrip() if token.lstrip else before, done, None
+            yield match[0], match.start(), token.content
+            done = match.end()
+            while token.rstrip and text[done : done + 1].isspace():
+                done += 1
+        yield text[done:], done, None
+
+    def tokens(self, text: str, located: bool, plain_only: bool = False) -> Iterator[Token]:
+        """Each token of a text. `located`: with its place in the text as given; else start and end mean nothing.
+
+        Raises ValueError for a lone surrogate.
+        """
+        refuse_surrogates(text)
+        for part, start, token in self.parts(text, plain_only):
+            if token is not None:
+                yield token, start, start + len(part), True
+            elif located:
+                plain, starts, ends = normalise_from(part)
+                for found, first, end, begins in self._plain_tokens(plain):
+                    yield found, start + starts[first], start + ends[end - 1], begins
+            else:
+                yield from self._plain_tokens(normalise(part))
+
+    def _plain_tokens(self, text: str) -> Iterator[Token]:
+        """Each token of a normalised text without whole tokens, with its place there."""
+        if self.compiled is not None:
+            ids, starts, stops, firsts = self.compiled.look_up_text(text, whole=not self.splits_words)
+            yield from zip(map(self.entries.__getitem__, ids), starts, stops, map(bool, firsts), strict=True)
+            return
+        for start, end in word_spans(text, self._spaces, None if self.splits_words else [text]):
+            word = text[start:end]
+            lowered = word.lower() if self.lowers else word
+            places: Sequence[int] = range(start, end)
+            if len(lowered) != len(word):  # `İ` becomes two characters.
+                places = [start + place for place, letter in enumerate(word) for _ in letter.lower()]
+            done = 0
+            for token, length in self._subwords(lowered):
+                yield token, places[done], places[done + length - 1] + 1, done == 0
+                done += length
+
+    def look_up(self, texts: list[str]) -> tuple[list[int], list[int]]:
+        """The ids of normalised texts without whole tokens, one text behind another, and where each ends.
+
+        For compiled rules alone. UnicodeEncodeError for a lone surrogate.
+        """
+        assert self.compiled is not None
+        if len(texts) == 1:
+            ids, _, _, _ = self.compiled.look_up_text(texts[0], whole=not self.splits_words)
+            return ids, [len(ids)]
+        tokens = self.look_up_arrays(texts)
+        return tokens.ids.tolist(), tokens.ends.tolist()
+
+    def look_up_arrays(self, texts: list[str], places: bool = False) -> compiled_words.Tokens:
+        """The tokens of normalised texts without whole tokens, as arrays: what `look_up` gives, and `places`."""
+        assert self.compiled is not None
+        points = compiled_words.code_points(texts)
+        begins = compiled_words.segment(points) if self.splits_words else compiled_words.one_piece(points)
+        return self.compiled.look_up(points, begins, places)
+
+    def _subwords(self, word: str) -> list[tuple[str, int]]:
+        """The tokens of a word, each with the number of the word's characters that it stands for."""
+        if not self.cuts_words:
+            return [(word, len(word))]
+        if self.by_character:
+            marked = [self.mark * (place > 0) + letter for place, letter in enumerate(word)]
+            return [(token if token[-1] in self.vocabulary else self.unknown, 1) for token in marked]
+        pieces = wordpieces(word, self.vocabulary)
+        if pieces is None:
+            return [(self.unknown, len(word))]
+        return [(piece, len(piece) - 2 * (place > 0)) for place, piece in enumerate(pieces)]
+
+
+def joined(tokens: Iterable[str]) -> str:
+    """Tokens as text: Japanese is written without spaces, so they are joined, and the `##` of WordPieces dropped."""
+    return "".join(token[2:] if token.startswith("##") and len(token) > 2 else token for token in tokens)

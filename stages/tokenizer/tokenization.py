@@ -7,10 +7,8 @@ Importing this file as `tokenization` makes the class known to AutoTokenizer wit
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformers import AddedToken, BatchEncoding, PreTrainedTokenizer
@@ -19,35 +17,26 @@ from transformers.utils.generic import PaddingStrategy
 
 try:
     from .japanese_subwords import (
+        SubwordTokenizer,
+        WholeToken,
+        joined,
         normalise,
-        normalise_from,
         read_vocabulary,
         refuse_surrogates,
-        word_spans,
-        wordpieces,
     )
 except ImportError:
     if __package__:
         raise
     # Imported as the top-level module `tokenization`.
     from japanese_subwords import (  # type: ignore[import-not-found, no-redef]
+        SubwordTokenizer,
+        WholeToken,
+        joined,
         normalise,
-        normalise_from,
         read_vocabulary,
         refuse_surrogates,
-        word_spans,
-        wordpieces,
     )
 
-try:
-    # Not part of a model folder, and not needed: the same rules, compiled.
-    import numpy as np
-
-    from stages.tokenizer import compiled_words
-except ImportError:
-    compiled_words = None  # type: ignore[assignment]
-
-SUBWORD_TYPES = ("wordpiece", "character")
 # What transformers may be asked for besides; it then encodes one text after the other.
 _OTHER_RESULTS = ("return_overflowing_tokens", "return_special_tokens_mask", "sanitize_control_tokens")
 
@@ -63,8 +52,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
     never_split: strings that are a token each wherever they stand in a text, beside the special tokens.
     manual_subword_marking: with "character", put `##` before all but the first character of a word.
 
-    `compiled` is the compiled form of the rules, or None where it is not to be had (outside of this project) or does
-    not know an option (lower case, marked or whole words); without it all is the same, but slower.
+    `rules` is what turns texts into tokens; compiled where it can be, otherwise all is the same, but slower.
 
     Raises ValueError for a vocabulary that is missing or none, and for an unknown subword type.
     """
@@ -90,10 +78,6 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         manual_subword_marking: bool = False,
         **kwargs: Any,
     ) -> None:
-        if subword_tokenizer_type not in SUBWORD_TYPES:
-            raise ValueError(
-                f"subword_tokenizer_type is {subword_tokenizer_type!r}; it must be one of {', '.join(SUBWORD_TYPES)}"
-            )
         if vocab_file is None or not os.path.isfile(vocab_file):
             raise ValueError(
                 f"there is no vocabulary file {vocab_file or 'vocab.txt'}; give its path, or the folder of a model "
@@ -107,9 +91,15 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         self.subword_tokenizer_type = subword_tokenizer_type
         self.never_split = never_split
         self.manual_subword_marking = manual_subword_marking
-        # White space is a token only where it can be told from an unknown character: as an entry of its own.
-        by_character = do_subword_tokenize and subword_tokenizer_type == "character"
-        self._spaces = frozenset(entry for entry in self.vocab if by_character and len(entry) == 1 and entry.isspace())
+        self.rules = SubwordTokenizer(
+            self.vocab,
+            subword_tokenizer_type=subword_tokenizer_type,
+            do_lower_case=do_lower_case,
+            do_word_tokenize=do_word_tokenize,
+            do_subword_tokenize=do_subword_tokenize,
+            manual_subword_marking=manual_subword_marking,
+            unk_token=str(unk_token),
+        )
         super().__init__(  # type: ignore[no-untyped-call]
             do_lower_case=do_lower_case,
             do_word_tokenize=do_word_tokenize,
@@ -127,23 +117,6 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
             token_type_ids_pattern="bert_style",
             **kwargs,
         )
-        self._compile()
-
-    def _compile(self) -> None:
-        self.compiled: compiled_words.CompiledVocabulary | None = None
-        plain = not self.do_lower_case and not self.manual_subword_marking and self.unk_token == "[UNK]"
-        if compiled_words is not None and plain and self.do_subword_tokenize:
-            with contextlib.suppress(ImportError):  # The library is not there.
-                self.compiled = compiled_words.CompiledVocabulary(
-                    self.vocab, by_character=self.subword_tokenizer_type == "character"
-                )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "compiled"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._compile()
 
     # The vocabulary.
 
@@ -176,30 +149,10 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
 
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """The tokens of a text, without [CLS] and [SEP]. `split_special_tokens=True` reads `[MASK]` as plain text."""
-        return [token for token, _, _ in self._tokens(text, located=False, **kwargs)]
+        return [token for token, _, _, _ in self.rules.tokens(text, False, self._plain_only(**kwargs))]
 
-    def _tokens(
-        self, text: str, located: bool, split_special_tokens: bool | None = None, **_: Any
-    ) -> Iterator[tuple[str, int, int]]:
-        """Each token of a text. `located`: with its start and end in the text as given; else those mean nothing."""
-        refuse_surrogates(text)
-        for part, start, token in self._parts(text, split_special_tokens):
-            if token is not None:
-                yield token, start, start + len(part)
-            elif located:
-                plain, starts, ends = normalise_from(part)
-                for token, first, end in self._plain_tokens(plain):
-                    yield token, start + starts[first], start + ends[end - 1]
-            else:
-                yield from self._plain_tokens(normalise(part))
-
-    def _parts(self, text: str, split_special_tokens: bool | None) -> Iterable[tuple[str, int, str | None]]:
-        """The parts of a text between whole tokens, and these: part, start, and the token if it is one."""
-        plain_only = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        # Looking for `[` alone is twenty times as fast as for `[MASK]` and the others. Lower case has no such letter.
-        if plain_only or not (self.do_lower_case or any(first in text for first in self._firsts)):
-            return [(text, 0, None)]
-        return self._split_whole_tokens(text)
+    def _plain_only(self, split_special_tokens: bool | None = None, **_: Any) -> bool:
+        return bool(self.split_special_tokens if split_special_tokens is None else split_special_tokens)
 
     def _update_trie(self, unique_no_split_tokens: list[str] | None = None) -> None:
         """Take note of the strings that are a token each; transformers calls this whenever tokens are added.
@@ -207,80 +160,18 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         One regular expression takes the place of transformers' trie: it tells where each token stands, and is faster.
         """
         listed = [*(self.never_split or ()), *(unique_no_split_tokens or ())]
-        whole = {content: AddedToken(content) for content in listed if content}
-        whole |= {token.content: token for token in self._added_tokens_decoder.values()}
-        self._whole_tokens = sorted(whole.values(), key=lambda token: len(token.content), reverse=True)
-        self._firsts = {content[0] for content in whole}
-        self._whole_token = re.compile("|".join(map(self._pattern, self._whole_tokens)))
-
-    def _pattern(self, token: AddedToken) -> str:
-        content = re.escape(token.content)
-        if self.do_lower_case and token.normalized and not token.special:
-            content = f"(?i:{content})"  # transformers has lowered the token, not the text.
-        return rf"(?<!\S)({content})(?!\S)" if token.single_word else f"({content})"
-
-    def _split_whole_tokens(self, text: str) -> Iterator[tuple[str, int, str | None]]:
-        """Cut a text at special tokens, added tokens and `never_split`: part, start, and the token if it is one."""
-        done = 0
-        for match in self._whole_token.finditer(text):
-            token = self._whole_tokens[(match.lastindex or 0) - 1]
-            before = text[done : match.start()]
-            yield before.rstrip() if token.lstrip else before, done, None
-            yield match[0], match.start(), token.content
-            done = match.end()
-            while token.rstrip and text[done : done + 1].isspace():
-                done += 1
-        yield text[done:], done, None
-
-    def _plain_tokens(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """Each token of a normalised text without special tokens, with its start and end there."""
-        if self.compiled is not None:
-            ids, starts, stops = self.compiled.look_up_text(text, whole=not self.do_word_tokenize)
-            yield from zip(map(self.ids_to_tokens.__getitem__, ids), starts, stops, strict=True)
-            return
-        for start, end in word_spans(text, self._spaces, None if self.do_word_tokenize else [text]):
-            word = text[start:end]
-            lowered = word.lower() if self.do_lower_case else word
-            places: Sequence[int] = range(start, end)
-            if len(lowered) != len(word):  # `İ` becomes two characters.
-                places = [start + place for place, letter in enumerate(word) for _ in letter.lower()]
-            done = 0
-            for token, length in self._subwords(lowered):
-                yield token, places[done], places[done + length - 1] + 1
-                done += length
-
-    def _look_up(self, texts: list[str]) -> tuple[list[int], list[int]]:
-        """The ids of normalised texts without special tokens, one text behind another, and where each ends."""
-        assert self.compiled is not None
-        if len(texts) == 1:
-            ids, _, _ = self.compiled.look_up_text(texts[0], whole=not self.do_word_tokenize)
-            return ids, [len(ids)]
-        points = compiled_words.code_points(texts)
-        if self.do_word_tokenize:
-            begins = compiled_words.segment(points)
-        else:
-            begins = np.zeros(len(points.points), np.uint8)
-        tokens = self.compiled.look_up(points, begins)
-        return tokens.ids.tolist(), tokens.ends.tolist()
-
-    def _subwords(self, word: str) -> list[tuple[str, int]]:
-        """The tokens of a word, each with the number of the word's characters that it stands for."""
-        if not self.do_subword_tokenize:
-            return [(word, len(word))]
-        if self.subword_tokenizer_type == "character":
-            mark = "##" if self.manual_subword_marking else ""
-            marked = [mark * (place > 0) + letter for place, letter in enumerate(word)]
-            return [(token if token[-1] in self.vocab else self.unk_token, 1) for token in marked]
-        pieces = wordpieces(word, self.vocab)
-        if pieces is None:
-            return [(self.unk_token, len(word))]
-        return [(piece, len(piece) - 2 * (place > 0)) for place, piece in enumerate(pieces)]
+        whole = {content: WholeToken(content, normalized=True, special=False) for content in listed if content}
+        for token in self._added_tokens_decoder.values():
+            whole[token.content] = WholeToken(
+                token.content, token.single_word, token.lstrip, token.rstrip, token.normalized, token.special
+            )
+        self.rules.mark_whole(whole.values())
 
     # Tokens → text.
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Japanese is written without spaces: the tokens joined, the `##` of WordPieces dropped."""
-        return "".join(token[2:] if token.startswith("##") and len(token) > 2 else token for token in tokens)
+        return joined(tokens)
 
     # Texts → what a model is given, with offsets, which transformers leaves to the tokenizers it compiles.
 
@@ -299,7 +190,7 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
         `offset_mapping` holds a (start, end) in the text as given for each token, (0, 0) for [CLS], [SEP] and
         [PAD]. Of a text split into words, places count from the start of the word.
         """
-        if self.compiled is not None and text and text_pair is None:
+        if self.rules.compiled is not None and text and text_pair is None:
             texts = [text] if isinstance(text, str) else text
             other = is_split_into_words or any(map(options.get, _OTHER_RESULTS))
             if not other and isinstance(texts, list | tuple) and all(isinstance(each, str) for each in texts):
@@ -387,14 +278,15 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
 
     def _batch_ids(self, texts: Sequence[str], split_special_tokens: bool | None) -> Iterator[list[int]]:
         """The ids of each text; all text between whole tokens is looked up in one call."""
+        plain_only = self._plain_only(split_special_tokens)
         plain: list[str] = []
         layout: list[list[str | None]] = []
         for text in texts:
-            parts = list(self._parts(text, split_special_tokens))
+            parts = list(self.rules.parts(text, plain_only))
             plain.extend(normalise(part) for part, _, token in parts if token is None)
             layout.append([token for _, _, token in parts])
         try:
-            ids, ends = self._look_up(plain)
+            ids, ends = self.rules.look_up(plain)
         except UnicodeEncodeError:
             for text in texts:
                 refuse_surrogates(text)
@@ -453,9 +345,10 @@ class BertJapaneseTinySegmenterTokenizer(PreTrainedTokenizer):
     def _located_ids(self, text: str | list[str], split_special_tokens: bool | None) -> list[int]:
         """The ids of a text, or of a text split into words, each a _LocatedId."""
         parts = [text] if isinstance(text, str) else text
-        tokens = [token for part in parts for token in self._tokens(part, True, split_special_tokens)]
-        ids: Any = self.convert_tokens_to_ids([token for token, _, _ in tokens])
-        return [_LocatedId(id_, (start, end)) for id_, (_, start, end) in zip(ids, tokens, strict=True)]
+        plain_only = self._plain_only(split_special_tokens)
+        tokens = [token for part in parts for token in self.rules.tokens(part, True, plain_only)]
+        ids: Any = self.convert_tokens_to_ids([token for token, _, _, _ in tokens])
+        return [_LocatedId(id_, (start, end)) for id_, (_, start, end, _) in zip(ids, tokens, strict=True)]
 
     def _pad(self, encoded_inputs: Any, *, padding_side: str | None = None, **options: Any) -> Any:  # type: ignore[override]
         padded = super()._pad(encoded_inputs, padding_side=padding_side, **options)

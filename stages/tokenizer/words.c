@@ -261,8 +261,9 @@ API int64_t look_up(const Vocabulary *v, const uint32_t *points, const uint8_t *
     return out.count;
 }
 
-/* Tokens of one text: ids in out[0 …], where they start in out[length …], where they stop in out[2 length …]. Returns
- * how many there are, -1 where memory is short. `whole`: not split into words, but at white space. */
+/* Tokens of one text: ids in out[0 …], where they start in out[length …], where they stop in out[2 length …], whether a
+ * word begins in out[3 length …]. Returns how many there are, -1 where memory is short. `whole`: not split into words,
+ * but at white space. */
 API int64_t look_up_text(const Vocabulary *v, const uint32_t *points, int64_t length, int whole, int32_t *out) {
     if (length == 0) return 0;
     int64_t *starts = malloc((size_t)length * (2 * sizeof *starts + 2)), token_ends;
@@ -272,9 +273,30 @@ API int64_t look_up_text(const Vocabulary *v, const uint32_t *points, int64_t le
     memset(begins, 0, (size_t)length);
     if (!whole) segment_text(points, length, begins);
     const int64_t count = look_up(v, points, begins, &length, 1, out, first, starts, stops, &token_ends);
-    for (int64_t k = 0; k < count; k++) out[length + k] = (int32_t)starts[k], out[2 * length + k] = (int32_t)stops[k];
+    for (int64_t k = 0; k < count; k++) {
+        out[length + k] = (int32_t)starts[k];
+        out[2 * length + k] = (int32_t)stops[k];
+        out[3 * length + k] = first[k];
+    }
     free(starts);
     return count;
+}
+
+/* The entries with these ids as text, a space between two of a text, and a line feed behind each text. Entry n is
+ * bytes[begins[n]] to bytes[begins[n + 1]]. Returns how many bytes of `out` are written. */
+API int64_t join(const uint8_t *bytes, const int64_t *begins, const int32_t *ids, const int64_t *ends, int64_t texts,
+                 uint8_t *out) {
+    uint8_t *to = out;
+    for (int64_t text = 0, k = 0; text < texts; text++) {
+        for (const int64_t start = k; k < ends[text]; k++) {
+            const int64_t from = begins[ids[k]], length = begins[ids[k] + 1] - from;
+            if (k > start) *to++ = ' ';
+            memcpy(to, bytes + from, (size_t)length);
+            to += length;
+        }
+        *to++ = '\n';
+    }
+    return to - out;
 }
 
 /* How often each word occurs: words in one array of code points, their numbers in a hash table. */

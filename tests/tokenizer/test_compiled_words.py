@@ -123,8 +123,9 @@ def test_tokens_are_those_of_the_plain_rules(entries: set[str], given: list[str]
         assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected
         assert tokens.ends.tolist() == ends
         for text, start, end in zip(given, [0, *ends], ends, strict=False):
-            ids, starts, stops = compiled.look_up_text(text)
+            ids, starts, stops, firsts = compiled.look_up_text(text)
             assert ids == tokens.ids[start:end].tolist()
+            assert firsts == tokens.first[start:end].tolist()
             assert [text[a:b] for a, b in zip(starts, stops, strict=True)] == [
                 "".join(given)[a:b] for _, _, a, b in expected[start:end]
             ]
@@ -134,7 +135,7 @@ def test_a_word_of_more_than_a_hundred_characters_is_unknown() -> None:
     vocabulary = {entry: number for number, entry in enumerate([*SPECIAL_TOKENS, "a", "##a"])}
     compiled = CompiledVocabulary(vocabulary, by_character=False)
     assert compiled.look_up_text("a" * 100, whole=True)[0] == [5] + [6] * 99
-    assert compiled.look_up_text("a" * 101, whole=True) == ([1], [0], [101])
+    assert compiled.look_up_text("a" * 101, whole=True) == ([1], [0], [101], [1])
 
 
 @given(st.lists(texts, max_size=5), st.lists(texts, max_size=5))
@@ -169,8 +170,8 @@ def pair(request: pytest.FixtureRequest, vocab: Path) -> tuple[Tokenizer, Tokeni
     folder = {"wordpiece": "wordpiece_tinysegmenter"}.get(request.param, request.param)
     fast = Tokenizer(vocab / folder / "vocab.txt", subword_tokenizer_type=request.param, model_max_length=12)
     slow = copy.deepcopy(fast)
-    slow.compiled = None
-    assert fast.compiled is not None
+    slow.rules.compiled = None
+    assert fast.rules.compiled is not None
     return fast, slow
 
 
@@ -231,7 +232,7 @@ def test_the_class_refuses_a_lone_surrogate(pair: tuple[Tokenizer, Tokenizer], c
 def test_copies_are_compiled_too(pair: tuple[Tokenizer, Tokenizer]) -> None:
     fast, _ = pair
     for other in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
-        assert other.compiled is not None
+        assert other.rules.compiled is not None
         assert other("春の山")["input_ids"] == fast("春の山")["input_ids"]
 
 
@@ -252,7 +253,9 @@ def test_several_threads_at_once(pair: tuple[Tokenizer, Tokenizer]) -> None:
     "options", [{"do_lower_case": True}, {"do_subword_tokenize": False}, {"manual_subword_marking": True}]
 )
 def test_options_that_are_not_compiled(vocab: Path, options: dict[str, Any]) -> None:
-    assert Tokenizer(vocab / "character/vocab.txt", subword_tokenizer_type="character", **options).compiled is None
+    assert (
+        Tokenizer(vocab / "character/vocab.txt", subword_tokenizer_type="character", **options).rules.compiled is None
+    )
 
 
 def test_a_library_of_other_code_is_never_loaded(tmp_path: Path) -> None:

@@ -54,10 +54,7 @@ LOADS = {
 
 
 def load(code: str, folder: Path, home: Path) -> str:
-    """Run in `home`, away from the repository, in the stage's virtual environment."""
-    python = ROOT / ".venv/tokenizer/bin/python"
-    if not python.exists():
-        pytest.skip(f"{python} is missing; run make venv")
+    """Run in `home`, away from the repository, with the sources on the path as they are in .venv/convert."""
     script = (
         "import pickle, sys, tempfile\nfrom transformers import AutoTokenizer\n"
         f"folder = sys.argv[1]\n{code}\n"
@@ -67,9 +64,14 @@ def load(code: str, folder: Path, home: Path) -> str:
         "print(*tokens)"
     )
     done = subprocess.run(
-        [python, "-W", "error", "-c", script, folder, home / "saved"],
+        [sys.executable, "-W", "error", "-c", script, folder, home / "saved"],
         cwd=home,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": f"{SOURCES}{os.pathsep}{ROOT}",
+        },
         capture_output=True,
         encoding="utf-8",
     )
@@ -110,3 +112,13 @@ def test_the_missing_package_is_named() -> None:
     script = "import sys\nsys.modules['tinysegmenter'] = None\nimport stages.tokenizer.japanese_subwords"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert "ImportError: words are split by tinysegmenter3; pip install tinysegmenter3==0.1.0" in done.stderr
+
+
+def test_the_converting_environment_has_the_class_on_its_path(tmp_path: Path) -> None:
+    """`from tokenization import …` there, from any folder."""
+    python = ROOT / ".venv/convert/bin/python"
+    if not python.exists():
+        pytest.skip(f"{python} is missing; run make venv")
+    script = "import importlib.util; print(importlib.util.find_spec('tokenization').origin)"
+    found = subprocess.run([python, "-c", script], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    assert found.stdout.strip() == str(SOURCES / "tokenization.py")

@@ -343,6 +343,7 @@ def test_what_the_constructor_refuses(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("hello\n")
     with pytest.raises(ValueError, match=r"vocab.txt has no \[PAD\]"):
         Tokenizer(tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     with pytest.raises(ValueError, match="'sentencepiece'; it must be one of wordpiece, character"):
         Tokenizer(tmp_path / "vocab.txt", subword_tokenizer_type="sentencepiece")
     (tmp_path / "vocab.txt").unlink()
