@@ -7,16 +7,16 @@ STAGES := corpus vocab tfrecords tpu-train train convert tokenizer
 
 # Everything that may be said on the command line or in the environment; what is not said is left to the stage.
 export DUMP SHARDS JOBS VOCAB_SIZE ALPHABET_SIZE SAMPLE SEED SEQ_LENGTH DUPE_FACTOR
-export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TRAINER PROCESSES TPU_NAME WORK_DIR TEXT FLAGS
+export MODEL SIZE BATCH STEPS WARMUP LEARNING_RATE DEVICE TORCH TRAINER PROCESSES TPU_NAME WORK_DIR TEXT FLAGS
 export UNMASKED DYNAMIC_MASKING COMPARE TASK DATASET GRID EPOCHS REPO PUBLIC LICENSE CONFIRM
 export ENGINE RAY_ADDRESS WORKERS
-export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE
+export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE PORT ADDRESS
 export TPU_ZONE TPU_TYPE TPU_VERSION PROJECT PREEMPTIBLE DRY_RUN
 
-.PHONY: help doctor demo test check fix bench torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize \
+.PHONY: help doctor demo test check fix bench bench-serve torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize serve \
         evaluate finetune push \
         tpu-create tpu-status tpu-delete \
-        $(STAGES) $(STAGES:%=image/%) $(STAGES:%=venv/%) venv/tests
+        $(STAGES) $(STAGES:%=image/%) image/train-cuda $(STAGES:%=venv/%) venv/tests
 
 help:
 	@cat scripts/help.txt
@@ -26,7 +26,7 @@ doctor:
 demo:
 	@$(PYTHON) scripts/demo.py
 
-corpus vocab tfrecords tpu-train train convert tokenizer evaluate finetune push:
+corpus vocab tfrecords tpu-train train convert tokenizer serve evaluate finetune push:
 	@$(PYTHON) scripts/stage.py $@
 tokenize: tokenizer
 # In a row they run one after the other, in the order of the flow, with -j as well.
@@ -34,7 +34,7 @@ vocab: $(filter corpus,$(MAKECMDGOALS))
 tfrecords: $(filter corpus vocab,$(MAKECMDGOALS))
 tpu-train train: $(filter tfrecords,$(MAKECMDGOALS))
 convert: $(filter tpu-train train,$(MAKECMDGOALS))
-tokenizer evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
+tokenizer serve evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
 push: $(filter train convert evaluate,$(MAKECMDGOALS))
 
 # A Cloud TPU, through gcloud.
@@ -54,8 +54,8 @@ cluster cluster-stop:
 	@$(PYTHON) scripts/cluster.py $@
 
 images:
-	docker compose --profile chain --profile train --profile tokenizer --profile mount --profile cluster build
-$(STAGES:%=image/%): image/%:
+	docker compose --profile chain --profile train --profile tokenizer --profile serve --profile mount --profile cluster build
+$(STAGES:%=image/%) image/train-cuda: image/%:
 	docker compose build $*
 
 venv:
@@ -68,8 +68,11 @@ test:
 check fix:
 	@scripts/$@
 bench:
-	@scripts/venv bench corpus vocab tfrecords tokenizer
+	@scripts/venv bench corpus vocab tfrecords tokenizer convert
 	@.venv/bench/bin/python -m scripts.bench $(FLAGS)
+bench-serve:
+	@scripts/venv bench corpus vocab tokenizer convert
+	@.venv/bench/bin/python -m scripts.bench.serve $(FLAGS)
 
 torture:
 	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert

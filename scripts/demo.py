@@ -201,6 +201,7 @@ def summary(runner: str, trainer: str, told: dict[str, Any]) -> str:
         folders = " and ".join(f"{DEMO}/data/runs/{FOLDERS[model]}/{SIZE}" for model in MODELS)
         lines += ["", f"The curves: progress.png in {folders}. With TensorFlow 1.15: make demo TRAINER=tf1"]
     lines += ["", f"Go on with: make tokenize TEXT=… MODEL=character SIZE={SIZE} MODELS={DEMO}/models"]
+    lines += [f"or: make serve MODELS={DEMO}/models, and http://localhost:8000 in a browser"]
     return "\n".join(lines)
 
 

@@ -365,6 +365,13 @@ def convert(at: Places) -> list[Step]:
     return steps
 
 
+def serve(at: Places) -> list[Step]:
+    """All models in MODELS, over HTTP at PORT; in a container, where compose.yaml says which port is whose."""
+    inside = chosen_runner() == "docker"
+    place = ["--host", "0.0.0.0", "--port", "8000"] if inside else flags(host="ADDRESS", port="PORT")
+    return [Step("tokenizer", "stages.tokenizer", ["serve", "--models", at.models, *place])]
+
+
 def tokenizer(at: Places) -> list[Step]:
     """The lines of standard input → tokens of MODEL in MODELS (the first one there without MODEL or SIZE)."""
     here = Path(places_here().models)
@@ -389,6 +396,7 @@ STAGES = {
     "train": train,
     "convert": convert,
     "tokenizer": tokenizer,
+    "serve": serve,
     "evaluate": evaluate,
     "finetune": finetune,
     "push": push,
@@ -396,8 +404,8 @@ STAGES = {
 
 
 # What runs in the image and environment of another stage, which has all that it needs.
-ELSEWHERE = {"evaluate": "train", "finetune": "train", "push": "convert"}
-MODULES = {"push": "stages.convert.push"}
+ELSEWHERE = {"evaluate": "train", "finetune": "train", "push": "convert", "serve": "tokenizer"}
+MODULES = {"push": "stages.convert.push", "serve": "stages.tokenizer"}
 
 
 def steps_of(stage: str, at: Places) -> list[Step]:
@@ -405,7 +413,7 @@ def steps_of(stage: str, at: Places) -> list[Step]:
     more = shlex.split(setting("FLAGS"))
     module = MODULES.get(stage, "stages." + stage.replace("-", "_"))
     if "--help" in more:
-        return [Step(ELSEWHERE.get(stage, stage), module, ["--help"])]
+        return [Step(ELSEWHERE.get(stage, stage), module, [*["serve"] * (stage == "serve"), "--help"])]
     steps = [
         step._replace(arguments=step.arguments + more) if step.module == module else step for step in STAGES[stage](at)
     ]
@@ -425,11 +433,15 @@ def in_venv(step: Step) -> list[str]:
 
 def in_image(step: Step) -> list[str]:
     """The command that runs a step in its image, which is built first (half a second when nothing has changed)."""
-    service = "ray-driver" if step.stage == "cluster" else step.stage
+    serves = step.arguments[:1] == ["serve"]
+    service = "ray-driver" if step.stage == "cluster" else "serve" if serves else step.stage
+    if step.stage == "train" and on_gpus_in_containers():
+        service = "train-cuda"
     subprocess.run(["docker", "compose", "build", "--quiet", service], check=True, cwd=ROOT, env=compose_variables())
     terminal = all(os.isatty(stream) for stream in (0, 1, 2))
     name = f"albert-ja-{step.stage}-{os.getpid()}"
     run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
+    run += ["--service-ports"] * serves
     if in_cloud(step) or mounted_bucket():
         # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
@@ -440,8 +452,25 @@ def in_image(step: Step) -> list[str]:
     if step.stage == "cluster":
         return [*run, service, step.module, *step.arguments]
     if step.module != "stages." + step.stage.replace("-", "_"):
-        return [*run, "--entrypoint", f"python -m {step.module}", step.stage, *step.arguments]
+        return [*run, "--entrypoint", f"python -m {step.module}", service, *step.arguments]
     return [*run, service, *step.arguments]
+
+
+def on_gpus_in_containers() -> bool:
+    """Whether the image is the one for GPUs: as TORCH says, else for DEVICE=cuda, or where the engine has GPUs."""
+    torch, device = setting("TORCH"), setting("DEVICE", "auto")
+    if torch not in ("", "cpu", "cuda"):
+        raise Problem(f"TORCH={torch} is neither cpu nor cuda")
+    if torch or device != "auto":
+        return (torch or device) == "cuda"
+    asked = subprocess.run(["docker", "info", "--format", "{{json .Runtimes}}"], capture_output=True, text=True)
+    return '"nvidia"' in asked.stdout and has_gpu()
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver finds a GPU on this machine."""
+    program = shutil.which("nvidia-smi")
+    return program is not None and subprocess.run([program, "-L"], capture_output=True).returncode == 0
 
 
 def compose_variables(step: Step | None = None) -> dict[str, str]:
@@ -460,7 +489,7 @@ def compose_variables(step: Step | None = None) -> dict[str, str]:
         variables["NETWORK"] = network() if in_cloud(step) or step.network else "none"
         variables["CREDENTIALS"] = credentials() if in_cloud(step) else ""
         if in_cloud(step) or step.network or setting("RAY_ADDRESS"):
-            variables["CLUSTER_INTERNAL"] = "false"
+            variables.update(CLUSTER_INTERNAL="false", SERVE_OUTWARD="true")
     return {**os.environ, **variables, "RUN_AS": f"{os.getuid()}:{os.getgid()}"}
 
 
@@ -603,6 +632,9 @@ def main(arguments: list[str]) -> int:
                 mounted_folders()
             command = in_image(step) if docker else in_venv(step)
             print("$", shlex.join(command), file=sys.stderr, flush=True)
+            if docker and names[0] == "serve":
+                place = f"{setting('ADDRESS', 'localhost')}:{setting('PORT', '8000')}"
+                print(f"serve: the container's port 8000 is http://{place} here", file=sys.stderr, flush=True)
             environment = compose_variables(step) if docker else dict(os.environ)
             code = finish(command, environment, setting("TEXT") if names[0] == "tokenizer" else "")
             code = code or uploaded(steps_here[number])

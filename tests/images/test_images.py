@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +126,7 @@ def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> No
     large = {
         "torch": ["train", "convert"],
         "tensorflow": ["tpu-train"],
-        "transformers": ["train", "convert", "tokenizer"],
+        "transformers": ["train", "convert"],
     }
     for package, users in large.items():
         found = f"ls -d /venv/lib/python3*/site-packages/{package}"
@@ -173,10 +175,51 @@ def test_the_flow_ends_in_a_model_that_tokenizes(flow: Flow) -> None:
         input="春の山\n\n花を見る\n",
     ).stdout  # fmt: skip
     assert lines == "春 の 山\n\n花 を 見 る\n"
-    fast = "from stages.tokenizer.files import read_tokenizer as r; assert r('/models/character/tiny').compiled"
+    fast = "from stages.tokenizer.files import read_tokenizer as r; assert r('/models/character/tiny').rules.compiled"
     docker("run", "--rm", *mounts, "--entrypoint", "python", "albert-ja/tokenizer", "-c", fast)
     parity = json.loads((flow.folder / "models/character/tiny/manifest.json").read_text())["parity"]
     assert max(parity.values()) < 1e-4
+
+
+def test_the_tokenizer_fills_masks_in_its_image(flow: Flow) -> None:
+    mounts = ["--volume", f"{flow.folder}/models:/models:ro", "--network=none", "--read-only", "--cap-drop=ALL"]
+    model = ["--model", "/models/character/tiny"]
+    image = ["run", "--rm", "-i", *mounts, "albert-ja/tokenizer"]
+    [line] = docker(*image, "fill-mask", *model, "--top-k", 3, input="春の[MASK]を見る。\n").stdout.splitlines()
+    assert len(line.split()) == 6
+    ids = docker(*image, "encode", *model, "--to", "text", input="春の山\n").stdout
+    assert docker(*image, "decode", *model, input=ids).stdout == "春の山\n"
+
+
+def test_the_service_in_its_container(flow: Flow) -> None:
+    """`docker compose up serve`: healthy, few rights, no way out, and it ends with 0."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    compose = ["docker", "compose", "--project-name", "albert-ja-test-serve"]
+    said = {**os.environ, "MODELS": f"{flow.folder}/models", "PORT": port, "RUN_AS": "54321:54321"}
+    options: Any = {"cwd": ROOT, "env": said, "capture_output": True, "encoding": "utf-8"}
+    try:
+        subprocess.run([*compose, "up", "--detach", "--wait", "serve"], check=True, timeout=120, **options)
+        body = json.dumps({"text": "春の山を見る。"}).encode()
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/tokenize", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert json.load(answer) == {"model": "character/tiny", "tokens": list("春の山を見る。")}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
+            assert "日本語トークナイザー" in page.read().decode()
+        inside = "id -u; grep CapEff /proc/1/status; grep NoNewPrivs /proc/1/status; touch /app/x /app/models/x 2>&1"
+        shown = subprocess.run([*compose, "exec", "-T", "serve", "sh", "-c", inside], **options).stdout
+        assert shown.startswith("54321\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n")
+        assert shown.count("Read-only file system") == 2
+        [network] = json.loads(docker("network", "inspect", "albert-ja-test-serve_serve").stdout)
+        assert network["Options"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+        subprocess.run([*compose, "stop", "serve"], check=True, timeout=60, **options)
+        [container] = json.loads(docker("inspect", "albert-ja-test-serve-serve-1").stdout)
+        assert container["State"]["ExitCode"] == 0
+    finally:
+        subprocess.run([*compose, "--profile", "serve", "down", "--timeout", "1"], timeout=60, **options)
 
 
 def test_files_belong_to_the_user_who_ran_make(flow: Flow) -> None:

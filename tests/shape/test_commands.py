@@ -266,6 +266,31 @@ def test_a_container_gets_network_and_credentials_for_a_bucket_and_not_else(tmp_
         assert (emulated["NETWORK"], emulated["CREDENTIALS"]) == (network, "")
 
 
+@pytest.mark.parametrize(
+    ("variables", "service"),
+    [
+        ({"DEVICE": "cpu"}, "train"),
+        ({"DEVICE": "cuda"}, "train-cuda"),
+        ({"DEVICE": "cuda", "TORCH": "cpu"}, "train"),
+        ({"DEVICE": "auto", "TORCH": "cuda"}, "train-cuda"),
+    ],
+)
+def test_the_image_for_gpus_is_taken_where_it_is_asked_for(variables: dict[str, str], service: str) -> None:
+    program = "import sys; sys.path.insert(0, 'scripts'); import stage; print(stage.on_gpus_in_containers())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, env={**CLEAN, **variables}, capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(service == "train-cuda")
+
+
+def test_an_unknown_build_of_pytorch_is_refused() -> None:
+    done = subprocess.run(
+        ["scripts/venv", "train"], cwd=ROOT, env={**CLEAN, "TORCH": "rocm"}, capture_output=True, encoding="utf-8"
+    )
+    assert (done.returncode, done.stderr) == (2, "venv: TORCH=rocm is neither cpu nor cuda\n")
+
+
 def test_a_folder_in_a_bucket_is_not_mounted_and_leaves_nothing_here(tmp_path: Path) -> None:
     away = told(tmp_path, "--out", "gs://b/run/vocab", DATA="gs://b/run")
     assert len({away["DATA"], away["TRAINING"], away["MODELS"]}) == 3

@@ -12,11 +12,16 @@ STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "toke
 LOCKS = [*ROOT.glob("stages/*/*.lock"), ROOT / "stages" / "compiler.lock", ROOT / "tests" / "requirements.lock"]
 # Services and images that are no stage: what they are for is in compose.yaml.
 # Services that are no stage → their profile.
-OTHERS = {"ray-head": "cluster", "ray-worker": "cluster", "ray-driver": "driver", "mount": "mount"}
+OTHERS = {
+    "serve": "serve", "train-cuda": "cuda",
+    "ray-head": "cluster", "ray-worker": "cluster", "ray-driver": "driver", "mount": "mount",
+}  # fmt: skip
 # Commands with a folder and tests of their own, in the image and environment of a stage that has all they need.
 ELSEWHERE = {"evaluate": "train", "finetune": "train"}
 # A Dockerfile's instruction is a stage's own when it holds one of these.
-OWN = re.compile(r"stages[/.]|albert-ja/|image\.description|compile|rm -r |ensurepip|FROM python:3\.\d+-slim-bookworm")
+OWN = re.compile(
+    r"stages[/.]|albert-ja/|ARG TORCH|image\.description|compile|rm -rf? |ensurepip|FROM python:3\.\d+-slim-bookworm"
+)
 
 
 def folder(stage: str) -> str:
@@ -68,6 +73,25 @@ def test_other_services_have_a_profile_and_few_rights(service: str) -> None:
     is_root = {"user": "0:0", "cap_add": ["SYS_ADMIN", "DAC_OVERRIDE"], "devices": ["/dev/fuse"]}
     rights = {name: said[name] for name in is_root if name in said}
     assert rights == (is_root if service == "mount" else {"user": "${RUN_AS:-1000:1000}"})
+
+
+def test_training_on_gpus_is_training_with_another_build_of_pytorch() -> None:
+    services = compose()["services"]
+    other = {"image", "build", "profiles", "shm_size", "deploy"}
+    assert {name: said for name, said in services["train-cuda"].items() if name not in other} == {
+        name: said for name, said in services["train"].items() if name not in other
+    }
+    assert services["train-cuda"]["build"] == {**services["train"]["build"], "args": {"TORCH": "-cuda"}}
+    pinned = [versions(ROOT / "stages" / "train" / f"{name}.lock") for name in ("torch", "requirements", "torch-cuda")]
+    assert pinned[0]["torch"] == pinned[2]["torch"]
+    # What both locks have is the same, so that one does not undo the other.
+    assert {"sympy", "filelock"} < set(pinned[1]) & set(pinned[2])
+    assert {name: pinned[1][name] for name in set(pinned[1]) & set(pinned[2])}.items() <= pinned[2].items()
+
+
+def versions(lock: Path) -> dict[str, str]:
+    """The packages of a lock."""
+    return dict(re.findall(r"^([\w.\-]+)(?:\[.*\])?==(\S+)", lock.read_text(), re.M))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -193,4 +217,4 @@ def test_shell_scripts_stop_at_errors() -> None:
 def test_images_are_built_from_stages_only() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     kinds = ["!stages/**/*.py", "!stages/**/*.c", "!stages/**/*.lock", "!stages/**/*.patch"]
-    assert rules == ["*", *kinds, "!stages/tpu_train/configs/*.json"]
+    assert rules == ["*", *kinds, "!stages/tokenizer/page/*", "!stages/tpu_train/configs/*.json"]
