@@ -14,7 +14,8 @@ PACKAGES = {
     "corpus": ["isal", "orjson"],
     "vocab": ["numpy", "tinysegmenter3", "tokenizers"],
     "tfrecords": ["numpy", "tinysegmenter3", "zlib-ng"],
-    "tokenizer": ["numpy", "tinysegmenter3", "transformers"],
+    "tokenizer": ["numpy", "tinysegmenter3"],
+    "convert": ["numpy", "tinysegmenter3", "transformers"],
 }
 _ASK = """
 import importlib.metadata, json, platform, sys
@@ -33,11 +34,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, Any]:
+def versions(packages: dict[str, list[str]] = PACKAGES) -> dict[str, Any]:
     """Python and packages of each stage's environment, and the commit of the checkout (None where there is no git)."""
     asked: dict[str, Any] = {
         stage: json.loads(subprocess.check_output([python(stage), "-c", _ASK, *names]))
-        for stage, names in PACKAGES.items()
+        for stage, names in packages.items()
     }
     return {**asked, "commit": _git("rev-parse", "HEAD"), "changed_since": bool(_git("status", "--porcelain"))}
 

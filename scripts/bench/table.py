@@ -9,13 +9,17 @@ RIGHT = {3, 4, 6, 7, 9, 10}
 
 def table(rows: list[Row]) -> list[str]:
     """The lines of the table; CPU time and peak memory of ours, then of the yardstick."""
-    cells = [HEAD, *map(_cells, rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    rule = ["-" * (width - 1) + (":" if column in RIGHT else "-") for column, width in enumerate(widths)]
+    return aligned([HEAD, *map(_cells, rows)], RIGHT)
+
+
+def aligned(cells: list[list[str]], right: set[int]) -> list[str]:
+    """Lines of cells, the first one the head, as a table of Markdown; the columns of `right` stand right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * (width - 1) + (":" if column in right else "-") for column, width in enumerate(widths)]
 
     def line(texts: list[str]) -> str:
         padded = (
-            text.rjust(width) if column in RIGHT else text.ljust(width)
+            text.rjust(width) if column in right else text.ljust(width)
             for column, (text, width) in enumerate(zip(texts, widths, strict=True))
         )
         return f"| {' | '.join(padded)} |"

@@ -3,15 +3,14 @@
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv" / "bench" / "bin" / "python"
+from tests.bench.command import bench
+
 # What is measured, and what it must reach: the figures that the README promises.
 ROWS = {
     "words of sentences": (120, "≥"),
@@ -33,20 +32,11 @@ ROWS = {
 COMPARED = {name for name in ROWS if name not in ("examples written", "memory of a worker")}
 
 
-def bench(*arguments: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    if not PYTHON.exists():
-        pytest.skip(f"{PYTHON} is missing; run make venv/bench")
-    command = [str(PYTHON), "-m", "scripts.bench", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=600)
-    assert done.returncode == code, f"exit code {done.returncode}, not {code}:\n{done.stdout}\n{done.stderr}"
-    return done
-
-
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A quick run: its folder, and what it printed."""
     out = tmp_path_factory.mktemp("bench")
-    return out, bench("--quick", "--out", out).stdout
+    return out, bench("scripts.bench", "--quick", "--out", out).stdout
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +106,12 @@ def test_the_pictures(quick: tuple[Path, str], results: Any) -> None:
 
 
 def test_only_some_rows(tmp_path: Path) -> None:
-    bench("--quick", "--only", "words", "--out", tmp_path)
+    bench("scripts.bench", "--quick", "--only", "words", "--out", tmp_path)
     rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"]
     assert [row["group"] for row in rows] == ["words"]
 
 
 def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    done = bench("--only", "words,speed", "--out", tmp_path, code=2)
+    done = bench("scripts.bench", "--only", "words,speed", "--out", tmp_path, code=2)
     assert "--only speed is none of words, tokenizer, tfrecords, records, training, corpus, vocab" in done.stderr
     assert "Traceback" not in done.stderr

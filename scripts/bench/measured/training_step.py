@@ -1,7 +1,7 @@
 """A configuration and a batch (npz) → the time of its training steps by PyTorch, and the loss before each.
 
-`batch` makes the file first: examples from all over TFRecords. `steps` does with it what `train` does with a batch:
-forward, backward, clipping and LAMB, in float32 on all cores, from TensorFlow's variables.
+`batch` makes the file first: examples of TFRecords, short and long. `steps` does with it what `train` does with a
+batch: forward, backward, clipping and LAMB, in float32 on all cores, from TensorFlow's variables.
 """
 
 import os
@@ -25,14 +25,16 @@ from stages.train.records import Batch, held_out
 
 
 def batch(folder: str, sequence: str, predictions: str, examples: str, out: str) -> None:
-    """Write `examples` of the folder's, evenly spread over it."""
+    """Write `examples` of the folder's, evenly spread over their order by length: padded as all of them are."""
     files = sorted(glob.glob(os.path.join(folder, "*.tfrecord.gz")))
     read = held_out(files, int(sequence), int(predictions), 256, sys.maxsize)
     arrays = Batch(*map(np.concatenate, zip(*read, strict=True)))
-    step = len(arrays.ids) // int(examples)
-    chosen = {name: array[step // 2 :: step][: int(examples)] for name, array in arrays._asdict().items()}
+    by_length = np.argsort(arrays.mask.sum(1), kind="stable")
+    step = len(by_length) // int(examples)
+    rows = by_length[step // 2 :: step][: int(examples)]
+    chosen = {name: array[rows] for name, array in arrays._asdict().items()}
     np.savez(out, **chosen)
-    print(json.dumps({"tokens": int(chosen["mask"].sum()), "of": chosen["ids"].size}))
+    print(json.dumps({"tokens": float(chosen["mask"].mean()), "of_all": float(arrays.mask.mean())}))
 
 
 def steps(config: str, path: str, variables: str, count: str) -> None:
