@@ -45,9 +45,11 @@ FLAGS = {
     "tfrecords": {"--max-predictions"},
     "tpu-train": {"--max-predictions", "--check", "--storage", "--scratch"},
     "convert": {"--checkpoint", "--config", "--vocab", "--out", "--verify"},
-    "tokenizer tokenize": {"--model"},
+    "tokenizer encode": {"--model", "--max-length", "--from"},
+    "tokenizer fill-mask": {"--model", "--top-k"},
+    "tokenizer serve": {"--quiet"},
 }
-OTHERS = {"--rm", "--profile", "--scale", "--help"}  # docker's, everybody's
+OTHERS = {"--rm", "--profile", "--scale", "--json", "--help"}  # docker's, curl's, everybody's
 
 
 def test_no_flag_is_forgotten_here() -> None:
