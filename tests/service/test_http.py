@@ -262,6 +262,16 @@ def test_a_request_that_does_not_come_whole_in_time(models_with_onnx: Path, tmp_
         assert (answer.status, json.loads(answer.read())["detail"]) == (408, "the request was not whole after 0.3 s")
 
 
+def test_a_refused_body_is_not_waited_for_longer_than_a_request(models_with_onnx: Path, tmp_path: Path) -> None:
+    flags = ["--models", models_with_onnx, "--timeout", 0.3]
+    with serving(tmp_path / "log", *flags) as service, connection(service) as line:
+        begin(line, b" ", 8 << 20)
+        line.sock.settimeout(4)
+        said = b"".join(iter(lambda: line.sock.recv(4096), b""))
+        assert said.startswith(b"HTTP/1.1 413 ")
+        assert said.endswith(b"}")
+
+
 def test_a_request_that_takes_too_long(models_with_onnx: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "log", "--models", models_with_onnx, "--timeout", 0.01) as service:
         slow = service.post("/v1/fill-mask", {"texts": ["[MASK]" + "あ" * 60] * 64, "top_k": 100})
