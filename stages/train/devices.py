@@ -52,7 +52,7 @@ def choose_device(options: Options) -> Device:
             "installed; DEVICE=auto takes what there is, make tpu-train trains on a Cloud TPU with TensorFlow 1.15"
         )
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    can = _computes_bfloat16(kind)
+    can = computes_bfloat16(kind)
     if options.precision == "bfloat16" and not can:
         raise Refusal("this processor does not compute in bfloat16; leave --precision out")
     if options.compile == "on" and not _has_compiler(kind):
@@ -68,7 +68,8 @@ def _has_compiler(kind: str) -> bool:
     return any(map(shutil.which, names))
 
 
-def _computes_bfloat16(kind: str) -> bool:
+def computes_bfloat16(kind: str) -> bool:
+    """Whether a kind of device computes in bfloat16 itself, and not by way of float32."""
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return kind == "xla" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

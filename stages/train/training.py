@@ -152,11 +152,17 @@ class _Run:
         parts = [batch.rows(slice(at, at + self.micro)) for at in range(0, len(batch.ids), self.micro)]
         # A model with dropout draws the same numbers wherever a run goes on.
         torch.manual_seed((self.options.seed * 1_000_003 + self.step) * 1_009 + self.group.rank)
-        for number, part in enumerate(parts):
-            with self.group.together(self.module, number == len(parts) - 1), self._precision():
-                sums = self.module(tensors(part, self.target))
-            self.group.backward(loss(sums, weights, examples))
-            self.sums[:-1] += _numbers(sums)
+        try:
+            for number, part in enumerate(parts):
+                with self.group.together(self.module, number == len(parts) - 1), self._precision():
+                    sums = self.module(tensors(part, self.target))
+                self.group.backward(loss(sums, weights, examples))
+                self.sums[:-1] += _numbers(sums)
+        except Exception as error:
+            if not self.device.compiled or not _of_compiling(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise Refusal(f"torch.compile failed ({reason}); --compile off trains without it") from error
         norm = clip(self.pretraining.parameters(), LONGEST_GRADIENT)
         self.optimizer.step(rate)
         self.optimizer.zero_grad()
@@ -260,6 +266,12 @@ class _Run:
         if self.batches is not None and self.group.first:
             self.metrics.close()
             self.progress.close(self.said)
+
+
+def _of_compiling(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # 2 s, which only who compiles must wait for
+
+    return isinstance(error, TorchDynamoException)
 
 
 def _numbers(sums: Sums) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Run, stage_command
+from tests.train.conftest import Program
 
 CONFIG = {
     "vocab_size": 6144, "embedding_size": 16, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -34,6 +35,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, run_stage: Run, corpus: Pat
         *("--tfrecords", folder / "tfrecords" / "character", "--config", folder / "config.json", "--device", "cpu"),
         *("--vocab-size-from-tfrecords", "--vocab", vocab / "character" / "vocab.txt", "--batch", 8),
         *("--steps", STEPS, "--save-every", SAVED, "--log-every", 1, "--eval-steps", 2, "--eval-batch", 8),
+        # Some processors compute in bfloat16, where sums in another order differ by more than a test can allow.
+        *("--precision", "float32"),
     ]
 
 
@@ -110,6 +113,24 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
     same_run(whole, tmp_path / "out")
 
 
+def test_a_run_in_bfloat16_goes_on_to_the_bit_as_well(
+    whole: Path, inputs: list[object], run_stage: Run, tmp_path: Path, train_python: Program
+) -> None:
+    found = train_python("-c", "import stages.train.devices as d; print(d.computes_bfloat16('cpu'))")
+    if found != "True\n":
+        pytest.skip("this processor does not compute in bfloat16")
+    flags = [*inputs, "--precision", "bfloat16"]
+    run_stage("train", *flags, "--out", tmp_path / "whole")
+    process = begun(flags, tmp_path / "out", "step-00000008/state.json")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run_stage("train", *flags, "--out", tmp_path / "out")
+    same_run(tmp_path / "whole", tmp_path / "out")
+    assert rows(whole) != rows(tmp_path / "out")
+    for alone, rounded in zip(rows(whole), rows(tmp_path / "out"), strict=True):
+        assert rounded["masked_lm_loss"] == pytest.approx(alone["masked_lm_loss"], rel=5e-3), alone["step"]
+
+
 def test_sigterm_saves_the_step_and_the_run_goes_on_there_with_dropout_too(
     inputs: list[object], run_stage: Run, tmp_path: Path
 ) -> None:
@@ -156,6 +177,15 @@ def test_compiling_without_a_compiler_is_refused(inputs: list[object], run_stage
     flags = ("--out", tmp_path / "out", "--compile", "on")
     said = run_stage("train", *inputs, *flags, code=2, env={"CXX": "/nowhere/g++"}).stderr
     assert "torch.compile finds no compiler here" in said
+
+
+def test_a_compiler_that_fails_is_one_line(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    flags = ("--out", tmp_path / "out", "--compile", "on")
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    said = run_stage("train", *inputs, *flags, code=2, env={"CXX": "/bin/false", **caches}).stderr
+    assert "torch.compile failed" in said
+    assert "--compile off" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
