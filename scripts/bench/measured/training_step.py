@@ -1,7 +1,8 @@
 """A configuration and a batch (npz) → the time of its training steps by PyTorch, and the loss before each.
 
 `batch` makes the file first: examples of TFRecords, short and long. `steps` does with it what `train` does with a
-batch: forward, backward, clipping and LAMB, in float32 on all cores, from TensorFlow's variables.
+batch: forward, backward, clipping and LAMB, on all cores, from TensorFlow's variables; in float32, or in what `train`
+takes by itself on this processor.
 """
 
 import os
@@ -9,6 +10,7 @@ import os
 # PyTorch reads how its threads wait when it is loaded; as `train` has it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import contextlib
 import glob
 import json
 import sys
@@ -19,6 +21,7 @@ import torch
 
 from scripts.bench.measured.stopwatch import Stopwatch
 from stages.convert.mapping import rules
+from stages.train.devices import computes_bfloat16
 from stages.train.lamb import Lamb, clip
 from stages.train.model import Pretraining, loss, new_model, tensors
 from stages.train.records import Batch, held_out
@@ -37,8 +40,9 @@ def batch(folder: str, sequence: str, predictions: str, examples: str, out: str)
     print(json.dumps({"tokens": float(chosen["mask"].mean()), "of_all": float(arrays.mask.mean())}))
 
 
-def steps(config: str, path: str, variables: str, count: str) -> None:
-    """Time all steps but the first, which makes room in memory."""
+def steps(config: str, path: str, variables: str, count: str, precision: str) -> None:
+    """Time all steps but the first, which makes room in memory. precision: `auto` or `float32`."""
+    rounded = precision == "auto" and computes_bfloat16("cpu")
     with open(config) as stream:
         shape = json.load(stream)
     pretraining = Pretraining(new_model(shape, 1)).train()
@@ -54,14 +58,16 @@ def steps(config: str, path: str, variables: str, count: str) -> None:
     watch, losses = Stopwatch(), []
     for step in range(1 + int(count)):
         with watch if step else Stopwatch():
-            found = loss(pretraining(tensors(batch, device)), float(batch.weights.sum()), len(batch.ids))
+            with torch.autocast("cpu", torch.bfloat16) if rounded else contextlib.nullcontext():
+                sums = pretraining(tensors(batch, device))
+            found = loss(sums, float(batch.weights.sum()), len(batch.ids))
             found.backward()
             clip(pretraining.parameters(), 1.0)
             optimizer.step(1e-4)
             optimizer.zero_grad()
         losses.append(found.item())
     told = {"amount": int(count) * batch.ids.size, "cpu": watch.cpu, "wall": watch.wall, "losses": losses}
-    print(json.dumps(told))
+    print(json.dumps({**told, "precision": "bfloat16" if rounded else "float32"}))
 
 
 if __name__ == "__main__":
