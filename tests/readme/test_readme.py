@@ -44,6 +44,7 @@ FLAGS = {
     "vocab": {"--vocab-size"},
     "tfrecords": {"--max-predictions"},
     "tpu-train": {"--max-predictions", "--check", "--storage", "--scratch"},
+    "train": {"--precision"},
     "convert": {"--checkpoint", "--config", "--vocab", "--out", "--verify"},
     "tokenizer encode": {"--model", "--max-length", "--from"},
     "tokenizer fill-mask": {"--model", "--top-k"},
