@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -120,6 +121,10 @@ class _Run:
             self.sums = torch.tensor(found.state["sums"], dtype=torch.float64)
         except (LookupError, TypeError, ValueError) as error:
             raise Refusal(f"{checkpoints.folder_of(found.step)}/{checkpoints.STATE} of {self.out} is damaged ({error})")
+        before, now = found.state.get("device"), self.device.words
+        if self.group.first and before not in (None, now):
+            said = f"step {self.step:,} was computed on {before}, the next ones on {now}: other last digits than there"
+            print(f"train: {said}", file=sys.stderr, flush=True)
 
     def to(self, last: int, stop: Stop) -> None:
         """Train up to step `last`, or to the end of the step in which a signal comes; then evaluate there, and save.
@@ -246,7 +251,9 @@ class _Run:
         if self.group.first:
             # Before the checkpoint: a run that goes on leaves out rows behind it, but cannot make those before it.
             self.metrics.write()
-            state = {"data": self.position, "seconds": self.seconds, "sums": self.sums.tolist()}
+            state = {
+                "data": self.position, "seconds": self.seconds, "sums": self.sums.tolist(), "device": self.device.words,
+            }  # fmt: skip
             if self.step not in checkpoints.saved(self.out):
                 checkpoint = Checkpoint(self.step, self.pretraining.state(), self.optimizer.state(), state)
                 checkpoints.save(self.out, checkpoint, self.config)

@@ -124,11 +124,23 @@ def test_a_run_in_bfloat16_goes_on_to_the_bit_as_well(
     process = begun(flags, tmp_path / "out", "step-00000008/state.json")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    run_stage("train", *flags, "--out", tmp_path / "out")
+    assert "was computed on" not in run_stage("train", *flags, "--out", tmp_path / "out").stderr
     same_run(tmp_path / "whole", tmp_path / "out")
     assert rows(whole) != rows(tmp_path / "out")
     for alone, rounded in zip(rows(whole), rows(tmp_path / "out"), strict=True):
         assert rounded["masked_lm_loss"] == pytest.approx(alone["masked_lm_loss"], rel=5e-3), alone["step"]
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    process = begun(inputs, tmp_path / "out", "step-00000008/state.json")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    [*_, last] = sorted((tmp_path / "out").glob("step-*/state.json"))
+    state = json.loads(last.read_text())
+    assert state["device"] == "cpu, float32"
+    last.write_text(json.dumps({**state, "device": "NVIDIA H100, bfloat16"}))
+    said = run_stage("train", *inputs, "--out", tmp_path / "out").stderr
+    assert f"train: step {state['step']} was computed on NVIDIA H100, bfloat16, the next ones on cpu, float32" in said
 
 
 def test_sigterm_saves_the_step_and_the_run_goes_on_there_with_dropout_too(
