@@ -276,7 +276,7 @@ class _Run:
 
 
 def _of_compiling(error: Exception) -> bool:
-    from torch._dynamo.exc import TorchDynamoException  # 2 s, which only who compiles must wait for
+    from torch._dynamo.exc import TorchDynamoException  # 1.6 s, which only who compiles must wait for
 
     return isinstance(error, TorchDynamoException)
 

@@ -262,6 +262,20 @@ def test_a_request_that_does_not_come_whole_in_time(models_with_onnx: Path, tmp_
         assert (answer.status, json.loads(answer.read())["detail"]) == (408, "the request was not whole after 0.3 s")
 
 
+def test_a_client_that_is_still_sending_when_its_time_is_over_gets_to_read_so(
+    models_with_onnx: Path, tmp_path: Path
+) -> None:
+    flags = ["--models", models_with_onnx, "--timeout", 2]
+    with serving(tmp_path / "log", *flags) as service, connection(service) as line:
+        begin(line, b"{", 100_000)
+        time.sleep(2.5)
+        for _ in range(3):
+            line.send(b" " * 30_000)
+            time.sleep(0.1)
+        answer = line.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (408, "close")
+
+
 def test_a_refused_body_is_not_waited_for_longer_than_a_request(models_with_onnx: Path, tmp_path: Path) -> None:
     flags = ["--models", models_with_onnx, "--timeout", 0.3]
     with serving(tmp_path / "log", *flags) as service, connection(service) as line:

@@ -95,7 +95,7 @@ class Gate:
             await self._limited(scope, headers, receive, answer)
         except Refused as refused:
             if not status:
-                unread = refused.status == 413
+                unread = refused.headers.get("connection") == "close"
                 await _refuse(answer, refused, last=not unread)
         except Exception as error:
             log("bug", request=name, route=route, error=type(error).__name__, traceback=traceback.format_exc())
