@@ -33,6 +33,7 @@ class Stop:
         self.stage = stage
         self.training = False
         self.signum: Optional[int] = None
+        self._at_once = False  # Signals that come while the main thread computes reach it as one; the watcher counts.
         self._over = threading.Event()
 
     @contextlib.contextmanager
@@ -56,7 +57,7 @@ class Stop:
             os.close(reading)
 
     def _in_main_thread(self, signum: int, frame: Any) -> None:
-        if self.training and self.signum is None:
+        if self.training and self.signum is None and not self._at_once:
             self.signum = signum
             return
         raise KeyboardInterrupt(signum)
@@ -74,6 +75,7 @@ class Stop:
                 name = signal.Signals(signum).name
                 self._say("%s: stopping after this step, with a checkpoint; the next signal ends at once" % name)
                 continue
+            self._at_once = True
             if self._over.wait(GRACE):
                 return
             self._say("interrupted; the same command goes on from here")

@@ -34,6 +34,16 @@ class Running:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def listens(self) -> None:
+        """Wait until the command answers signals itself; TensorFlow is then still to be loaded."""
+        deadline = time.monotonic() + 120
+        while True:
+            caught = Path(f"/proc/{self.process.pid}/status").read_text().partition("SigCgt:\t")[2][:16]
+            if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def ended(self) -> tuple[int, str]:
         _, said = self.process.communicate(timeout=240)
         return self.process.returncode, said
@@ -87,22 +97,27 @@ def test_stopped_and_killed_at_random_moments_every_step_is_there_once(
 
 def test_a_second_signal_and_one_before_training_end_at_once(tfrecords: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # A step of 8,192 examples takes seconds, in which Python does not get to its signal handlers.
-    running = Running(out, *arguments_of(tfrecords, config, 8192))
+    # A step of 12,000 examples takes seconds, in which Python does not get to its signal handlers: they get to
+    # both signals at once, behind a step of less than stopping.GRACE, or never, behind a longer one.
+    running = Running(out, *arguments_of(tfrecords, config, 12_000))
     running.trains()
-    for _ in range(2):
-        time.sleep(0.3)
-        running.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.stderr is not None
+    while "SIGTERM: stopping after this step" not in (line := running.process.stderr.readline()):
+        assert line, running.ended()
+    running.process.send_signal(signal.SIGTERM)
     start = time.monotonic()
     code, said = running.ended()
-    assert (code, time.monotonic() - start < 6) == (143, True), said
+    assert (code, time.monotonic() - start < 10) == (143, True), said
     assert said.endswith("tpu-train: interrupted; the same command goes on from here\n")
     assert not list(out.glob("model.ckpt-1.*"))
 
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         running = Running(tmp_path / signum.name, *arguments_of(tfrecords, config, 8))
-        time.sleep(1.5)  # TensorFlow is being loaded.
+        running.listens()
+        time.sleep(random.uniform(0, 1.5))
         running.process.send_signal(signum)
         start = time.monotonic()
         assert running.ended() == (code, "tpu-train: interrupted; the same command goes on from here\n")
-        assert time.monotonic() - start < 6
+        assert time.monotonic() - start < 10
