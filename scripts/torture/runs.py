@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RETRYABLE = 75
 # A machine that does much else at the same time is slow, not wrong.
 PATIENCE = 300.0
+BREAKPOINT = Path(__file__).resolve().parent / "breakpoint"
 # Workers notice within so many seconds that their parent was killed, as stages/handover.py promises.
 ENDING = 15.0
 
@@ -48,28 +49,66 @@ def python(stage: str) -> Path:
 class Run:
     """One command of a stage, started in a session of its own, so that all its processes can be found.
 
-    To be used with `with`: behind that, none of its processes is left.
+    To be used with `with`: behind that, none of its processes is left. `stops_at`: the main process, or else all its
+    `workers`, stop the moment a file matches this pattern, which `stands_still` waits for.
     """
 
-    def __init__(self, stage: str, arguments: Sequence[object], file_size: int | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        arguments: Sequence[object],
+        file_size: int | None = None,
+        stops_at: Path | None = None,
+        workers: bool = False,
+    ) -> None:
         module = f"stages.{stage.replace('-', '_')}"
         command = [str(python(stage)), "-m", module, *map(str, arguments)]
         if file_size is not None:
             command = ["prlimit", f"--fsize={file_size}", *command]
+        environment = dict(os.environ)
+        if stops_at is not None:
+            who = "WORKERS" if workers else "MAIN"
+            environment.update({"PYTHONPATH": str(BREAKPOINT), f"{who}_STOPS_AT": str(stops_at)})
+        self._workers_stop = workers
         # No pipe: it would stay open for as long as any worker does.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            start_new_session=True,
         )
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *error: object) -> None:
-        for process in self.members():
-            kill(process)
+        # The main process first: it would replace a worker.
+        kill(self.process.pid)
         self.process.wait()
+        while left := self.members():
+            for process in left:
+                kill(process)
+            time.sleep(0.005)
         self._errors.close()
+
+    def stands_still(self) -> None:
+        """Wait until it has come to where it stops."""
+
+        def stands() -> bool:
+            if self.process.poll() is not None:
+                raise Broken(f"it has ended before it came to where it is to stop: {self.end().said.strip()[-2000:]}")
+            found = [_state(process) for process in (self.workers() if self._workers_stop else [self.process.pid])]
+            return bool(found) and set(found) == {"T"}
+
+        wait_for(stands, "it has not come to where it is to stop")
+
+    def goes_on(self) -> None:
+        """All its processes that stand still go on."""
+        for process in self.members():
+            kill(process, signal.SIGCONT)
 
     def members(self) -> list[int]:
         """Its living processes."""
@@ -126,6 +165,14 @@ def processes() -> Iterator[tuple[int, int, int]]:
             continue
         if state not in "ZX":
             yield int(entry.parent.name), int(session), int(parent)
+
+
+def _state(process: int) -> str:
+    """A letter for what a process does: `T` where it was stopped."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def kill(process: int, signum: int = signal.SIGKILL) -> None:

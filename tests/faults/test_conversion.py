@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.torture.faults import small_disk
-from scripts.torture.runs import Run, compare, files, finish, kill, python, refused, run, wait_for
+from scripts.torture.runs import Run, compare, files, finish, kill, python, refused, run
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,8 @@ def test_a_killed_conversion_owned_its_folder_and_goes_on(
     checkpoint: list[object], clean: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with Run("convert", [*checkpoint, "--out", out]) as first:
-        wait_for(
-            lambda: any(out.glob(".*/model.safetensors")) or first.process.poll() is not None, "it writes no weights"
-        )
-        kill(first.process.pid, signal.SIGSTOP)
+    with Run("convert", [*checkpoint, "--out", out], stops_at=out / ".*" / "model.safetensors") as first:
+        first.stands_still()
         refused(run("convert", [*checkpoint, "--out", out]), 75, f"is being written by process {first.process.pid} on")
         kill(first.process.pid)
         assert first.end().code == -signal.SIGKILL

@@ -6,7 +6,6 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,30 +17,41 @@ from scripts.torture.runs import Run, compare, files, finish, kill, stamps, wait
 PARALLEL = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 
 
-def begun(out: Path) -> bool:
-    """The folder is claimed."""
-    return any(out.rglob("run.json"))
+@pytest.mark.parametrize("name", PARALLEL)
+def test_a_run_that_is_killed_when_it_has_begun_goes_on_to_the_same_bytes(flow: Flow, out: Path, name: str) -> None:
+    """The folder is claimed, and no more."""
+    killed_at(out / "**" / "run.json", flow, out, name)
+    goes_on(flow, out, name)
 
 
-def written(out: Path) -> bool:
-    """The first files have their names; of corpus, whose files get theirs together, they have begun."""
-    return len(stamps(out)) >= 4 or any(out.glob(".*.partial"))
+@pytest.mark.parametrize("name", ["corpus", "corpus of bzip2"])
+def test_a_killed_corpus_goes_on_to_the_same_bytes(flow: Flow, out: Path, name: str) -> None:
+    """Its files, which get their names together, have begun."""
+    killed_at(out / ".corpus_*.partial", flow, out, name)
+    goes_on(flow, out, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "moment"),
-    [(name, moment) for name in PARALLEL for moment in (begun, written) if (name, moment) != ("vocab", written)],
-)
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    flow: Flow, out: Path, name: str, moment: Callable[[Path], bool]
-) -> None:
-    """Its workers end by themselves; what was finished is not done again."""
-    command, clean = flow.commands[name], flow.clean(name)
-    with Run(command.stage, command.line(out)) as running:
-        wait_for(lambda: moment(out) or running.process.poll() is not None, "the moment has not come")
+def test_killed_tfrecords_go_on_to_the_same_bytes(flow: Flow, out: Path) -> None:
+    """The first files have their names: these are not made again."""
+    killed_at(out / "*" / "pretrain_00001.*", flow, out, "tfrecords", workers=True)
+    assert 2 <= len(stamps(out)) < 16
+    goes_on(flow, out, "tfrecords")
+
+
+def killed_at(moment: Path, flow: Flow, out: Path, name: str, workers: bool = False) -> None:
+    """Kill the main process when there is such a file; its workers end by themselves."""
+    flow.clean(name)
+    command = flow.commands[name]
+    with Run(command.stage, command.line(out), stops_at=moment, workers=workers) as running:
+        running.stands_still()
         kill(running.process.pid)
-        ended = running.end()
-    assert ended.code == -signal.SIGKILL
+        running.goes_on()
+        assert running.end().code == -signal.SIGKILL
+
+
+def goes_on(flow: Flow, out: Path, name: str) -> None:
+    """The same command, run again, ends in the bytes of an undisturbed run, and leaves alone what was finished."""
+    command, clean = flow.commands[name], flow.clean(name)
     before = stamps(out)
     assert {file: digest for file, digest in files(out).items() if file in before}.items() <= clean.files.items()
     finish(command.stage, command.line(out, 3))

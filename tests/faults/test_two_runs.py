@@ -1,25 +1,25 @@
 """Two runs into one folder, and a folder whose options or inputs are no longer those of its run."""
 
-import signal
 from pathlib import Path
 
 import pytest
 
 from scripts.torture.flow import Flow
-from scripts.torture.runs import Run, compare, finish, kill, refused, run, stamps, wait_for
+from scripts.torture.runs import Run, compare, finish, refused, run, stamps
 
 STAGES = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
+# What is there as soon as the folder of a run is its own.
+CLAIMED = "**/run.json"
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_of_two_runs_one_owns_the_folder_and_the_other_says_so(flow: Flow, out: Path, name: str) -> None:
     command, clean = flow.commands[name], flow.clean(name)
-    with Run(command.stage, command.line(out)) as first:
-        # It stands still as soon as the folder is its own, for as long as the second one tries.
-        wait_for(lambda: any(out.rglob("run.json")) or first.process.poll() is not None, "it has not begun")
-        kill(first.process.pid, signal.SIGSTOP)
+    # It stands still as soon as the folder is its own, for as long as the second one tries.
+    with Run(command.stage, command.line(out), stops_at=out / CLAIMED) as first:
+        first.stands_still()
         second = run(command.stage, command.line(out))
-        kill(first.process.pid, signal.SIGCONT)
+        first.goes_on()
         refused(second, 75, "is being written by process", "wait for its end")
         assert f"process {first.process.pid} on" in second.said
         assert first.end().code == 0
@@ -49,8 +49,8 @@ def test_other_options_are_refused_with_the_first_difference(
     command = flow.commands[name]
     place = flow.clean(name).out if finished else out
     if not finished:
-        with Run(command.stage, command.line(out)) as running:
-            wait_for(lambda: any(out.rglob("run.json")) or running.process.poll() is not None, "it has not begun")
+        with Run(command.stage, command.line(out), stops_at=out / CLAIMED) as running:
+            running.stands_still()
     before = stamps(place)
     refused(run(command.stage, [*command.line(place), *flag]), 2, "holds another run", said)
     assert stamps(place) == before

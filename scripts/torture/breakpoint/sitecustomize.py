@@ -1,0 +1,30 @@
+"""Stops a stage's main process, or its workers, the moment a file matches a pattern, however fast they may be.
+
+Python runs this before the stage's own command. A process stops, as by SIGSTOP from outside, where it next does
+anything with files (an audit event).
+"""
+
+import glob
+import os
+import signal
+import sys
+
+
+def _stop(pattern: str, main: bool) -> None:
+    first, waiting = os.getpid(), [pattern]
+
+    def hook(event: str, arguments: object) -> None:
+        # Workers are forked, and have this hook too.
+        if waiting and event.startswith(("open", "os.")) and (os.getpid() == first) == main:
+            found = waiting.pop()  # Looking for files is an event as well.
+            if glob.glob(found, recursive=True, include_hidden=True):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                waiting.append(found)
+
+    sys.addaudithook(hook)
+
+
+for who in ("MAIN", "WORKERS"):
+    if who + "_STOPS_AT" in os.environ:
+        _stop(os.environ.pop(who + "_STOPS_AT"), who == "MAIN")
