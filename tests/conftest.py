@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.emulator import bucket, emulator  # noqa: F401 - fixtures for every folder
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would every stage that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says nothing of what it shows, and much of what else the machine does.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

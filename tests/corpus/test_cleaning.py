@@ -8,7 +8,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.corpus.cleaning import Cleaner, joins, nfkc
@@ -115,13 +115,11 @@ PIECES = st.lists(st.sampled_from(MARKUP + BESIDE), max_size=40).map("".join)
 
 
 # A busy machine is no failure.
-@settings(deadline=None)
 @given(PIECES, st.sampled_from([None, "題", "ｶﾞ", "", "か\u3099"]))
 def test_the_published_rules_in_any_order(text: str, title: str | None) -> None:
     assert clean(text, title) == plainly(text, title)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=())), st.one_of(st.none(), st.text(st.characters(), max_size=3)))
 @example("か\u3099" * 3, "か\u3099")
 @example("親 > ﷺ 本文。", "ﷺ")
@@ -141,7 +139,6 @@ def test_every_character_and_a_million_in_a_line() -> None:
     assert clean(everything, everything[:9]) == plainly(everything, everything[:9])
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(), PIECES))
 @example("か\u3099" * 3)
 @example("q\u0307\u0323" + "\u0315\u0300\u0344\u0f73" * 400)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.corpus import documents
@@ -161,14 +161,12 @@ SIZES = st.integers(1, 200)
 
 
 # A busy machine is no failure.
-@settings(deadline=None)
 @given(TEXT_LINES, SIZES, SIZES)
 def test_batches_never_cut_a_text_document(lines: list[bytes], size: int, block: int) -> None:
     made = cut(TEXT, b"\n".join(lines), size, block)
     assert [found for batch in made for found in documents.documents(batch, frozenset())] == read(TEXT, *lines)
 
 
-@settings(deadline=None)
 @given(DUMP_LINES, SIZES, SIZES)
 def test_batches_never_cut_a_pair(lines: list[bytes], size: int, block: int) -> None:
     made = cut(CIRRUSSEARCH, b"\n".join(lines), size, block)

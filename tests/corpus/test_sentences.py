@@ -4,7 +4,7 @@ import ctypes
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.corpus.sentences import REASONS, Counts, keep
@@ -83,7 +83,6 @@ PIECES = st.sampled_from(["。", "?", "!", " ", "あ", "𠮷", "é", "a", "\\dis
 
 
 # A busy machine is no failure.
-@settings(deadline=None)
 @given(st.lists(PIECES | PRINTABLE, max_size=60).map("".join), st.integers(1, 5), st.integers(5, 20))
 def test_any_text(text: str, shortest: int, longest: int) -> None:
     assert kept(text, shortest, longest) == plainly(text, shortest, longest)

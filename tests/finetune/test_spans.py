@@ -52,7 +52,7 @@ def places_of(tokenizer: Tokenizer, text: str) -> Places:
     return Places(pairs[:, 0], pairs[:, 1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, st.data())
 def test_an_answer_is_the_fewest_tokens_that_hold_it(
     tokenizers: list[Tokenizer], text: str, data: st.DataObject

@@ -153,7 +153,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_in_a_manifest_it_is_refused_or_read(tmp_path: Path, beside: Path, data: st.DataObject) -> None:
     """One value of each real manifest is replaced by any other."""

@@ -56,7 +56,7 @@ def drawn(sequence: int, predictions: int, count: int, seed: int) -> Examples:
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(8, 300), st.integers(1, 80), st.integers(1, 4), st.integers(0, 2**32))
 def test_protobuf_reads_what_was_written(
     example_class: Any, sequence: int, predictions: int, count: int, seed: int

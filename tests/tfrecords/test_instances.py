@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
@@ -24,7 +24,6 @@ def block(documents: list[list[int]]) -> Tokens:
 DOCUMENTS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(DOCUMENTS, st.integers(5, 60), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 2**32), st.integers(1, 3))
 def test_every_instance_is_a_pair_of_ranges(
     documents: list[list[int]], room: int, short: float, seed: int, copies: int

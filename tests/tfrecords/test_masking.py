@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
@@ -45,7 +45,6 @@ def masked(
 PART = st.lists(st.integers(1, 4), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
 @given(PART, PART, st.integers(1, 40), st.integers(0, 2**32), st.integers(1, 5))
 def test_whole_words_within_the_budget(a: list[int], b: list[int], most: int, seed: int, longest: int) -> None:
     made, (mask,), masking = masked([a, b], most, seed, longest)
@@ -78,7 +77,6 @@ def test_whole_words_within_the_budget(a: list[int], b: list[int], most: int, se
     assert sum(n * count for n, count in enumerate(ngrams.tolist(), 1)) == len(a) + len(b) - len(left)
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(8, 80), st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**32))
 def test_examples_hold_their_tokens(
     data: st.DataObject, sequence: int, predictions: int, longest: int, seed: int

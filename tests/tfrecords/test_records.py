@@ -67,7 +67,7 @@ def test_copies_are_planned_together_as_far_as_there_is_room(example_class: Any)
     assert len(set(together[:12])) < 12
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=5), max_size=5),
     st.integers(8, 40), st.integers(1, 8), st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**32),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import tinysegmenter.tinysegmenter as package
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.compiled import NotCompiled, library, library_path
@@ -203,7 +203,6 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@settings(deadline=None)  # Some 30 calls of each class.
 @given(given=st.lists(marked.map("".join), min_size=1, max_size=4))
 def test_every_result_of_the_class_is_the_same(pair: tuple[Tokenizer, Tokenizer], given: list[str]) -> None:
     fast, slow = pair

@@ -70,7 +70,7 @@ NAMES = ["wordpiece", "character", "lower", "marked", "words", "spaces", "never"
 @given(texts=st.lists(TEXTS, max_size=5))
 @example(texts=["", "㌔[MASK]㌔[SEP]", "[MASK][MASK]", "  ", "が\u3099ｶﾞ"])
 @example(texts=["最初 XY ab", "東京[MASK]ｶﾞ最初"])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_equal_to_the_class(both: Any, name: str, texts: list[str]) -> None:
     ours, theirs = both[name]
     expected = [theirs(text, return_offsets_mapping=True, verbose=False) for text in texts]
@@ -91,7 +91,7 @@ def test_equal_to_the_class(both: Any, name: str, texts: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["wordpiece", "character"])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_offsets_lead_back_to_what_a_token_stands_for(both: Any, name: str, text: str) -> None:
     ours, _ = both[name]
     [row] = ours.rows([text], Options(special_tokens=False))

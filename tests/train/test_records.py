@@ -247,7 +247,7 @@ def features_of(chunk: Chunk, row: int) -> dict[str, list[Any]]:
     return {name: array[row].reshape(-1).tolist() for name, array in zip(FEATURES, arrays, strict=True)}
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32))
 def test_every_encoding_that_the_format_allows_is_read(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     draw = random.Random(seed)
