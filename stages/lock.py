@@ -8,9 +8,7 @@ process that is gone, and is taken over. No clocks are compared. Runs on Python 
 import contextlib
 import fcntl
 import os
-import secrets
 import signal
-import socket
 import sys
 import threading
 import time
@@ -62,7 +60,7 @@ def release_all() -> None:
 
 
 def _owner() -> str:
-    return "process %d on %s" % (os.getpid(), socket.gethostname())
+    return "process %d on %s" % (os.getpid(), os.uname().nodename)
 
 
 def _taken(folder: str, owner: str) -> Retryable:
@@ -105,7 +103,7 @@ class _Lease:
         self._path = storage.join(folder, NAME)
         self._process = os.getpid()
         # Another process, and each renewal, has other bytes.
-        self._data = "%s\n%s\n" % (_owner(), secrets.token_hex(8))
+        self._data = "%s\n%s\n" % (_owner(), os.urandom(8).hex())
         generation = cloud_storage.create(self._path, self._data.encode(), 0)
         if generation is None:
             generation = self._take_over(folder)

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import io
 import os
-import secrets
 import shutil
 import tempfile
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
@@ -180,7 +179,7 @@ def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
     When the body fails, nothing is left. Text modes are UTF-8 with plain newlines.
     """
     folder, name = (tempfile.gettempdir(), name_of(path)) if remote(path) else os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, ".%s.%s%s" % (name, secrets.token_hex(4), PARTIAL))
+    temporary = os.path.join(folder, ".%s.%s%s" % (name, os.urandom(4).hex(), PARTIAL))
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with open(temporary, mode, **text) as stream:  # type: ignore[call-overload]

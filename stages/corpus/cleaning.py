@@ -15,6 +15,7 @@ import re
 import sys
 import unicodedata
 from itertools import groupby
+from typing import Literal
 
 from stages import compiled
 
@@ -90,11 +91,11 @@ class Cleaner:
                 if characters.isalpha() and unicodedata.is_normalized("NFKD", characters) and block != JAMO:
                     self._forms[codes.start : codes.stop] = list(codes)
                     continue
-                forms = [printable(unicodedata.normalize("NFKC", character)) for character in characters]
+                forms = [printable(form) for form in _each("NFKC", characters)]
                 reached.update(*forms)
                 self._forms[codes.start : codes.stop] = [
-                    self._entry(form) | _JOINS * joins(character)
-                    for character, form in zip(characters, forms, strict=True)
+                    self._entry(form) | _JOINS * _is_joining(decomposed[0])
+                    for form, decomposed in zip(forms, _each("NFKD", characters), strict=True)
                 ]
 
     def _entry(self, form: str) -> int:
@@ -113,9 +114,19 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
+def _each(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:
+    """The normal form of each character alone, by one call for all: no character has anything to do with a line end."""
+    between = "\n" if "\n" not in characters else "一"
+    return unicodedata.normalize(form, between.join(characters)).split(between)
+
+
 def joins(character: str) -> bool:
     """Whether NFKC may make something else of the character and those before it than of each alone."""
-    first = unicodedata.normalize("NFKD", character)[0]
+    return _is_joining(unicodedata.normalize("NFKD", character)[0])
+
+
+def _is_joining(first: str) -> bool:
+    """The same of a character whose decomposition begins with `first`."""
     return unicodedata.category(first)[0] == "M" or "\u1100" <= first <= "\u11ff"
 
 
