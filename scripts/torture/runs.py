@@ -68,7 +68,7 @@ class Run:
         environment = dict(os.environ)
         if stops_at is not None:
             who = "WORKERS" if workers else "MAIN"
-            environment.update({"PYTHONPATH": str(BREAKPOINT), f"{who}_STOPS_AT": str(stops_at)})
+            environment.update(PYTHONPATH=str(BREAKPOINT), **{f"{who}_STOPS_AT": str(stops_at)})
         self._workers_stop = workers
         # No pipe: it would stay open for as long as any worker does.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
@@ -100,8 +100,8 @@ class Run:
         def stands() -> bool:
             if self.process.poll() is not None:
                 raise Broken(f"it has ended before it came to where it is to stop: {self.end().said.strip()[-2000:]}")
-            found = [_state(process) for process in (self.workers() if self._workers_stop else [self.process.pid])]
-            return bool(found) and set(found) == {"T"}
+            those = self.workers() if self._workers_stop else [self.process.pid]
+            return bool(those) and all(map(stopped, those))
 
         wait_for(stands, "it has not come to where it is to stop")
 
@@ -167,12 +167,12 @@ def processes() -> Iterator[tuple[int, int, int]]:
             yield int(entry.parent.name), int(session), int(parent)
 
 
-def _state(process: int) -> str:
-    """A letter for what a process does: `T` where it was stopped."""
+def stopped(process: int) -> bool:
+    """Whether a process stands still."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:
-        return "X"
+        return False
 
 
 def kill(process: int, signum: int = signal.SIGKILL) -> None:

@@ -117,15 +117,16 @@ def test_an_item_that_ends_every_worker_is_named(tmp_path: Path, capfd: pytest.C
 def test_a_worker_that_somebody_kills_costs_nothing_but_time(tmp_path: Path) -> None:
     program = (
         "import sys; from stages.handover import run; from stages.engine import in_order\n"
-        "from tests.engine.test_engine import slow\n"
+        "from tests.engine.test_engine import waiting\n"
         "def main(arguments):\n"
-        "    for result in in_order(slow, range(20), 2): print(result, flush=True)\n"
+        "    for result in in_order(waiting, range(20), 2): print(result, flush=True)\n"
         "sys.exit(run('corpus', main))"
     )
-    with started(program) as process:
+    with started(program, UNTIL=str(tmp_path / "killed")) as process:
         assert process.stdout is not None
         process.stdout.readline()
         os.kill(children(process.pid)[0], signal.SIGKILL)
+        (tmp_path / "killed").touch()
         assert process.stderr is not None
         stdout, stderr = process.stdout.read(), process.stderr.read()
     assert process.returncode == 0
@@ -133,8 +134,10 @@ def test_a_worker_that_somebody_kills_costs_nothing_but_time(tmp_path: Path) -> 
     assert stderr.count("\n") == 1
 
 
-def slow(number: int) -> int:
-    time.sleep(0.1)
+def waiting(number: int) -> int:
+    """All but the first item take until a worker is killed."""
+    while number and not os.path.exists(os.environ["UNTIL"]):
+        time.sleep(0.01)
     return number
 
 
@@ -241,9 +244,14 @@ def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
     assert time.monotonic() - start < 20
 
 
-def started(program: str) -> "subprocess.Popen[Any]":
+def started(program: str, **variables: str) -> "subprocess.Popen[Any]":
     return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", cwd=ROOT
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        cwd=ROOT,
+        env={**os.environ, **variables},
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.torture.flow import Flow
-from scripts.torture.runs import ROOT, kill, processes, python, wait_for
+from scripts.torture.runs import BREAKPOINT, ROOT, kill, processes, python, stopped, wait_for
 
 
 def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen[str]":
@@ -21,8 +21,8 @@ def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen
     )  # fmt: skip
 
 
-def stage_process(session: int) -> int | None:
-    """The process of the stage itself, among those that `scripts/stage.py` has started."""
+def stage_process(session: int) -> int:
+    """The process of the stage itself, among those that `scripts/stage.py` has started; 0: it has not yet."""
     for process, of, _ in processes():
         if of == session:
             try:
@@ -31,7 +31,7 @@ def stage_process(session: int) -> int | None:
                 continue
             if b"stages.vocab" in words:
                 return process
-    return None
+    return 0
 
 
 @pytest.mark.parametrize("words", [[sys.executable, "scripts/stage.py"], ["make", "--no-print-directory"]])
@@ -49,9 +49,12 @@ def test_a_stage_that_is_ended_from_outside_is_told_in_one_line(
     flow.clean("corpus")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "corpus").symlink_to(flow.clean("corpus").out)
-    with told("vocab", words, DATA=tmp_path / "data", VOCAB_SIZE=2000, ALPHABET_SIZE=1000, JOBS=2) as process:
-        wait_for(lambda: (tmp_path / "data/vocab/run.json").exists(), "it has not begun", 60)
-        kill(stage_process(process.pid) or process.pid, signum)
+    begun = {"PYTHONPATH": BREAKPOINT, "MAIN_STOPS_AT": tmp_path / "data/vocab/run.json"}
+    with told("vocab", words, DATA=tmp_path / "data", VOCAB_SIZE=2000, ALPHABET_SIZE=1000, **begun) as process:
+        wait_for(lambda: stopped(stage_process(process.pid)), "it has not begun", 60)
+        stage = stage_process(process.pid)
+        kill(stage, signum)
+        kill(stage, signal.SIGCONT)
         _, said = process.communicate(timeout=60)
     assert line in said.splitlines()
     assert "Traceback" not in said

@@ -25,6 +25,8 @@ def _stop(pattern: str, main: bool) -> None:
     sys.addaudithook(hook)
 
 
-for who in ("MAIN", "WORKERS"):
-    if who + "_STOPS_AT" in os.environ:
-        _stop(os.environ.pop(who + "_STOPS_AT"), who == "MAIN")
+# make and what it calls are Python, too.
+if any(word.startswith("stages.") for word in getattr(sys, "orig_argv", [])):
+    for who in ("MAIN", "WORKERS"):
+        if who + "_STOPS_AT" in os.environ:
+            _stop(os.environ[who + "_STOPS_AT"], who == "MAIN")
