@@ -2,40 +2,65 @@
 
 import functools
 import json
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 
-from tests.cluster.conftest import Completed, Containers, bytes_of, until
+from scripts.torture.runs import files
+from tests.cluster.conftest import Completed, Containers, until
 
 Run = Callable[..., Completed]
 SAMPLE = Path("scripts/sample/jasample-cirrussearch-content.json").resolve()
 SHARDS = 12
-# Enough for a shard to take 1.5 s of a processor, which writes some 15,000 examples a second.
-RECIPE = {"SEQ_LENGTH": "64", "DUPE_FACTOR": "350", "MODEL": "character"}
+# What a shard is to take of a processor: `docker kill` takes 0.1 s.
+SECONDS = 0.5
+
+
+class Local(NamedTuple):
+    """The SHA-256 of what a run without a cluster writes, and the copies of the corpus in it."""
+
+    files: dict[str, str]
+    copies: int
 
 
 @pytest.fixture(scope="module")
-def expected(containers: Containers, run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What a run without a cluster writes, in its own environment; corpus and vocabularies are made on the way."""
+def local(containers: Containers, run_stage: Run, tmp_path_factory: pytest.TempPathFactory) -> Local:
+    """Made in the stage's own environment; corpus and vocabularies are made on the way."""
     data = containers.data
     run_stage("corpus", "--dump", SAMPLE, "--out", data / "corpus", "--shards", SHARDS)
     sizes = ["--vocab-size", 3000, "--alphabet-size", 1200]
     run_stage("vocab", "--corpus", data / "corpus", "--out", data / "vocab", *sizes)
-    out = tmp_path_factory.mktemp("local")
-    flags = ["--seq-length", RECIPE["SEQ_LENGTH"], "--dupe-factor", RECIPE["DUPE_FACTOR"], "--model", RECIPE["MODEL"]]
-    run_stage("tfrecords", "--corpus", data / "corpus", "--vocab", data / "vocab", "--out", out, *flags)
-    return bytes_of(out)
+
+    def written(copies: int, out: Path) -> tuple[float, dict[str, str]]:
+        """The seconds that it takes, and the files."""
+        flags = ["--seq-length", 64, "--dupe-factor", copies, "--model", "character", "--jobs", 1]
+        done = run_stage("tfrecords", "--corpus", data / "corpus", "--vocab", data / "vocab", "--out", out, *flags)
+        *_, told = re.findall(r"([\d,]+) examples, ([\d,]+) a second", done.stderr)
+        examples, rate = (int(number.replace(",", "")) for number in told)
+        made = files(out)
+        shutil.rmtree(out)
+        return examples / rate, made
+
+    seconds, _ = written(200, tmp_path_factory.mktemp("tried"))
+    copies = int(200 * SECONDS * SHARDS / seconds)
+    return Local(written(copies, tmp_path_factory.mktemp("local"))[1], copies)
 
 
 @pytest.fixture(scope="module")
-def cluster(containers: Containers, expected: dict[str, bytes]) -> Containers:
+def expected(local: Local) -> dict[str, str]:
+    return local.files
+
+
+@pytest.fixture(scope="module")
+def cluster(containers: Containers, local: Local) -> Containers:
     """A head and two workers of one processor each."""
-    containers.environment |= RECIPE
+    containers.environment |= {"SEQ_LENGTH": "64", "DUPE_FACTOR": str(local.copies), "MODEL": "character"}
     containers.make("cluster")
     return containers
 
@@ -65,26 +90,27 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, told
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_time(cluster: Containers, expected: dict[str, bytes]) -> None:
-    assert len(cluster.named("ray-worker")) == 2
+def test_a_worker_that_is_killed_costs_nothing_but_time(cluster: Containers, expected: dict[str, str]) -> None:
+    one, _ = cluster.named("ray-worker")
     process = in_mid_run(cluster, 2)
-    cluster.docker("kill", cluster.named("ray-worker")[0])
+    cluster.docker("kill", one)
     code, told = ended(process)
     assert code == 0, told
     # Ray takes 6 s to be sure, and what is left may not take so long.
     assert "Traceback" not in told
     assert len(cluster.named("ray-worker")) == 1
-    assert bytes_of(cluster.data / "tfrecords") == expected
-    manifest: Any = json.loads(expected["character/manifest.json"])
+    assert files(cluster.data / "tfrecords") == expected
+    manifest = json.loads((cluster.data / "tfrecords/character/manifest.json").read_text())
     assert len(manifest["files"]) == SHARDS
 
 
 def test_when_the_head_is_killed_the_same_command_goes_on_from_what_is_there(
-    cluster: Containers, expected: dict[str, bytes], tmp_path: Path
+    cluster: Containers, expected: dict[str, str]
 ) -> None:
-    (cluster.data / "tfrecords/character").rename(tmp_path / "character")
+    shutil.rmtree(cluster.data / "tfrecords/character")
+    (head,) = cluster.named("ray-head")
     process = in_mid_run(cluster, 2)
-    cluster.docker("kill", *cluster.named("ray-head"))
+    cluster.docker("kill", head)
     code, told = ended(process)
     assert code == 2, "make's; the stage's is in its line"
     assert "Error 75" in told
@@ -99,7 +125,7 @@ def test_when_the_head_is_killed_the_same_command_goes_on_from_what_is_there(
     assert 2 <= len(before) < SHARDS
     started = time.time_ns()
     told = cluster.make("tfrecords")
-    assert bytes_of(cluster.data / "tfrecords") == expected
+    assert files(cluster.data / "tfrecords") == expected
     after = {name: (cluster.data / "tfrecords/character" / name).stat().st_mtime_ns for name in before}
     assert after == before
     assert max(after.values()) < started

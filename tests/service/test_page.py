@@ -208,7 +208,7 @@ def test_errors_are_a_line_and_go_away(browser: Browser, service: Service) -> No
 
 def test_a_late_answer_does_not_overwrite_a_newer_one(browser: Browser, service: Service) -> None:
     with opened(browser, service) as page:
-        late = []
+        late: list[Any] = []
 
         def hold(route: Any) -> None:
             if "遅い" in (route.request.post_data or ""):
@@ -218,7 +218,10 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(browser: Browser, service:
 
         page.route("**/v1/encode", hold)
         page.fill("#text", "遅い文")
-        page.wait_for_timeout(400)
+        for _ in range(200):
+            page.wait_for_timeout(50)
+            if late:
+                break
         assert late
         write(page, "新しい文だ")
         for route in late:
