@@ -59,7 +59,7 @@ def test_files_that_were_read_are_not_read_again(on_cluster: Run, nodes: Nodes, 
     dump, out = tmp_path / "dump", tmp_path / "corpus"
     dump.mkdir()
     (dump / "0.bz2").write_bytes(bz2.compress("最初の文書には文が一つだけある。\n\n".encode()))
-    text = "".join(f"{number}番目の文書には文が一つだけある。\n\n" for number in range(300_000))
+    text = "".join(f"{number}番目の文書には文が一つだけある。\n\n" for number in range(900_000))
     (dump / "1.bz2").write_bytes(bz2.compress(text.encode(), 1))
     words = ["--dump", str(dump), "--out", str(out), "--shards", "2"]
     command = [str(PYTHON), "-m", "stages.corpus", *words, "--engine", "ray"]
@@ -74,7 +74,7 @@ def test_files_that_were_read_are_not_read_again(on_cluster: Run, nodes: Nodes, 
     on_cluster("corpus", *words)
     made = (out / "corpus_00000.txt").read_text(encoding="utf-8")
     assert made.startswith("途中の文書には文が一つだけある。\n")
-    assert made.count("\n\n") == 150_001
+    assert made.count("\n\n") == 450_001
     assert not list(out.glob(".input_00000*"))
 
 
