@@ -257,8 +257,8 @@ def corpus(material: Material) -> Iterator[Row]:
     ours_out, plain_out = material.work / "ours", material.work / "plain"
     ours: list[Ran] = []
     plain: list[Ran] = []
-    # A second or so each: more rounds cost little, and the best of them is steadier.
-    for _ in range(2 * material.size.rounds):
+    # Ours takes half a second, which a busy neighbour may slow by a fifth for a while: the best of many rounds.
+    for _ in range(5 * material.size.rounds):
         for out in (ours_out, plain_out):
             shutil.rmtree(out, ignore_errors=True)
         arguments = ("--dump", material.dump, "--out", ours_out, "--shards", SHARDS, "--jobs", 1)
