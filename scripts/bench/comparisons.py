@@ -257,7 +257,7 @@ def corpus(material: Material) -> Iterator[Row]:
     ours_out, plain_out = material.work / "ours", material.work / "plain"
     ours: list[Ran] = []
     plain: list[Ran] = []
-    # Ours takes half a second, which a busy neighbour may slow by a fifth for a while: the best of many rounds.
+    # Ours takes half a second, to which a busy neighbour once added 15 % in all of six rounds.
     for _ in range(5 * material.size.rounds):
         for out in (ours_out, plain_out):
             shutil.rmtree(out, ignore_errors=True)

@@ -375,7 +375,7 @@ def test_a_full_disk_is_told_in_one_line(run_stage: Any, tmp_path: Path) -> None
     assert os.listdir(tmp_path / "out") == []
 
 
-# A run of 2.5 s with two jobs: who watches it may be late by one.
+# So many that a watcher who is a second late still strikes a run with two jobs.
 DOCUMENTS = 800_000
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from stages.engine import in_order
 from stages.handover import Refusal, Retryable
+from stages.lock import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -203,7 +204,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         assert len(workers) == 3
         process.kill()
         process.wait()
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while any(alive(worker) for worker in workers):
             assert time.monotonic() < end
             time.sleep(0.05)
