@@ -244,7 +244,8 @@ def train(at: Places) -> list[Step]:
     config = f"stages/tpu_train/configs/{model}_{size}.json"
     arguments = ["--tfrecords", f"{at.training}/tfrecords/{model}", "--config", config]
     arguments += ["--out", f"{at.training}/runs/{model}/{size}"]
-    arguments += flags(batch="BATCH", steps="STEPS", warmup="WARMUP", learning_rate="LEARNING_RATE")
+    arguments += flags(recipe="RECIPE", batch="BATCH", steps="STEPS", hours="HOURS", warmup="WARMUP")
+    arguments += flags(learning_rate="LEARNING_RATE")
     arguments += flags(seq_length="SEQ_LENGTH", device="DEVICE", processes="PROCESSES")
     arguments += own_vocabulary(model) + known_vocabulary(model, at)
     arguments += ["--dynamic-masking"] * switched_on("DYNAMIC_MASKING")

@@ -55,7 +55,7 @@ def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Itera
             "the held-out files of %s have %d examples, a TPU evaluates whole batches of --eval-batch %d; "
             "hold out more with --held-out" % (shards.folder, shards.held_out_examples, options.eval_batch)
         )
-    if shards.unmasked and not getattr(options, "dynamic_masking", False):
+    if shards.unmasked and not getattr(options, "masks_anew", False):
         yield (
             "%s was made with --unmasked, so that nothing is to be predicted; train masks it with --dynamic-masking, "
             "or make the TFRecords without" % shards.folder

@@ -31,7 +31,7 @@ from stages.stopping import Stop, Stopped
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE
 from stages.tpu_train.results import sentence as sentence_of
 from stages.tpu_train.shape import VOCAB_FLAG
-from stages.train.options import DEVICES, PRECISIONS, SHORT, Options
+from stages.train.options import DEVICES, PRECISIONS, RECIPES, SHORT, Options
 
 STAGE = "train"
 
@@ -44,12 +44,21 @@ def options_of(arguments: list[str]) -> Options:
     add("--tfrecords", required=True, metavar="T", help="folder that tfrecords wrote for one model; read only")
     add("--config", required=True, metavar="F", help="model configuration, one of stages/tpu_train/configs/*.json")
     add("--out", required=True, metavar="O", help="folder for checkpoints, metrics, plot and event files")
-    add("--batch", type=count, metavar="N", help="training batch, in examples, over all processes")
+    add("--recipe", choices=RECIPES, help="published: as Google's program trains; efficient: for minutes to days")
+    sizes = "training batch over all processes, in examples (default: 512) or windows of 128 tokens (default: 16)"
+    add("--batch", type=count, metavar="N", help=sizes)
     most = "examples in one pass; gradients of a batch's passes are added up (default: 8 on a processor, 64 on a GPU)"
     add("--micro-batch", type=count, metavar="N", help=most)
     add("--steps", type=count, metavar="N", help="length of the run, in steps; the rate falls to 0 by then")
-    add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps)")
-    rates = f"peak rate of LAMB (default: {PUBLISHED_RATE:g}, in runs of under {SHORT:,} steps {SHORT_RATE:g})"
+    budget = (
+        "length of the run, in hours: the steps follow from the speed of its first seconds; of the efficient recipe"
+    )
+    add("--hours", type=number(float, 1e-3), metavar="H", help=budget)
+    add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps, or 78)")
+    rates = (
+        f"peak rate, of LAMB (default: {PUBLISHED_RATE:g}, in runs of under {SHORT:,} steps {SHORT_RATE:g}) or, in the "
+        "efficient recipe, of AdamW (default: 0.001)"
+    )
     add("--learning-rate", type=number(float, 1e-12), metavar="R", help=rates)
     add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")
     add("--save-every", type=count, metavar="N", help="steps from one evaluation and checkpoint to the next")
@@ -158,7 +167,9 @@ def _train(options: Options, begin: Any, stop: Stop, decisive: dict[str, Any], i
 
     group = Group(begin.device)
     try:
-        best = train(options, begin.shards, begin.config, begin.device, group, stop, begin.masking)
+        best = train(
+            options, begin.shards, begin.config, begin.device, group, stop, begin.masking, begin.tokens_an_example
+        )
     except RuntimeError as error:
         # A GPU's error has a class of its own, a processor's has not.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):

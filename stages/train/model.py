@@ -92,6 +92,7 @@ class _Rows(NamedTuple):
     groups: list[tuple[int, int]]  # examples, and the length of each, in the order of the rows
     mask: Tensor | None  # (examples, 1, 1, length) of the one group; None where no row is padding
     asked: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
+    used: Tensor  # (used,) which of the flat slots for predictions are used: all of them in compiled code
     labels: Tensor  # (examples, predictions)
     weights: Tensor  # (examples, predictions)
     swapped: Tensor  # (examples,)
@@ -108,28 +109,29 @@ class Pretraining(nn.Module):
     def __init__(self, model: AlbertForPreTraining) -> None:
         super().__init__()
         self.model = model
+        self.layers: int = model.config.num_hidden_layers  # passes; the efficient recipe begins with fewer
 
     def forward(self, batch: Tensors) -> Sums:
         """`batch`: the fields of `records.Batch` as tensors. Sums are float32 under autocast as well."""
         rows = _rows(batch)
-        examples, predictions = rows.labels.shape
-        hidden = self._asked(rows).view(examples, 1 + predictions, -1)
+        examples = len(rows.labels)
+        hidden = self._asked(rows)
         albert = self.model.albert
-        logits = self.model.predictions(hidden[:, 1:].flatten(0, 1)).float()
-        labels, weights = rows.labels.flatten(), rows.weights.flatten()
+        logits = self.model.predictions(hidden[examples:]).float()
+        labels, weights = rows.labels.flatten()[rows.used], rows.weights.flatten()[rows.used]
         losses = functional.cross_entropy(logits, labels, reduction="none")
-        orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:, 0]))).float()
+        orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:examples]))).float()
         return Sums(
             (losses * weights).sum(),
             weights.sum(),
             ((logits.argmax(-1) == labels) * weights).sum(),
             functional.cross_entropy(orders, rows.swapped, reduction="sum"),
             (orders.argmax(-1) == rows.swapped).sum(),
-            torch.tensor(float(examples), device=rows.ids.device),
+            (rows.swapped >= 0).sum(),
         )
 
     def _asked(self, rows: _Rows) -> Tensor:
-        """The last hidden states of the rows that are asked for: (examples * (1 + predictions), hidden)."""
+        """The last hidden states of every [CLS], then of the masked tokens that are used: (examples + used, hidden)."""
         embeddings, encoder = self.model.albert.embeddings, self.model.albert.encoder
         found = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
         found = embeddings.LayerNorm(found + embeddings.position_embeddings(rows.places))
@@ -137,13 +139,13 @@ class Pretraining(nn.Module):
         layers = self._layers()
         for layer in layers[:-1]:
             hidden = _layer(layer, hidden, hidden, rows)
-        return _layer(layers[-1], hidden.index_select(0, rows.asked), hidden, rows)
+        return _layer(layers[-1], hidden.index_select(0, rows.asked), hidden, rows, _order(rows))
 
     def _layers(self) -> list[Any]:
         """The layers in the order of their use, each as often as it is used."""
         config, groups = self.model.config, self.model.albert.encoder.albert_layer_groups
         layers = config.num_hidden_layers
-        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
+        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(self.layers))
         return [layer for group in uses for layer in group.albert_layers]
 
     def state(self) -> Tensors:
@@ -185,8 +187,31 @@ def _rows(batch: Tensors) -> _Rows:
     asked = begins[:, None] + functional.pad(fields["positions"], (1, 0))
     ids, segments, places = tokens
     return _Rows(
-        ids, segments, places, groups, mask, asked.flatten(), fields["labels"], fields["weights"], fields["swapped"]
+        ids,
+        segments,
+        places,
+        groups,
+        mask,
+        asked.flatten(),
+        _used(fields["weights"], lengths),
+        fields["labels"],
+        fields["weights"],
+        fields["swapped"],
     )
+
+
+def _used(weights: Tensor, lengths: Tensor | None) -> Tensor:
+    """The flat slots with a weight; all of them where shapes must not differ from step to step."""
+    return (
+        torch.arange(weights.numel(), device=weights.device) if lengths is None else weights.flatten().nonzero()[:, 0]
+    )
+
+
+def _order(rows: _Rows) -> Tensor:
+    """Every [CLS], then the used slots, as places in `rows.asked`, where each example has its [CLS] and its slots."""
+    examples, predictions = rows.labels.shape
+    begins = torch.arange(examples, device=rows.used.device) * (1 + predictions)
+    return torch.cat([begins, begins[rows.used // predictions] + 1 + rows.used % predictions])
 
 
 def _lengths(fields: Tensors) -> Tensor | None:
@@ -198,11 +223,16 @@ def _lengths(fields: Tensors) -> Tensor | None:
     return lengths
 
 
-def _layer(layer: Any, asked: Tensor, hidden: Tensor, rows: _Rows) -> Tensor:
-    """The next hidden states of the rows `asked`, which see all of `hidden`: attention_ffn_block of modeling.py."""
+def _layer(layer: Any, asked: Tensor, hidden: Tensor, rows: _Rows, kept: Tensor | None = None) -> Tensor:
+    """The next hidden states of the rows `asked`, which see all of `hidden`: attention_ffn_block of modeling.py.
+
+    `kept`: those of `asked` that are computed behind the attention, in this order; all of them without it.
+    """
     attention = layer.attention
     each = None if asked is hidden else len(asked) // len(rows.labels)
     found = _attended(attention, attention.query(asked), attention.key(hidden), attention.value(hidden), rows, each)
+    if kept is not None:
+        found, asked = found.index_select(0, kept), asked.index_select(0, kept)
     middle = attention.LayerNorm(attention.output_dropout(attention.dense(found)) + asked)
     # transformers has this dropout and does not call it; TensorFlow does.
     return layer.full_layer_layer_norm(layer.dropout(layer.ff_chunk(middle)) + middle)

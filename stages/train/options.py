@@ -9,6 +9,9 @@ from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000
+RECIPES = ("published", "efficient")
+# Examples, or windows, of a batch.
+BATCH = {"published": 512, "efficient": 16}
 DEVICES = ("auto", "cpu", "cuda", "xla")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -20,13 +23,15 @@ class Options:
     tfrecords: str
     config: str
     out: str
-    batch: int = 512
+    recipe: str = "published"
+    batch: int | None = None
     micro_batch: int | None = None
     steps: int = 1_000_000
+    hours: float | None = None
     warmup: int | None = None
     learning_rate: float | None = None
     eval_batch: int = 64
-    save_every: int = 40_000
+    save_every: int | None = None
     eval_steps: int = 100
     keep: int = 3
     log_every: int | None = None
@@ -49,6 +54,20 @@ class Options:
     on_tpu = False
 
     @property
+    def masks_anew(self) -> bool:
+        """Whether examples are masked while they are read."""
+        return self.dynamic_masking or self.recipe == "efficient"
+
+    @property
+    def batch_size(self) -> int:
+        return self.batch or BATCH[self.recipe]
+
+    @property
+    def steps_to_save(self) -> int:
+        """Steps from one checkpoint to the next: the published number, or a twentieth of the run."""
+        return self.save_every or (40_000 if self.recipe == "published" else max(100, self.steps // 20))
+
+    @property
     def warmup_steps(self) -> int:
         return int(self.steps * WARMUP_SHARE) if self.warmup is None else self.warmup
 
@@ -63,9 +82,13 @@ class Options:
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide the numbers of the run: all but where it runs, how fast, and where its files lie."""
-        names = (
-            *("batch", "steps", "eval_batch", "save_every", "eval_steps", "seed", "dynamic_masking", "init_checkpoint"),
-        )
+        names = ("recipe", "hours", "eval_batch", "eval_steps", "seed", "dynamic_masking", "init_checkpoint")
         chosen = {name: getattr(self, name) for name in names}
-        rows = {"log_every": self.steps_a_row}
-        return {**chosen, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps, "optimizer": "lamb"}
+        chosen |= {"batch": self.batch_size, "optimizer": "lamb"}
+        if self.recipe == "efficient":
+            asked = {"learning_rate": self.learning_rate, "warmup": self.warmup, "optimizer": "muon and adamw"}
+            # With --hours the steps follow from the speed of this machine, and are kept with the run.
+            steps = {} if self.hours else {"steps": self.steps, "save_every": self.steps_to_save}
+            return {**chosen, **asked, **steps, "log_every": self.log_every}
+        rows = {"steps": self.steps, "save_every": self.steps_to_save, "log_every": self.steps_a_row}
+        return {**chosen, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps}

@@ -24,6 +24,7 @@ class Start(NamedTuple):
     shards: Shards
     device: Device
     masking: DynamicMasking | None
+    tokens_an_example: float  # without padding
     found: list[tuple[str, str]]
 
 
@@ -46,24 +47,29 @@ def preflight(options: Options) -> Start:
         found = checks.of(check_vocabulary, options.vocab, shards, config)
         checks.found += [("vocab", found)] if found else []
     masking = checks.of(_masking, options, shards) if shards else None
+    tokens_an_example = checks.of(_tokens_an_example, options, shards) if shards else None
     out = checks.of(check_writable, options.out)
     checks.found += [("out", out)] if out else []
     device = checks.of(choose_device, options)
     if device:
         checks.found += [("device", device.words), ("versions", _versions())]
     checks.end()
-    return Start(config, shards, device, masking, checks.found)
+    return Start(config, shards, device, masking, tokens_an_example or 0.0, checks.found)
 
 
 def contradictions(options: Options) -> Iterator[str]:
     """What is wrong with the options whatever the inputs are."""
-    if options.warmup_steps > options.steps:
+    if options.hours and options.recipe == "published":
+        yield "--hours is of the efficient recipe; give the published one --steps"
+    if options.recipe == "efficient" and options.dynamic_masking:
+        yield "the efficient recipe masks anew by itself; leave out --dynamic-masking"
+    if options.recipe == "published" and options.warmup_steps > options.steps:
         yield (
             f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "
             "be reached"
         )
-    if options.processes and options.batch % options.processes:
-        yield f"--batch {options.batch} is not a multiple of --processes {options.processes}"
+    if options.processes and options.batch_size % options.processes:
+        yield f"--batch {options.batch_size} is not a multiple of --processes {options.processes}"
 
 
 def _shards(options: Options) -> Shards:
@@ -73,6 +79,16 @@ def _shards(options: Options) -> Shards:
             f"{options.tfrecords} has no {MANIFEST}, which make tfrecords writes; make tpu-train reads others"
         )
     return find_shards(options.tfrecords, options.held_out)
+
+
+def _tokens_an_example(options: Options, shards: Shards) -> float:
+    """How many tokens an example has without padding; as many as there is room for where no manifest counts them."""
+    if shards.vocab_size is None:
+        if options.recipe == "efficient":
+            raise Refusal(f"{options.tfrecords} has no manifest of make tfrecords, which --recipe efficient needs")
+        return float(shards.seq_length)
+    counts = read_manifest(options.tfrecords, "tfrecords")["counts"]
+    return float(counts["tokens"] / counts["examples"])
 
 
 def _masking(options: Options, shards: Shards) -> DynamicMasking | None:

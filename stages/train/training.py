@@ -8,26 +8,27 @@ if it had never stopped.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stages import storage
-from stages.handover import Progress, Refusal
+from stages.handover import Progress, Refusal, read_json, write_json
 from stages.stopping import Stop, Stopped
 from stages.tpu_train import results
 from stages.tpu_train.shards import Shards
 from stages.train import checkpoints
 from stages.train.checkpoints import Checkpoint
 from stages.train.devices import Device
-from stages.train.lamb import Lamb, clip
+from stages.train.lamb import clip
 from stages.train.metrics import FILE as METRICS
 from stages.train.metrics import HELD_OUT, SUMS, TRAIN, Metrics, Row, means
 from stages.train.model import Pretraining, Sums, loss, new_model, tensors
@@ -35,31 +36,81 @@ from stages.train.options import Options
 from stages.train.plot import FILES as PICTURES
 from stages.train.plot import Plot
 from stages.train.processes import Group
-from stages.train.records import Batch, DynamicMasking, TrainingData, held_out
-from stages.train.schedule import learning_rate
+from stages.train.recipes import Efficient, Published, Recipe, tokens_of
+from stages.train.records import DynamicMasking
 
 # Gradients are clipped to this global norm, as ALBERT's optimization.py does.
 LONGEST_GRADIENT = 1.0
 EVENTS = "events"
+# The steps of a run of --hours; how many of each kind are measured for it, and how many of those are not counted.
+PLAN, MEASURED, WARM = "plan.json", 6, 2
 
 
 def train(
     options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group, stop: Stop,
-    masking: DynamicMasking | None,
+    masking: DynamicMasking | None, tokens_an_example: float,
 ) -> Row | None:  # fmt: skip
     """Train to `options.steps` from the last checkpoint in OUT; returns the best evaluation, in the first process.
 
     The caller has claimed OUT and writes the manifest. Every `save_every` steps end in an evaluation on the held-out
     shards and a checkpoint. A signal that `stop` has seen ends this in `Stopped`, behind the checkpoint of its step.
     """
-    run = _Run(options, shards, config, device, group, masking)
+
+    def recipe_of(options: Options) -> Recipe:
+        if options.recipe == "efficient":
+            return Efficient(options, shards, tokens_an_example, config["vocab_size"])
+        return Published(options, shards, masking, config["vocab_size"])
+
+    if options.hours:
+        options = dataclasses.replace(options, steps=_steps_of(options, shards, config, device, group, recipe_of))
+    run = _Run(options, shards, config, device, group, recipe_of(options))
     try:
         run.go_on(stop)
         while run.step < options.steps:
-            run.to(min(options.steps, (run.step // options.save_every + 1) * options.save_every), stop)
+            run.to(min(options.steps, (run.step // options.steps_to_save + 1) * options.steps_to_save), stop)
     finally:
         run.close()
     return results.best(run.metrics.held_out()) if group.first else None
+
+
+def _steps_of(
+    options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group,
+    recipe_of: Callable[[Options], Recipe],
+) -> int:  # fmt: skip
+    """The steps that `hours` have room for: as kept in OUT, else as MEASURED steps of each kind take now."""
+    path = storage.join(options.out, PLAN)
+    steps = 0
+    if group.first and PLAN in storage.names(options.out):
+        steps = int(read_json(path)["steps"])
+    (steps,) = map(int, group.total([float(steps)]))
+    if steps:
+        return steps
+    # Of a run in which each third is of another kind: shallow, whole, long.
+    trial = dataclasses.replace(options, steps=3 * MEASURED)
+    recipe: Any = recipe_of(trial)
+    recipe.SHALLOW = recipe.LONG = 1 / 3
+    run = _Run(trial, shards, config, device, group, recipe)
+    marks = [0.0]
+    try:
+        run.batches = run.data.batches(None)
+        run.module.train()
+        for _ in range(3 * MEASURED):
+            run.advance()
+            marks.append(run.seconds)
+    finally:
+        run.data.close()
+    # The first steps of each kind prepare what the others find.
+    shallow, whole, long = (
+        (marks[(kind + 1) * MEASURED] - marks[kind * MEASURED + WARM]) / (MEASURED - WARM) for kind in range(3)
+    )
+    step = Efficient.SHALLOW * shallow + Efficient.LONG * long + (1 - Efficient.SHALLOW - Efficient.LONG) * whole
+    slowest = max(group.total([step * (rank == group.rank) for rank in range(group.size)]))
+    steps = max(1, int((options.hours or 0) * 3600 / slowest))
+    if group.first:
+        write_json(path, {"steps": steps, "hours": options.hours, "seconds_a_step": slowest, "device": device.words})
+        said = f"{steps:,} steps of {slowest:.3f} s in {options.hours:g} hours, kept in {path}"
+        print(f"train: {said}", file=sys.stderr, flush=True)
+    return steps
 
 
 class _Run:
@@ -67,27 +118,25 @@ class _Run:
 
     def __init__(
         self, options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group,
-        masking: DynamicMasking | None,
+        recipe: Recipe,
     ) -> None:  # fmt: skip
         self.options, self.shards, self.config, self.group = options, shards, config, group
         self.device, self.target = device, group.device
-        self.out, self.masking = options.out, masking
+        self.out = options.out
         self.pretraining = Pretraining(new_model(config, options.seed))
         if options.init_checkpoint:
             self.pretraining.load(checkpoints.tensors_of(options.init_checkpoint))
         self.pretraining.to(self.target)
-        self.optimizer = Lamb(self.pretraining.model.named_parameters())
+        self.recipe = recipe
+        self.optimizer = recipe.optimizer(self.pretraining)
         # In training all of it may be compiled, and wrapped for several processes; the parameters are the same.
         self.module = group.wrapped(torch.compile(self.pretraining) if device.compiled else self.pretraining)
-        self.data = TrainingData(
-            shards.paths(shards.train), shards.seq_length, shards.max_predictions, options.batch, options.seed,
-            options.readers, part=(group.rank, group.size), masking=masking, entries=config["vocab_size"],
-        )  # fmt: skip
-        self.step = 0
+        self.data = recipe.data((group.rank, group.size))
+        self.step = self.tokens = 0
         self.position: dict[str, int] | None = None
         self.sums = torch.zeros(len(SUMS) + 1, dtype=torch.float64)  # since the last row; the last one counts steps
         self.seconds = 0.0  # of training, in all processes that had a part in this run
-        self.batches: Iterator[tuple[Batch, dict[str, Any]]] | None = None
+        self.batches: Iterator[tuple[Any, dict[str, Any]]] | None = None
         self.said = ""
 
     def go_on(self, stop: Stop) -> None:
@@ -96,6 +145,8 @@ class _Run:
         if steps:
             found = checkpoints.load(self.out, steps[-1])
             self._take(found)
+        elif not self.options.init_checkpoint:
+            self.recipe.start(self.pretraining)
         if self.group.first:
             self.metrics = Metrics(self.out, self.step)
             self.plot = Plot(self.out, f"{os.path.basename(self.options.config)}, {self.options.out}")
@@ -148,13 +199,23 @@ class _Run:
             raise Stopped(signum, self.step)
 
     def _one_step(self) -> None:
+        self._tell(*self.advance())
+
+    def advance(self) -> tuple[float, Tensor]:
+        """One step, without a word of it; gives its rate and the norm of its gradient."""
         start = time.monotonic()
         assert self.batches is not None
-        batch, position = next(self.batches)
-        rate = learning_rate(self.step, self.options.rate, self.options.steps, self.options.warmup_steps)
+        found, position = next(self.batches)
+        batch = self.recipe.batch(found, self.step, self.group.rank)
+        rate = self.recipe.rate(self.step)
+        self.pretraining.layers = self.recipe.layers(self.step, self.config["num_hidden_layers"])
+        self.tokens += tokens_of(batch)
         # Denominators of the whole batch, of all processes: parts add up to its loss.
-        weights, examples = self.group.total([float(batch.weights.sum()), float(len(batch.ids))])
-        parts = [batch.rows(slice(at, at + self.micro)) for at in range(0, len(batch.ids), self.micro)]
+        weights, examples = self.group.total([float(batch.weights.sum()), float((batch.swapped >= 0).sum())])
+        examples = max(1.0, examples)  # Windows have no sentence order.
+        # A part has about as many tokens whatever the length.
+        micro = self.micro * max(1, self.shards.seq_length // batch.ids.shape[1])
+        parts = [batch.rows(slice(at, at + micro)) for at in range(0, len(batch.ids), micro)]
         # A model with dropout draws the same numbers wherever a run goes on.
         torch.manual_seed((self.options.seed * 1_000_003 + self.step) * 1_009 + self.group.rank)
         try:
@@ -174,7 +235,7 @@ class _Run:
         self.step, self.position = self.step + 1, position
         self.sums[-1] += 1
         self.seconds += time.monotonic() - start
-        self._tell(rate, norm)
+        return rate, norm
 
     @property
     def micro(self) -> int:
@@ -209,38 +270,38 @@ class _Run:
             self.events.add(row)
             self.plot.draw(self.metrics.rows)
             self.said = f"loss {row['loss']:.3f}"
-        tokens = self.options.batch * self.shards.seq_length
-        done = self.progress.done + 1
-        speed = done * tokens / max(time.monotonic() - self.progress.start, 1e-9)
+        speed = self.tokens * self.group.size / max(time.monotonic() - self.progress.start, 1e-9)
         self.progress.add(1, f"{self.said}, {speed:,.0f} tokens/s")
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _evaluate(self, stop: Stop) -> None:
         """A row of the held-out examples: each process takes its share of the batches."""
         self.module.eval()
-        sums = torch.zeros(len(SUMS), dtype=torch.float64)
-        batches = held_out(
-            self.shards.paths(self.shards.held_out), self.shards.seq_length, self.shards.max_predictions,
-            self.options.eval_batch, self.options.eval_steps, self.masking if self.shards.unmasked else None,
-            self.config["vocab_size"],
-        )  # fmt: skip
-        for number, batch in enumerate(batches):
-            if stop.signum is not None and self.group.size == 1 and self.step < self.options.steps:
-                return
-            if number % self.group.size == self.group.rank:
-                with self._precision():
-                    found = self.pretraining(tensors(batch, self.target))
-                sums += _numbers(found)
-        total = self.group.total(sums.tolist())
+        self.pretraining.layers = self.config["num_hidden_layers"]
+        row: Row = {}
+        for prefix, batches in self.recipe.evaluations().items():
+            sums = torch.zeros(len(SUMS), dtype=torch.float64)
+            for number, batch in enumerate(batches):
+                if stop.signum is not None and self.group.size == 1 and self.step < self.options.steps:
+                    return
+                if number % self.group.size == self.group.rank:
+                    with self._precision():
+                        found = self.pretraining(tensors(batch, self.target))
+                    sums += _numbers(found)
+            total = self.group.total(sums.tolist())
+            row |= {prefix + name: value for name, value in means(total).items() if math.isfinite(value)}
         self.module.train()
+        # Windows have no sentence order; examples in full length have.
+        for name in ("sentence_order_accuracy", "sentence_order_loss"):
+            row[name] = row.pop(f"full_length_{name}", row[name])
         if self.group.first:
-            row = {"of": HELD_OUT, "step": self.step, **means(total), "seconds": round(self.seconds, 3)}
+            row = {"of": HELD_OUT, "step": self.step, **row, "seconds": round(self.seconds, 3)}
             self.metrics.add(row)
             self.events.add(row)
 
     def _is_due(self) -> bool:
         """Whether this step is one that is evaluated."""
-        return self.step % self.options.save_every == 0 or self.step == self.options.steps
+        return self.step % self.options.steps_to_save == 0 or self.step == self.options.steps
 
     def _lacks_evaluation(self) -> bool:
         """Whether the first process, which has the rows, finds none of this step."""

@@ -1,0 +1,146 @@
+"""The efficient recipe: windows and their masks, what the start gives a model, a run that goes on to the bit."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.tfrecords.decoding import Chunk
+from stages.train.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
+from tests.conftest import Run
+from tests.train.conftest import Program
+from tests.train.test_command import begun, inputs, rows, same_run
+
+__all__ = ["inputs"]
+
+
+def chunk(lengths: list[tuple[int, int]], sequence: int = 64) -> Chunk:
+    """Whole examples, `[CLS] A [SEP] B [SEP]`, of ids from 10 on that rise through all of them."""
+    ids = np.zeros((len(lengths), sequence), np.int32)
+    mask, segments, starts = (np.zeros((len(lengths), sequence), np.uint8) for _ in range(3))
+    first = 10
+    for row, (a, b) in enumerate(lengths):
+        text = [CLS, *range(first, first + a), SEP, *range(first + a, first + a + b), SEP]
+        first += a + b
+        ids[row, : len(text)], mask[row, : len(text)] = text, 1
+        segments[row, a + 2 : len(text)] = 1
+        starts[row, : len(text)] = np.arange(len(text)) % 2 == 1
+    nothing = np.zeros((len(lengths), 4), np.int32)
+    return Chunk(ids, mask, segments, starts, nothing, nothing, nothing.astype(np.float32), np.ones(len(ids), np.int32))
+
+
+pairs = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=6)
+
+
+@given(pairs, st.integers(4, 40))
+def test_windows_hold_the_texts_in_order(lengths: list[tuple[int, int]], length: int) -> None:
+    given_text = chunk(lengths)
+    ids, _ = short(given_text, length)
+    text = given_text.ids[(given_text.mask > 0) & (given_text.ids != CLS)]
+    assert (ids[:, 0] == CLS).all()
+    found = ids[:, 1:].reshape(-1)
+    assert len(ids) >= 1
+    assert found.tolist() == text[: len(found)].tolist()
+    assert len(text) - len(found) < length - 1
+
+
+@given(pairs, st.floats(0.01, 0.9), st.integers(0, 9), st.booleans())
+def test_whole_words_are_masked_and_specials_never(
+    lengths: list[tuple[int, int]], rate: float, seed: int, full: bool
+) -> None:
+    examples, generator = chunk(lengths), np.random.default_rng(seed)
+    batch = masked_examples(examples, rate, generator) if full else masked_windows(examples, 16, rate, generator)
+    ids, starts = (examples.ids, examples.starts > 0) if full else short(examples, 16)
+    chosen = batch.ids != ids
+    assert chosen.any()
+    assert (batch.ids[chosen] == MASK).all()
+    assert not np.isin(ids[chosen], [CLS, SEP, 0]).any()
+    examples_of, slots = np.nonzero(batch.weights)
+    places = batch.positions[examples_of, slots]
+    assert sorted(zip(examples_of, places, strict=True)) == sorted(zip(*np.nonzero(chosen), strict=True))
+    assert (batch.labels[examples_of, slots] == ids[examples_of, places]).all()
+    # A token behind the first one of its word shares its fate.
+    inside = ~starts[:, 1:] & ~np.isin(ids[:, :-1], [CLS, SEP]) & ~np.isin(ids[:, 1:], [CLS, SEP, 0])
+    assert (chosen[:, 1:] == chosen[:, :-1])[inside].all()
+    assert (batch.swapped == (examples.swapped if full else NO_ORDER)).all()
+
+
+def test_the_masked_share_is_the_rate() -> None:
+    examples = chunk([(30, 30)] * 500)
+    batch = masked_windows(examples, 64, 0.3, np.random.default_rng(1))
+    assert batch.weights.sum() / np.prod(batch.ids.shape) == pytest.approx(0.3, abs=0.02)
+
+
+def test_masks_of_the_examples_are_undone() -> None:
+    given_text = chunk([(5, 5)])
+    ids, positions, labels = given_text.ids.copy(), np.array([[2, 4, 0, 0]], np.int32), np.zeros((1, 4), np.int32)
+    weights = np.array([[1, 1, 0, 0]], np.float32)
+    labels[0, :2] = ids[0, [2, 4]]
+    ids[0, [2, 4]] = MASK
+    masked = given_text._replace(ids=ids, positions=positions, labels=labels, weights=weights)
+    assert (Whole().masked(masked).ids == given_text.ids).all()
+
+
+def test_the_start_looks_at_neighbours_and_knows_the_frequencies(train_python: Program) -> None:
+    program = """
+import json, numpy as np, torch
+from stages.train.model import new_model
+from stages.train.start import Counts, neighbour_start
+config = json.load(open("stages/tpu_train/configs/character_tiny.json"))
+model = new_model(config, 1)
+counts = Counts(config["vocab_size"])
+counts.add(np.random.default_rng(1).integers(20, 400, 50_000).astype(np.int32))
+neighbour_start(model, counts, 1)
+ids = torch.randint(20, 400, (1, 64), generator=torch.Generator().manual_seed(1))
+model.set_attn_implementation("eager")
+seen = model.albert(ids, output_attentions=True).attentions[0][0].detach()
+places = torch.arange(20, 40)
+print(json.dumps([[float(seen[head, places, places + offset].min()) for head, offset in enumerate((-1, 1, -2, 2))],
+    float(model.predictions.bias[25] - model.predictions.bias[5000]), float(model.predictions.bias.exp().sum())]))
+"""
+    attention, difference, total = json.loads(train_python("-c", program))
+    assert min(attention) > 0.6  # 0.73 to 0.82 here, over places and heads
+    assert 4 < difference < 6
+    assert total == pytest.approx(1, abs=1e-3)
+
+
+def efficient(inputs: list[object]) -> list[object]:
+    return [*inputs, "--recipe", "efficient", "--warmup", 5]
+
+
+def test_a_run_that_is_killed_goes_on_to_the_bit(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    run_stage("train", *efficient(inputs), "--out", tmp_path / "whole")
+    found = [row for row in rows(tmp_path / "whole") if row["of"] == "held_out"]
+    assert [row["step"] for row in found] == [8, 16, 24]
+    assert {"masked_lm_loss", "full_length_masked_lm_loss", "sentence_order_accuracy"} < set(found[0])
+    process = begun(efficient(inputs), tmp_path / "out", "step-00000008/state.json")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run_stage("train", *efficient(inputs), "--out", tmp_path / "out")
+    same_run(tmp_path / "whole", tmp_path / "out")
+
+
+def test_hours_become_steps_that_are_kept(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    flags = [*efficient(inputs), "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
+    said = run_stage("train", *flags).stderr
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert f"{plan['steps']:,} steps of" in said
+    assert rows(tmp_path)[-1]["step"] == plan["steps"]
+    assert "steps of" not in run_stage("train", *flags).stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--hours", 1], "--hours is of the efficient recipe"),
+        (["--recipe", "efficient", "--dynamic-masking"], "leave out --dynamic-masking"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    inputs: list[object], run_stage: Run, tmp_path: Path, flags: list[object], words: str
+) -> None:
+    assert words in run_stage("train", *inputs, *flags, "--out", tmp_path, code=2).stderr
