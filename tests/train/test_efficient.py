@@ -1,4 +1,4 @@
-"""The efficient recipe: windows and their masks, what the start gives a model, a run that goes on to the bit."""
+"""The efficient recipe: windows and their masks, the neighbour start, resumed runs that equal undisturbed ones."""
 
 import json
 import signal
