@@ -86,7 +86,7 @@ class Efficient:
         return max(1, layers // 2) if step < self.options.steps * self.SHALLOW else layers
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
-        """The held-out batches of an evaluation, by the prefix of their metrics: windows, and examples in full length."""
+        """Held-out batches by the prefix of their metrics: windows, and examples in full length."""
         return {"": self._held_out(False), "full_length_": self._held_out(True)}
 
     def _held_out(self, full: bool) -> Iterator[Batch]:
