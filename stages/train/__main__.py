@@ -61,7 +61,8 @@ def options_of(arguments: list[str]) -> Options:
     )
     add("--learning-rate", type=number(float, 1e-12), metavar="R", help=rates)
     add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")
-    add("--save-every", type=count, metavar="N", help="steps from one evaluation and checkpoint to the next")
+    saves = "steps from one evaluation and checkpoint to the next (default: 40000, or a 20th of the run)"
+    add("--save-every", type=count, metavar="N", help=saves)
     add("--eval-steps", type=count, metavar="N", help="batches per evaluation at most")
     add("--keep", type=count, metavar="K", help="checkpoints that are kept, beside the best model")
     rows = "steps from one row of metrics to the next (default: a hundredth of the run, 100 at most)"

@@ -24,7 +24,7 @@ _MASKS, _HELD_OUT = 100, 101
 
 
 class Efficient:
-    """The recipe for budgets of minutes to days. Each number was found by the trials in README.md."""
+    """The recipe for budgets of minutes to days. README.md has the trials behind the numbers; LONG is not settled."""
 
     LENGTH = 128  # tokens of a window, until
     LONG = 0.1  # the last share of the steps, which takes examples as they are, with their sentence order

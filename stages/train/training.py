@@ -289,7 +289,7 @@ class _Run:
                         found = self.pretraining(tensors(batch, self.target))
                     sums += _numbers(found)
             total = self.group.total(sums.tolist())
-            row |= {prefix + name: value for name, value in means(total).items() if math.isfinite(value)}
+            row |= {prefix + name: value for name, value in means(total).items()}
         self.module.train()
         # Windows have no sentence order; examples in full length have.
         for name in ("sentence_order_accuracy", "sentence_order_loss"):
