@@ -109,7 +109,6 @@ class Pretraining(nn.Module):
     def __init__(self, model: AlbertForPreTraining) -> None:
         super().__init__()
         self.model = model
-        self.layers: int = model.config.num_hidden_layers  # passes; the efficient recipe begins with fewer
 
     def forward(self, batch: Tensors) -> Sums:
         """`batch`: the fields of `records.Batch` as tensors. Sums are float32 under autocast as well."""
@@ -145,7 +144,7 @@ class Pretraining(nn.Module):
         """The layers in the order of their use, each as often as it is used."""
         config, groups = self.model.config, self.model.albert.encoder.albert_layer_groups
         layers = config.num_hidden_layers
-        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(self.layers))
+        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
         return [layer for group in uses for layer in group.albert_layers]
 
     def state(self) -> Tensors:

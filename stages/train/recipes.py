@@ -1,4 +1,4 @@
-"""RECIPE as a person says it → all that two recipes differ in: data, start, optimizer, rate, depth, evaluation."""
+"""RECIPE as a person says it → all that two recipes differ in: data, start, optimizer, rate, evaluation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _MASKS, _HELD_OUT = 100, 101
 
 
 class Efficient:
-    """The recipe for budgets of minutes to days. README.md has the trials behind the numbers; LONG is not settled."""
+    """The recipe for budgets of minutes to days. README.md has the trials behind the numbers."""
 
-    LENGTH = 128  # tokens of a window, until
-    LONG = 0.1  # the last share of the steps, which takes examples as they are, with their sentence order
+    LENGTH = 128  # tokens of a window
+    LONG = 5  # one step of so many takes examples as they are, in full length, with their sentence order
     MASKED = (0.3, 0.15)  # share of the tokens masked at the first and at the last step
-    SHALLOW = 0.25  # share of the steps that pass through half of the layers
     WARMUP = 78  # steps
     RATE, MUON = 1e-3, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
     YARDSTICK = 0.15  # share of the tokens masked in evaluations
@@ -64,7 +63,7 @@ class Efficient:
         return MuonAdamW(pretraining.model.named_parameters(), self.MUON)
 
     def is_long(self, step: int) -> bool:
-        return step >= self.options.steps * (1 - self.LONG)
+        return step % self.LONG == self.LONG - 1
 
     def batch(self, found: Chunk, step: int, rank: int) -> Batch:
         """The batch of a step, of the examples that the stream gave for it."""
@@ -80,10 +79,6 @@ class Efficient:
         peak = self.options.learning_rate or self.RATE
         warmup = self.options.warmup or self.WARMUP
         return peak * min(1.0, (step + 1) / warmup) * (1 - step / self.options.steps)
-
-    def layers(self, step: int, layers: int) -> int:
-        """Passes through the shared layer."""
-        return max(1, layers // 2) if step < self.options.steps * self.SHALLOW else layers
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         """Held-out batches by the prefix of their metrics: windows, and examples in full length."""
@@ -128,9 +123,6 @@ class Published:
 
     def rate(self, step: int) -> float:
         return learning_rate(step, self.options.rate, self.options.steps, self.options.warmup_steps)
-
-    def layers(self, step: int, layers: int) -> int:
-        return layers
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         return {

@@ -42,8 +42,10 @@ from stages.train.records import DynamicMasking
 # Gradients are clipped to this global norm, as ALBERT's optimization.py does.
 LONGEST_GRADIENT = 1.0
 EVENTS = "events"
-# The steps of a run of --hours; how many of each kind are measured for it, and how many of those are not counted.
-PLAN, MEASURED, WARM = "plan.json", 6, 2
+# The steps of a run of --hours; how many are measured for it, and the first of those, which prepare what the others
+# find. The others are whole rounds of short and long steps.
+PLAN, WARM = "plan.json", Efficient.LONG
+MEASURED = WARM + 2 * Efficient.LONG
 
 
 def train(
@@ -77,7 +79,7 @@ def _steps_of(
     options: Options, shards: Shards, config: dict[str, Any], device: Device, group: Group,
     recipe_of: Callable[[Options], Recipe],
 ) -> int:  # fmt: skip
-    """The steps that `hours` have room for: as kept in OUT, else as MEASURED steps of each kind take now."""
+    """The steps that `hours` have room for: as kept in OUT, else as MEASURED steps take now."""
     path = storage.join(options.out, PLAN)
     steps = 0
     if group.first and PLAN in storage.names(options.out):
@@ -85,25 +87,18 @@ def _steps_of(
     (steps,) = map(int, group.total([float(steps)]))
     if steps:
         return steps
-    # Of a run in which each third is of another kind: shallow, whole, long.
-    trial = dataclasses.replace(options, steps=3 * MEASURED)
-    recipe: Any = recipe_of(trial)
-    recipe.SHALLOW = recipe.LONG = 1 / 3
-    run = _Run(trial, shards, config, device, group, recipe)
+    trial = dataclasses.replace(options, steps=MEASURED)
+    run = _Run(trial, shards, config, device, group, recipe_of(trial))
     marks = [0.0]
     try:
         run.batches = run.data.batches(None)
         run.module.train()
-        for _ in range(3 * MEASURED):
+        for _ in range(MEASURED):
             run.advance()
             marks.append(run.seconds)
     finally:
         run.data.close()
-    # The first steps of each kind prepare what the others find.
-    shallow, whole, long = (
-        (marks[(kind + 1) * MEASURED] - marks[kind * MEASURED + WARM]) / (MEASURED - WARM) for kind in range(3)
-    )
-    step = Efficient.SHALLOW * shallow + Efficient.LONG * long + (1 - Efficient.SHALLOW - Efficient.LONG) * whole
+    step = (marks[-1] - marks[WARM]) / (MEASURED - WARM)
     slowest = max(group.total([step * (rank == group.rank) for rank in range(group.size)]))
     steps = max(1, int((options.hours or 0) * 3600 / slowest))
     if group.first:
@@ -208,7 +203,6 @@ class _Run:
         found, position = next(self.batches)
         batch = self.recipe.batch(found, self.step, self.group.rank)
         rate = self.recipe.rate(self.step)
-        self.pretraining.layers = self.recipe.layers(self.step, self.config["num_hidden_layers"])
         self.tokens += tokens_of(batch)
         # Denominators of the whole batch, of all processes: parts add up to its loss.
         weights, examples = self.group.total([float(batch.weights.sum()), float((batch.swapped >= 0).sum())])
@@ -277,7 +271,6 @@ class _Run:
     def _evaluate(self, stop: Stop) -> None:
         """A row of the held-out examples: each process takes its share of the batches."""
         self.module.eval()
-        self.pretraining.layers = self.config["num_hidden_layers"]
         row: Row = {}
         for prefix, batches in self.recipe.evaluations().items():
             sums = torch.zeros(len(SUMS), dtype=torch.float64)
