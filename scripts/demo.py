@@ -29,8 +29,10 @@ SIZE = "tiny"
 CORPUS = "SHARDS=16"
 VOCAB = "VOCAB_SIZE=3000 ALPHABET_SIZE=1200"
 TFRECORDS = "SEQ_LENGTH=64 DUPE_FACTOR=10"
-TRAIN = "DEVICE=cpu BATCH=8 STEPS=300 WARMUP=30 LEARNING_RATE=0.002"
-EVALUATE = "--save-every 100 --eval-steps 4"
+TRAIN = {
+    "torch": ("DEVICE=cpu STEPS=300", "--save-every 100"),
+    "tf1": ("DEVICE=cpu BATCH=8 STEPS=300 WARMUP=30 LEARNING_RATE=0.002", "--save-every 100 --eval-steps 4"),
+}
 # Who trains → the stage. `make train` converts the model as well.
 STAGES = {"torch": "train", "tf1": "tpu-train"}
 
@@ -48,9 +50,10 @@ def commands(runner: str, trainer: str) -> list[tuple[str, list[str]]]:
         ("vocab", make("vocab", VOCAB)),
         ("tfrecords", make("tfrecords", TFRECORDS)),
     ]
+    settings, flags = TRAIN[trainer]
     for model in MODELS:
         target = STAGES[trainer]
-        listed.append((f"{target} {model}", make(target, f"MODEL={model} SIZE={SIZE} {TRAIN}", f"FLAGS={EVALUATE}")))
+        listed.append((f"{target} {model}", make(target, f"MODEL={model} SIZE={SIZE} {settings}", f"FLAGS={flags}")))
     if trainer == "tf1":
         for model in MODELS:
             listed.append((f"convert {model}", make("convert", f"MODEL={model} SIZE={SIZE}")))

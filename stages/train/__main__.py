@@ -1,6 +1,7 @@
 """TFRecords + a model configuration → PyTorch checkpoints, the best of them, its evaluation, a plot.
 
-Trains transformers' ALBERT with LAMB by ALBERT's own formulas, on processors or GPUs. Every --save-every steps the
+Trains transformers' ALBERT on processors or GPUs: by a recipe for small budgets, or by the published one, with LAMB
+and ALBERT's own formulas. Every --save-every steps the
 model is evaluated on shards that are not trained on, and saved; the best becomes OUT/best, which convert takes. The
 same command goes on from the last checkpoint, with the same numbers as if it had never stopped; SIGTERM and SIGINT
 save one first. Folders may be local or gs://.
@@ -31,7 +32,7 @@ from stages.stopping import Stop, Stopped
 from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE
 from stages.tpu_train.results import sentence as sentence_of
 from stages.tpu_train.shape import VOCAB_FLAG
-from stages.train.options import DEVICES, PRECISIONS, RECIPES, SHORT, Options
+from stages.train.options import DEVICES, HOURS, PRECISIONS, PUBLISHED_STEPS, RECIPES, SHORT, Options
 
 STAGE = "train"
 
@@ -44,14 +45,16 @@ def options_of(arguments: list[str]) -> Options:
     add("--tfrecords", required=True, metavar="T", help="folder that tfrecords wrote for one model; read only")
     add("--config", required=True, metavar="F", help="model configuration, one of stages/tpu_train/configs/*.json")
     add("--out", required=True, metavar="O", help="folder for checkpoints, metrics, plot and event files")
-    add("--recipe", choices=RECIPES, help="published: as Google's program trains; efficient: for minutes to days")
+    add("--recipe", choices=RECIPES, help="efficient: for minutes to days; published: as Google's program trains")
     sizes = "training batch over all processes, in examples (default: 512) or windows of 128 tokens (default: 16)"
     add("--batch", type=count, metavar="N", help=sizes)
     most = "examples in one pass; gradients of a batch's passes are added up (default: 8 on a processor, 64 on a GPU)"
     add("--micro-batch", type=count, metavar="N", help=most)
-    add("--steps", type=count, metavar="N", help="length of the run, in steps; the rate falls to 0 by then")
+    length = f"length of the run, in steps; the rate falls to 0 by then (default of published: {PUBLISHED_STEPS})"
+    add("--steps", type=count, metavar="N", help=length)
     budget = (
-        "length of the run, in hours: the steps follow from the speed of its first seconds; of the efficient recipe"
+        "the same in hours, of the efficient recipe: the steps follow from the speed of the first seconds (default: "
+        f"{HOURS:g})"
     )
     add("--hours", type=number(float, 1e-3), metavar="H", help=budget)
     add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps, or 78)")
@@ -76,7 +79,7 @@ def options_of(arguments: list[str]) -> Options:
     add("--dynamic-masking", action="store_true", help="mask every example anew each epoch; needs --vocab")
     add("--init-checkpoint", metavar="C", help="model.safetensors to start from (default: random weights)")
     add("--device", choices=DEVICES, help="where to train; auto: a GPU where there is one")
-    add("--precision", choices=PRECISIONS, help="of the passes; auto: bfloat16 where the device computes in it")
+    add("--precision", choices=PRECISIONS, help="of the passes; auto: bfloat16 where it is faster")
     add("--compile", choices=("auto", "on", "off"), help="torch.compile; auto: on a GPU")
     add(
         "--processes",
@@ -86,8 +89,15 @@ def options_of(arguments: list[str]) -> Options:
     )
     add("--readers", type=count, metavar="N", help="threads that read TFRecords; without influence on the result")
     add("--check", action="store_true", help="only check all that a run needs, and say what was found")
-    parser.set_defaults(**{field.name: field.default for field in fields(Options) if field.default is not MISSING})
-    return Options(**vars(parser.parse_args(arguments)))
+    defaults = {field.name: field.default for field in fields(Options) if field.default is not MISSING}
+    parser.set_defaults(**{**defaults, "steps": None})
+    given = parser.parse_args(arguments)
+    if given.steps and given.hours:
+        parser.error("--steps and --hours both name the length of the run; leave one out")
+    if given.recipe == "efficient" and not given.steps:
+        given.hours = given.hours or HOURS
+    given.steps = given.steps or PUBLISHED_STEPS
+    return Options(**vars(given))
 
 
 def main(arguments: list[str]) -> None:

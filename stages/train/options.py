@@ -1,4 +1,4 @@
-"""What a person asks of one training run. The defaults are the published recipe."""
+"""What a person asks of one training run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000
-RECIPES = ("published", "efficient")
+RECIPES = ("efficient", "published")
 # Examples, or windows, of a batch.
 BATCH = {"published": 512, "efficient": 16}
+# The length of a run that names none: steps of the published recipe, hours of the efficient one.
+PUBLISHED_STEPS, HOURS = 1_000_000, 2.0
 DEVICES = ("auto", "cpu", "cuda", "xla")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -23,10 +25,10 @@ class Options:
     tfrecords: str
     config: str
     out: str
-    recipe: str = "published"
+    recipe: str = "efficient"
     batch: int | None = None
     micro_batch: int | None = None
-    steps: int = 1_000_000
+    steps: int = PUBLISHED_STEPS
     hours: float | None = None
     warmup: int | None = None
     learning_rate: float | None = None

@@ -60,9 +60,9 @@ def preflight(options: Options) -> Start:
 def contradictions(options: Options) -> Iterator[str]:
     """What is wrong with the options whatever the inputs are."""
     if options.hours and options.recipe == "published":
-        yield "--hours is of the efficient recipe; give the published one --steps"
+        yield "--hours (HOURS) is of the efficient recipe; give the published one --steps (STEPS)"
     if options.recipe == "efficient" and options.dynamic_masking:
-        yield "the efficient recipe masks anew by itself; leave out --dynamic-masking"
+        yield "the efficient recipe masks anew by itself; leave out --dynamic-masking (DYNAMIC_MASKING)"
     if options.recipe == "published" and options.warmup_steps > options.steps:
         yield (
             f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "

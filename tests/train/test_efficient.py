@@ -124,8 +124,14 @@ def test_a_run_that_is_killed_goes_on_to_the_bit(inputs: list[object], run_stage
     same_run(tmp_path / "whole", tmp_path / "out")
 
 
+def without_steps(inputs: list[object]) -> list[object]:
+    """The flags of a run whose length is named otherwise."""
+    at = inputs.index("--steps")
+    return efficient([*inputs[:at], *inputs[at + 2 :]])
+
+
 def test_hours_become_steps_that_are_kept(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
-    flags = [*efficient(inputs), "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
+    flags = [*without_steps(inputs), "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
     said = run_stage("train", *flags).stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert f"{plan['steps']:,} steps of" in said
@@ -136,7 +142,7 @@ def test_hours_become_steps_that_are_kept(inputs: list[object], run_stage: Run, 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--hours", 1], "--hours is of the efficient recipe"),
+        (["--hours", 1], "--steps and --hours both name the length of the run; leave one out"),
         (["--recipe", "efficient", "--dynamic-masking"], "leave out --dynamic-masking"),
     ],
 )
@@ -144,3 +150,8 @@ def test_what_does_not_go_together_is_refused(
     inputs: list[object], run_stage: Run, tmp_path: Path, flags: list[object], words: str
 ) -> None:
     assert words in run_stage("train", *inputs, *flags, "--out", tmp_path, code=2).stderr
+
+
+def test_hours_of_the_published_recipe_are_refused(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    flags = [*without_steps(inputs), "--recipe", "published", "--hours", 1, "--out", tmp_path]
+    assert "--hours (HOURS) is of the efficient recipe" in run_stage("train", *flags, code=2).stderr
