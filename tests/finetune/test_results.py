@@ -23,6 +23,7 @@ def test_the_published_grid_is_six_runs_a_seed() -> None:
 def test_the_published_lengths_and_batches() -> None:
     assert {name: (task.max_length, task.batch) for name, task in TASKS.items()} == {
         "jsts": (128, 32), "jnli": (128, 32), "jcommonsenseqa": (64, 64), "marc-ja": (512, 32), "jsquad": (384, 32),
+        "jsick": (128, 32), "ner": (512, 32),
     }  # fmt: skip
 
 
