@@ -1,8 +1,8 @@
 """A file of a task → its examples, every field checked.
 
 JSTS, JNLI, JCommonsenseQA and MARC-ja are a JSON object a line; JSQuAD is one JSON object in the form of SQuAD 1.1,
-whose contexts are a title, ` [SEP] ` and a paragraph. JSICK is a table with tabs between the cells. NER is one JSON array
-of sentences with their entities. Fields that no task needs are ignored.
+whose contexts are a title, ` [SEP] ` and a paragraph. JSICK is a table with tabs between the cells. NER is one JSON
+array of sentences with their entities. Fields that no task needs are ignored.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def learned(train_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Lear
         write_task(folder / task, task)
     commands = {task: command(folder, task, folder / "out" / task, *more) for task, more in LEARNED.items()}
     commands["killed"] = command(folder, "jnli", folder / "out" / "killed", *LEARNED["jnli"])
-    scratch = command(folder, "jsick", folder / "out" / "scratch", "--learning-rate", "1e-2", "--epochs", "2", "--scratch")
-    commands["scratch"] = scratch
+    scratch = ["--learning-rate", "1e-2", "--epochs", "2", "3", "--scratch"]
+    commands["scratch"] = command(folder, "jsick", folder / "out" / "scratch", *scratch)
     passes = ["--learning-rate", "1e-2", "--epochs", "2", "--micro-batch", "4"]
     commands["two passes"] = command(folder, "jnli", folder / "out" / "two passes", *passes)
     script = Path(__file__).parent / "fine_tune_all.py"
