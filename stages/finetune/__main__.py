@@ -8,11 +8,12 @@ The data is not part of this project. JSTS, JNLI, JCommonsenseQA and JSQuAD are 
 datasets (CC BY-SA 4.0); Amazon has withdrawn the reviews of MARC-ja, which is for those who have a copy. A folder has
 train-v….json and valid-v….json of one task and version.
 
-JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv). ner is in the form of
-github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json). Both may be one file.
-JSICK's column data then names the rows to learn from (train) and to measure on (trial). Without it, one group in ten
-is measured on, by its SHA-256: the sentences of one page (ner), the pairs with one first sentence (jsick). An entity
-is right with its exact characters and type. A sentence is cut off at --max-length; entities behind that are missed.
+JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv; CC BY-SA 4.0). ner is in the form of
+github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json; CC BY-SA 3.0). Both may be one file. JSICK's
+column data then names the rows to learn from (train), to measure on (trial) and to leave out (test). Without trial,
+one group in ten is measured on, by its SHA-256: the sentences of one page (ner), the pairs with one first sentence
+(jsick). An entity is right with its exact characters and type. A sentence is cut off at --max-length; entities behind
+that are missed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     micro = "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
     add("--micro-batch", type=number(int, 1), metavar="N", help=micro)
     lengths = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
-    length = f"tokens a row (default: the published {lengths}), the model's positions at most"
+    length = f"tokens a row (default: {lengths}; JGLUE's as published), the model's positions at most"
     add("--max-length", type=number(int, 16), metavar="N", help=length)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
     given = parser.parse_args(arguments)
