@@ -8,8 +8,8 @@ The data is not part of this project. JSTS, JNLI, JCommonsenseQA and JSQuAD are 
 datasets (CC BY-SA 4.0); Amazon has withdrawn the reviews of MARC-ja, which is for those who have a copy. A folder has
 train-v….json and valid-v….json of one task and version.
 
-JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv; CC BY-SA 4.0). ner is in the form of
-github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json; CC BY-SA 3.0). Both may be one file. JSICK's
+JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv). ner is in the form of
+github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json). Both may be one file. JSICK's
 column data then names the rows to learn from (train), to measure on (trial) and to leave out (test). Without trial,
 one group in ten is measured on, by its SHA-256: the sentences of one page (ner), the pairs with one first sentence
 (jsick). An entity is right with its exact characters and type. A sentence is cut off at --max-length; entities behind
