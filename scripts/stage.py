@@ -300,16 +300,17 @@ def inside_models(folder: str, at: Places) -> str:
 
 
 def finetune(at: Places) -> list[Step]:
-    """MODELS/MODEL/SIZE and DATASET, a folder of JGLUE's form → DATA/finetuned/MODEL/SIZE/TASK."""
+    """MODELS/MODEL/SIZE and DATASET, a folder with the task's files → DATA/finetuned/MODEL/SIZE/TASK."""
     missing = [name for name in ("MODEL", "TASK", "DATASET") if not setting(name)]
     if missing:
         raise Problem(
-            f"finetune needs {' and '.join(missing)}; TASK=jsts|jnli|jcommonsenseqa|marc-ja|jsquad, DATASET=folder"
+            f"finetune needs {' and '.join(missing)}; TASK=jsts|jnli|jcommonsenseqa|marc-ja|jsquad|jsick|ner, "
+            "DATASET=folder"
         )
     (model,), size, task = chosen_models(), chosen_size(), setting("TASK")
     dataset = setting("DATASET")
     if not is_remote(dataset) and not Path(dataset).exists():
-        raise Problem(f"there is no {dataset}; DATASET is a folder with train-*.json and valid-*.json of {task}")
+        raise Problem(f"there is no {dataset}; DATASET is a folder with the train and valid files of {task}")
     inside = dataset if is_remote(dataset) or chosen_runner() == "venv" else DATASET_IN_CONTAINER
     arguments = ["--task", task, "--dataset", inside, "--model", f"{at.models}/{model}/{size}"]
     arguments += ["--out", f"{at.training}/finetuned/{model}/{size}/{task}"]

@@ -1,27 +1,36 @@
-"""A model folder and one of JGLUE's tasks → the model fine-tuned for it, and how good it is on the dev set.
+"""A model folder and one task → the model fine-tuned for it, and how good it is on the dev set.
 
 Runs every combination of the given learning rates, epochs and seeds by transformers' Trainer, or the grid of the
-published experiments; writes a table of all and the model of the best. Finished runs are kept: the same command goes
-on with the others.
+published experiments. Writes a table of all runs, of baselines that need no model, and the model of the best run.
+Finished runs are kept: the same command resumes with the others.
 
 The data is not part of this project. JSTS, JNLI, JCommonsenseQA and JSQuAD are at github.com/yahoojapan/JGLUE, under
 datasets (CC BY-SA 4.0); Amazon has withdrawn the reviews of MARC-ja, which is for those who have a copy. A folder has
 train-v….json and valid-v….json of one task and version.
+
+JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv). ner is in the form of
+github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json). Both may be one file. JSICK's
+column data then names the rows to learn from (train), to measure on (trial) and to leave out (test). Without trial,
+one group in ten is measured on, by its SHA-256: the sentences of one page (ner), the pairs with one first sentence
+(jsick). An entity is right with its exact characters and type. A sentence is cut off at --max-length; entities behind
+that are missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from stages import storage
 from stages.evaluate.files import ModelFolder, opened_model, rounded
-from stages.finetune.examples import Example, Questions, read_examples, read_questions
+from stages.finetune.baselines import baselines
+from stages.finetune.entities import labels_of
+from stages.finetune.examples import Example, Questions, Sentence
 from stages.finetune.files import (
     MODEL,
     RESULTS,
@@ -35,6 +44,7 @@ from stages.finetune.files import (
     write_results,
 )
 from stages.finetune.grid import GRIDS, Grid, Run, runs
+from stages.finetune.parts import Parts, read_parts
 from stages.finetune.results import best_run, better, table
 from stages.finetune.tasks import TASKS, Task
 from stages.handover import (
@@ -50,7 +60,6 @@ from stages.handover import (
 )
 
 STAGE = "finetune"
-Given = list[Example] | Questions
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -58,7 +67,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(STAGE, description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--task", required=True, choices=TASKS, help="what to learn")
-    add("--dataset", required=True, metavar="DIR", help="folder of the task's train*.json and valid*.json")
+    add("--dataset", required=True, metavar="DIR", help="folder of the task's train and valid files")
     add("--model", required=True, metavar="DIR", help="model folder, as convert writes it")
     add("--out", required=True, metavar="DIR", help="folder of the results and of the best model")
     add("--grid", choices=GRIDS, help="the published rates (5e-5, 3e-5, 2e-5) and epochs (3, 4): six runs a seed")
@@ -66,12 +75,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--learning-rate", type=number(float, 1e-12), nargs="+", metavar="R", help=rates)
     add("--epochs", type=number(int, 1), nargs="+", metavar="N", help="times through the examples (default: 3)")
     add("--seed", type=number(int, 0), nargs="+", metavar="S", help="of new layers and of the order (default: 42)")
+    scratch = "also fine-tune random values of the same architecture with the best run's settings, to compare"
+    add("--scratch", action="store_true", help=scratch)
     batch = "examples a step (default: the published 32, of jcommonsenseqa 64)"
     add("--batch", type=number(int, 1), metavar="N", help=batch)
     micro = "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
     add("--micro-batch", type=number(int, 1), metavar="N", help=micro)
     lengths = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
-    length = f"tokens a row (default: the published {lengths}), the model's positions at most"
+    length = f"tokens a row (default: {lengths}; JGLUE's as published), the model's positions at most"
     add("--max-length", type=number(int, 16), metavar="N", help=length)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
     given = parser.parse_args(arguments)
@@ -107,17 +118,19 @@ def main(arguments: list[str]) -> None:
     given = parse(arguments)
     task = TASKS[given.task]
     data = find_data(given.dataset, task)
-    examples = [read_questions(path) if task.kind == "span" else read_examples(path, task) for path in data]
+    parts = read_parts(data, task)
+    if task.kind == "tagging":
+        task = dataclasses.replace(task, labels=labels_of(cast(list[Sentence], parts.train)))
     with opened_model(given.model) as model:
         max_length = min(given.max_length or task.max_length, model.settings["max_position_embeddings"])
         options = {**given.grid._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch}
-        options["max_length"] = max_length
+        options.update(max_length=max_length, scratch=given.scratch)
         inputs = {"model": model.identity, "dataset": data.identity}
         if claim(STAGE, given.out, options, inputs):
             print(f"{STAGE}: {given.out} is finished already", file=sys.stderr)
             return
         try:
-            results = _make_runs(given, task, model, examples, max_length, data)
+            results = _make_runs(given, task, model, parts, max_length, data)
             _finish(given.out, options, inputs, results)
         except OSError as error:
             raise unwritable(given.out, error)
@@ -127,7 +140,7 @@ def _make_runs(
     given: argparse.Namespace,
     task: Task,
     model: ModelFolder,
-    examples: Sequence[Given],
+    parts: Parts,
     max_length: int,
     data: DataFiles,
 ) -> dict[str, Any]:
@@ -136,42 +149,54 @@ def _make_runs(
     recorded = finished_runs(given.out, wanted)
     missing = [each for each in wanted if each not in recorded]
     if missing:
-        _train(given, task, model, examples, max_length, recorded, missing)
+        _train(given, task, model, parts, max_length, recorded, missing)
     in_order = {each: recorded[each] for each in wanted}
     best = best_run(task, in_order)
     assert best is not None
+    untrained = _untrained(given, task, model, parts, max_length, best) if given.scratch else None
     drop_models(given.out, best)
     publish_model(given.out, best)
-    sizes = {name: _size(part) for name, part in zip(("train", "dev"), examples, strict=True)}
+    sizes = {"train": len(parts.train), "dev": len(parts.dev)}
     source = f"{model.name} on {storage.name_of(data.dev)}, {sizes['dev']:,} examples; learned from {sizes['train']:,}."
-    text = table(task, in_order, best, source)
+    compared = rounded(baselines(task, parts.train, parts.dev))
+    text = table(task, in_order, best, f"{source} {parts.rule}".rstrip(), compared, untrained)
     results = {
         "task": task.name,
         "model": model.name,
         "examples": sizes,
+        "split": parts.rule or None,
         "chosen_by": task.metrics[0],
         "best": best.name,
         "runs": [{**each._asdict(), "name": each.name, **record} for each, record in in_order.items()],
+        "without_pretraining": untrained,
+        "baselines": compared,
     }
     write_results(given.out, results, text)
     print(text, end="")
     return results
 
 
-def _size(given: Given) -> int:
-    return len(given.questions if isinstance(given, Questions) else given)
+def _untrained(
+    given: argparse.Namespace, task: Task, model: ModelFolder, parts: Parts, max_length: int, best: Run
+) -> dict[str, Any]:
+    """The record of the best run's settings without pretraining, made where it is not there."""
+    run = best._replace(pretrained=False)
+    recorded = finished_runs(given.out, [run])
+    if not recorded:
+        _train(given, task, model, parts, max_length, recorded, [run])
+    return recorded[run]
 
 
 def _train(
     given: argparse.Namespace,
     task: Task,
     model: ModelFolder,
-    examples: Sequence[Given],
+    parts: Parts,
     max_length: int,
     recorded: dict[Run, dict[str, Any]],
     missing: list[Run],
 ) -> None:
-    """Make the missing runs and add them to `recorded`; the best of all has its model beside its record."""
+    """Make the missing runs and add them to `recorded`; the best pretrained one has its model beside its record."""
     # Nothing is fetched, and nothing that the libraries say while they load is of use here. One GPU is enough, and the
     # Trainer would take all there are, with as many times the batch.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
@@ -189,7 +214,7 @@ def _train(
     logging.disable_progress_bar()
     settings = Settings(task, given.batch, given.micro_batch, choose_device(given.device))
     tokenizer = read_tokenizer_class(model.path)
-    rows = _data(task, tokenizer, examples, max_length)
+    rows = _data(task, tokenizer, parts, max_length)
     total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch) * given.batch
     progress = Progress(STAGE, "examples", total)
     try:
@@ -198,7 +223,7 @@ def _train(
             best = best_run(task, recorded)
             record = rounded(found)
             # Under equals the first in the order of the runs is the best, and that is the one made first.
-            is_best = better(task, record["dev"], recorded[best]["dev"] if best else None)
+            is_best = each.pretrained and better(task, record["dev"], recorded[best]["dev"] if best else None)
             with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
                 if is_best:
                     trained.save_pretrained(scratch)
@@ -214,12 +239,12 @@ def _train(
     progress.close()
 
 
-def _data(task: Task, tokenizer: Any, examples: Sequence[Given], max_length: int) -> Any:
+def _data(task: Task, tokenizer: Any, parts: Parts, max_length: int) -> Any:
     """Both parts of the data as rows."""
-    from stages.finetune.inputs import span_rows, text_rows
+    from stages.finetune.inputs import span_rows, tag_rows, text_rows
     from stages.finetune.training import LONGEST_ANSWER, Data
 
-    train, dev = examples
+    train, dev, _ = parts
     if isinstance(train, Questions) and isinstance(dev, Questions):
         usable = [question for question in train.questions if question.start is not None]
         dropped = len(train.questions) - len(usable)
@@ -230,9 +255,11 @@ def _data(task: Task, tokenizer: Any, examples: Sequence[Given], max_length: int
         learned = span_rows(tokenizer, Questions(train.contexts, usable), max_length)
         asked = span_rows(tokenizer, dev, max_length)
         return Data(learned.rows, asked.rows, asked, max(LONGEST_ANSWER, learned.longest))
-    assert isinstance(train, list)
-    assert isinstance(dev, list)
-    return Data(text_rows(tokenizer, train, task, max_length), text_rows(tokenizer, dev, task, max_length))
+    if task.kind == "tagging":
+        tags = [tag_rows(tokenizer, cast(list[Sentence], part), task.labels, max_length) for part in (train, dev)]
+        return Data(tags[0].rows, tags[1].rows, dev_tags=tags[1])
+    texts = [text_rows(tokenizer, cast(list[Example], part), task, max_length) for part in (train, dev)]
+    return Data(texts[0], texts[1])
 
 
 def _finish(out: str, options: dict[str, Any], inputs: dict[str, Any], results: dict[str, Any]) -> None:

@@ -1,11 +1,13 @@
-"""A file in the form of JGLUE → its examples, every field checked.
+"""A file of a task → its examples, every field checked.
 
 JSTS, JNLI, JCommonsenseQA and MARC-ja are a JSON object a line; JSQuAD is one JSON object in the form of SQuAD 1.1,
-whose contexts are a title, ` [SEP] ` and a paragraph. Fields that no task needs are passed over.
+whose contexts are a title, ` [SEP] ` and a paragraph. JSICK is a table with tabs between the cells. NER is one JSON
+array of sentences with their entities. Fields that no task needs are ignored.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -40,6 +42,25 @@ class Questions(NamedTuple):
     contexts: list[str]
     questions: list[Question]
 
+    def __len__(self) -> int:
+        return len(self.questions)
+
+
+class Entity(NamedTuple):
+    """A name in a text: text[start:stop]."""
+
+    start: int
+    stop: int
+    type: str
+
+
+class Sentence(NamedTuple):
+    """A text with its entities in order, which do not overlap. `page`: the Wikipedia page that it comes from."""
+
+    text: str
+    entities: tuple[Entity, ...]
+    page: str
+
 
 def read_examples(path: str, task: Task) -> list[Example]:
     """The examples of a file of JSON lines. Refuses what is none, with file, line, and what was expected there."""
@@ -72,6 +93,82 @@ def read_questions(path: str) -> Questions:
     if not found.questions:
         raise Refusal(f"{path} holds no questions of JSQuAD")
     return found
+
+
+def read_table(path: str, task: Task) -> list[tuple[Example, str]]:
+    """The examples of a table with headings, each with its cell `data`: "" where the table has no such column.
+
+    Cells are separated by tabs and never quoted. Refuses a bad row with file, line, and what was expected there.
+    """
+    rows, columns = [], (*task.texts, task.label)
+    lines = _lines(path)
+    headings = lines[0].split("\t")
+    missing = [column for column in columns if column not in headings]
+    if missing:
+        raise Refusal(
+            f"{path}, line 1: no column {missing[0]}; {task.title} is a table with headings, separated by tabs, "
+            f"with the columns {', '.join(columns)}"
+        )
+    for number, line in enumerate(lines[1:], 2):
+        if line:
+            where, cells = f"{path}, line {number}", line.split("\t")
+            if len(cells) != len(headings):
+                raise Refusal(f"{where}: {len(cells)} cells; line 1 has {len(headings)} headings")
+            row = dict(zip(headings, cells, strict=True))
+            texts = tuple(_text(row, name, where) for name in task.texts)
+            rows.append((Example(texts, _label(row[task.label], where, task)), row.get("data", "")))
+    if not rows:
+        raise Refusal(f"{path} holds no examples of {task.title}")
+    return rows
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with storage.reading(path) as stream:
+            data = stream.read()
+        return data.decode().replace("\r\n", "\n").split("\n")
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror}")
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}, byte {error.start + 1}: not UTF-8")
+
+
+def read_sentences(path: str) -> list[Sentence]:
+    """The sentences of a file of entities. Refuses a bad one with file, place, and what was expected there."""
+    document = read_json(path)
+    if not isinstance(document, list):
+        raise Refusal(f"{path} is no file of NER: it must be one JSON array of objects with text and entities")
+    sentences = [_sentence(value, path, place) for value, place in _objects(document, "", path)]
+    if not sentences:
+        raise Refusal(f"{path} holds no sentences of NER")
+    return sentences
+
+
+def _sentence(value: dict[str, Any], path: str, place: str) -> Sentence:
+    text = _text(value, "text", f"{path}, {place}")
+    entities: list[tuple[Entity, str]] = []
+    for entry, there in _entries(value, "entities", path, place + "."):
+        where, span = f"{path}, {there}", entry.get("span")
+        name, kind = _text(entry, "name", where), _text(entry, "type", where)
+        if not (isinstance(span, list) and len(span) == 2 and all(type(edge) is int for edge in span)):
+            raise Refusal(
+                f"{where}: span is {_shown(span)}; it must be the entity's first character and the one after its last, "
+                "counted from 0: [0, 7]"
+            )
+        start, stop = span
+        if start < 0 or text[start:stop] != name:
+            raise Refusal(
+                f"{where}: span {span} of the text is {_shown(text[max(start, 0) : stop])}, not {_shown(name)}"
+            )
+        entities.append((Entity(start, stop, kind), where))
+    entities.sort()
+    for (before, _), (entity, where) in itertools.pairwise(entities):
+        if entity.start < before.stop:
+            raise Refusal(
+                f"{where}: span {[entity.start, entity.stop]} overlaps {[before.start, before.stop]}; a character can "
+                "be in one entity only"
+            )
+    return Sentence(text, tuple(entity for entity, _ in entities), str(value.get("curid", text)))
 
 
 def _object(line: bytes, where: str, task: Task) -> dict[str, Any]:
@@ -131,8 +228,12 @@ def _entries(value: dict[str, Any], name: str, path: str, prefix: str) -> Iterat
     entries = value.get(name)
     if not isinstance(entries, list):
         raise Refusal(f"{path}, {prefix}{name}: must be a list of objects, and is {_shown(entries)}")
+    yield from _objects(entries, prefix + name, path)
+
+
+def _objects(entries: list[Any], name: str, path: str) -> Iterator[tuple[dict[str, Any], str]]:
     for number, entry in enumerate(entries):
-        place = f"{prefix}{name}[{number}]"
+        place = f"{name}[{number}]"
         if not isinstance(entry, dict):
             raise Refusal(f"{path}, {place}: must be an object, and is {_shown(entry)}")
         yield entry, place

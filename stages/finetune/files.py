@@ -1,4 +1,4 @@
-"""A folder of JGLUE's files in, checked before any large library is loaded; runs, results and the best model out."""
+"""A folder of a task's files in, checked before any large library is loaded; runs, results and the best model out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from stages.handover import Refusal, read_json, whole_file, write_json
 RESULTS, TABLE = "results.json", "results.md"
 RUNS, MODEL = "runs", "model"
 WEIGHTS = "model.safetensors"
-ENDS = (".json", ".jsonl")
 
 
 class DataFiles(NamedTuple):
-    """The two files of a task: what is learned from, and what is measured on."""
+    """The two files of a task: what is learned from, and what is measured on. One file may be both (see parts.py)."""
 
     train: str
     dev: str
@@ -31,10 +30,14 @@ class DataFiles(NamedTuple):
 
 
 def find_data(folder: str, task: Task) -> DataFiles:
-    """A task's files: `train*.json` and `valid*.json` (or `dev*.json`) of a folder, or of its one folder `<task>*`."""
+    """A task's files: `train*.json` and `valid*.json` (or `dev*.json`) of a folder, or of its one folder `<task>*`.
+
+    Of JSICK they end in `.tsv`. JSICK and NER may also be one file: `train*`, or the only file of the folder.
+    """
     if not storage.is_folder(folder):
-        raise Refusal(f"there is no folder {folder}; it must hold train-v….json and valid-v….json of {task.title}")
-    if not _named(folder, "train"):
+        end = task.ends[0]
+        raise Refusal(f"there is no folder {folder}; it must hold train*{end} and valid*{end} of {task.title}")
+    if not _named(folder, task, "train"):
         # A copy of JGLUE's repository has datasets/jsts-v1.3, and datasets/marc_ja-v1.2 with an underscore.
         inside = [
             name
@@ -44,20 +47,25 @@ def find_data(folder: str, task: Task) -> DataFiles:
         if len(inside) > 1:
             raise Refusal(f"{folder} has {', '.join(inside)}; name the one of them to take")
         folder = storage.join(folder, inside[0].rstrip("/")) if inside else folder
+    if task.one_file and not _named(folder, task, "valid", "dev"):
+        files = _named(folder, task, "train") or _named(folder, task, "")
+        if len(files) == 1:
+            path = storage.join(folder, files[0])
+            return DataFiles(path, path)
     return DataFiles(_one(folder, task, "train"), _one(folder, task, "valid", "dev"))
 
 
-def _named(folder: str, *starts: str) -> list[str]:
-    return [name for name in storage.names(folder) if name.startswith(starts) and name.endswith(ENDS)]
+def _named(folder: str, task: Task, *starts: str) -> list[str]:
+    return [name for name in storage.names(folder) if name.startswith(starts) and name.endswith(task.ends)]
 
 
 def _one(folder: str, task: Task, *starts: str) -> str:
-    found = _named(folder, *starts)
+    found = _named(folder, task, *starts)
     if len(found) != 1:
-        wanted = " or ".join(f"{start}*.json" for start in starts)
+        wanted = " or ".join(f"{start}*{task.ends[0]}" for start in starts)
         raise Refusal(
             f"{folder} has {f'{len(found)} files' if found else 'no file'} {wanted}; it must be the folder of one "
-            f"version of {task.title}, as github.com/yahoojapan/JGLUE has it under datasets"
+            f"version of {task.title}, as {task.home}"
         )
     return storage.join(folder, found[0])
 

@@ -21,16 +21,21 @@ WARMUP = 0.1
 
 
 class Run(NamedTuple):
-    """One fine-tuning. The rate, the epochs, and the seed of the new layers and of the order of the examples."""
+    """One fine-tuning. The rate, the epochs, and the seed of the new layers and of the order of the examples.
+
+    `pretrained`: False where the model begins with random values.
+    """
 
     learning_rate: float
     epochs: int
     seed: int
+    pretrained: bool = True
 
     @property
     def name(self) -> str:
         """What its files are called."""
-        return f"rate-{self.learning_rate:g}-epochs-{self.epochs}-seed-{self.seed}"
+        scratch = "" if self.pretrained else "scratch-"
+        return f"{scratch}rate-{self.learning_rate:g}-epochs-{self.epochs}-seed-{self.seed}"
 
 
 def runs(grid: Grid, seeds: Sequence[int]) -> list[Run]:

@@ -1,7 +1,7 @@
 """Examples and a tokenizer → the numbers that a model takes, in flat arrays.
 
 A row is `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`; JCommonsenseQA has five a question, JSQuAD one for
-each window of the context.
+each window of the context. NER has one a sentence, cut off at the longest row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.finetune.examples import Example, Questions
+from stages.finetune.entities import tags_of
+from stages.finetune.examples import Example, Questions, Sentence
 from stages.finetune.spans import Places, text_of, tokens_of, windows
 from stages.finetune.tasks import CHOICES, Task
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK = 1000
 # [CLS] and two [SEP].
 FRAME = 3
+# The label of a token that has none, as PyTorch's cross-entropy knows it.
+IGNORED = -100
 
 
 class Rows(NamedTuple):
@@ -32,7 +35,8 @@ class Rows(NamedTuple):
     ends: NDArray[np.int64]  # (rows,) where each row ends
     seconds: NDArray[np.int32]  # (rows,) how many of a row's last tokens are of the second text
     per_example: int
-    labels: NDArray[Any]  # (examples,) or, for spans, (examples, 2): first and last token in the row
+    # (examples,), for spans (examples, 2): first and last token in the row; for NER one array (row's tokens,) a row.
+    labels: NDArray[Any] | list[NDArray[np.int64]]
 
     def __len__(self) -> int:
         return len(self.ends) // self.per_example
@@ -92,13 +96,49 @@ def _row(
     return [cls, *first[:a], sep, *second[:b], sep], b + 1
 
 
-def _packed(rows: Iterable[tuple[list[int], int]], per_example: int, labels: NDArray[Any]) -> Rows:
+def _packed(
+    rows: Iterable[tuple[list[int], int]], per_example: int, labels: NDArray[Any] | list[NDArray[np.int64]]
+) -> Rows:
     ids, lengths, seconds = [], [], []
     for row, second in rows:
         ids.append(np.array(row, np.int32))
         lengths.append(len(row))
         seconds.append(second)
     return Rows(np.concatenate(ids), np.cumsum(lengths), np.array(seconds, np.int32), per_example, labels)
+
+
+def _ids_with_places(tokenizer: BertJapaneseTinySegmenterTokenizer, text: str) -> tuple[list[int], Places]:
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = np.array(encoded["offset_mapping"], np.int32).reshape(-1, 2)
+    return encoded["input_ids"], Places(pairs[:, 0].copy(), pairs[:, 1].copy())
+
+
+class TagRows(NamedTuple):
+    """The rows of NER's sentences, and how to get from their tokens back to the text."""
+
+    rows: Rows
+    sentences: Sequence[Sentence]
+    places: list[Places]  # of each sentence, of the tokens in its row
+
+
+def tag_rows(
+    tokenizer: BertJapaneseTinySegmenterTokenizer,
+    sentences: Sequence[Sentence],
+    labels: Sequence[str],
+    max_length: int,
+) -> TagRows:
+    """NER's rows, with IGNORED as the label of [CLS] and [SEP].
+
+    A row is cut off at `max_length` tokens: of an entity behind that, no part is learned or found.
+    """
+    room = max_length - 2
+    rows, tags, places = [], [], []
+    for sentence in sentences:
+        ids, (starts, stops) = _ids_with_places(tokenizer, sentence.text)
+        places.append(Places(starts[:room], stops[:room]))
+        rows.append(_row(tokenizer, ids, None, max_length))
+        tags.append(np.pad(tags_of(sentence.entities, places[-1], labels), 1, constant_values=IGNORED))
+    return TagRows(_packed(rows, 1, tags), sentences, places)
 
 
 class SpanRows(NamedTuple):
@@ -127,10 +167,9 @@ def span_rows(tokenizer: BertJapaneseTinySegmenterTokenizer, given: Questions, m
     """
     contexts, places = [], []
     for text in given.contexts:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        contexts.append(np.array(encoded["input_ids"], np.int32))
-        pairs = np.array(encoded["offset_mapping"], np.int32).reshape(-1, 2)
-        places.append(Places(pairs[:, 0].copy(), pairs[:, 1].copy()))
+        ids, places_of_text = _ids_with_places(tokenizer, text)
+        contexts.append(np.array(ids, np.int32))
+        places.append(places_of_text)
     asked: list[list[int]] = []
     for begin in range(0, len(given.questions), CHUNK):
         asked += _ids(tokenizer, [question.question for question in given.questions[begin : begin + CHUNK]])

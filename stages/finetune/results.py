@@ -15,6 +15,14 @@ HEADINGS = {
     "accuracy": "accuracy",
     "exact_match": "exact match",
     "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+}
+BASELINES = {
+    "chance": "chance",
+    "majority": "most frequent label",
+    "overlap": "overlap of characters",
+    "dictionary": "dictionary of entities",
 }
 
 
@@ -35,8 +43,18 @@ def best_run(task: Task, recorded: dict[Run, dict[str, Any]]) -> Run | None:
     return best
 
 
-def table(task: Task, recorded: dict[Run, dict[str, Any]], best: Run, source: str) -> str:
-    """The runs as a table of Markdown, and, of several seeds, a second one with their means."""
+def table(
+    task: Task,
+    recorded: dict[Run, dict[str, Any]],
+    best: Run,
+    source: str,
+    baselines: dict[str, float | None],
+    untrained: dict[str, Any] | None = None,
+) -> str:
+    """The runs as a table of Markdown; of several seeds one with their means; and the best run beside the baselines.
+
+    untrained: the record of the run without pretraining.
+    """
     named = [HEADINGS[name] for name in task.metrics]
     rows = [
         [f"{run.learning_rate:g}", str(run.epochs), str(run.seed), *_figures(task, record), "best" * (run == best)]
@@ -57,6 +75,20 @@ def table(task: Task, recorded: dict[Run, dict[str, Any]], best: Run, source: st
     if len(recorded) > 1:
         note = "The best run was chosen by the same examples that it is measured on: on others expect less."
         lines += ["", note]
+    chief = task.metrics[0]
+    rivals = {"best run": recorded[best], "without pretraining": untrained}
+    compared = [
+        [name, _shown(record["dev"][chief]), _range(record["interval"])] for name, record in rivals.items() if record
+    ]
+    compared += [[BASELINES[name], _shown(figure), ""] for name, figure in baselines.items()]
+    heading = "The best run beside what needs no pretraining:"
+    lines += ["", heading, "", *_markdown(["", HEADINGS[chief], "95 % interval"], compared)]
+    types = recorded[best].get("types")
+    if types:
+        each = [
+            [name, str(of["entities"]), *(_shown(of[metric]) for metric in task.metrics)] for name, of in types.items()
+        ]
+        lines += ["", "The best run by type:", "", *_markdown(["type", "entities", *named], each)]
     return "\n".join(lines) + "\n"
 
 
@@ -66,6 +98,10 @@ def _figures(task: Task, record: dict[str, Any]) -> list[str]:
 
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
+
+
+def _range(interval: list[float] | None) -> str:
+    return "undefined" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def _mean(values: Sequence[float | None]) -> str:

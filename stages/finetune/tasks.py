@@ -1,6 +1,7 @@
-"""What each of JGLUE's tasks is: its fields, its labels, how long its texts may be, and how it is scored.
+"""Each task: its files, its fields, its labels, how long its texts may be, and how it is scored.
 
-Lengths, batches and fields are those of the published experiments (github.com/yahoojapan/JGLUE, fine-tuning/README.md).
+Lengths, batches and fields of JGLUE's tasks are those of the published experiments (github.com/yahoojapan/JGLUE,
+fine-tuning/README.md).
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["regression", "classification", "choice", "span"]
+Kind = Literal["regression", "classification", "choice", "span", "tagging"]
 CHOICES = ("choice0", "choice1", "choice2", "choice3", "choice4")
+NLI_LABELS = ("entailment", "contradiction", "neutral")
 # JSTS: from nothing in common to the same meaning.
 LEAST, MOST = 0.0, 5.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """`texts`: its fields that are text. `labels`: what its field `label` may say, with the model's number for each.
+    """`texts`: its fields that are text. `labels`: the values of its field `label`; a value's place is its number.
 
-    `metrics`: the first one decides which of several runs is the best.
+    The labels of `ner` are those of the training data. `metrics`: the first one decides which of several runs is the
+    best. `ends`: the ends of its files' names. `one_file`: one file may hold both parts (see parts.py).
     """
 
     name: str
@@ -29,6 +32,10 @@ class Task:
     metrics: tuple[str, ...]
     max_length: int
     batch: int = 32
+    label: str = "label"
+    ends: tuple[str, ...] = (".json", ".jsonl")
+    one_file: bool = False
+    home: str = "github.com/yahoojapan/JGLUE has it under datasets"
 
 
 TASKS = {
@@ -40,12 +47,37 @@ TASKS = {
             "JNLI",
             "classification",
             ("sentence1", "sentence2"),
-            ("entailment", "contradiction", "neutral"),
+            NLI_LABELS,
             ("accuracy",),
             128,
         ),
         Task("jcommonsenseqa", "JCommonsenseQA", "choice", ("question", *CHOICES), CHOICES, ("accuracy",), 64, 64),
         Task("marc-ja", "MARC-ja", "classification", ("sentence",), ("positive", "negative"), ("accuracy",), 512),
         Task("jsquad", "JSQuAD", "span", (), (), ("exact_match", "f1"), 384),
+        Task(
+            "jsick",
+            "JSICK",
+            "classification",
+            ("sentence_A_Ja", "sentence_B_Ja"),
+            NLI_LABELS,
+            ("accuracy",),
+            128,
+            label="entailment_label_Ja",
+            ends=(".tsv",),
+            one_file=True,
+            home="github.com/verypluming/JSICK has it under jsick",
+        ),
+        Task(
+            "ner",
+            "NER",
+            "tagging",
+            ("text",),
+            (),
+            ("f1", "precision", "recall"),
+            512,
+            ends=(".json",),
+            one_file=True,
+            home="github.com/stockmarkteam/ner-wikipedia-dataset has it",
+        ),
     )
 }

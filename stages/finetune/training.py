@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import (
+    AlbertConfig,
     AlbertForMultipleChoice,
     AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
+    AlbertForTokenClassification,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -21,12 +24,25 @@ from transformers import (
     set_seed,
 )
 
+from stages.evaluate.estimates import wilson
 from stages.evaluate.files import ModelFolder
+from stages.finetune.entities import entities_of
+from stages.finetune.examples import Entity
 from stages.finetune.grid import WARMUP, Run
-from stages.finetune.inputs import Rows, SpanRows
-from stages.finetune.metrics import accuracy, answer_scores, correlations
+from stages.finetune.inputs import IGNORED, Rows, SpanRows, TagRows
+from stages.finetune.metrics import (
+    accuracy,
+    answer_scores,
+    correlation_interval,
+    correlations,
+    entity_counts,
+    entity_scores,
+    exact_matches,
+    ratio_interval,
+    scores_by_type,
+)
 from stages.finetune.spans import best_span
-from stages.finetune.tasks import Task
+from stages.finetune.tasks import Kind, Task
 from stages.handover import Progress, Refusal
 
 HEADS = {
@@ -34,6 +50,7 @@ HEADS = {
     "classification": AlbertForSequenceClassification,
     "choice": AlbertForMultipleChoice,
     "span": AlbertForQuestionAnswering,
+    "tagging": AlbertForTokenClassification,
 }
 # Tokens of an answer at most, as in the published experiments; more where the training set has longer ones.
 LONGEST_ANSWER = 30
@@ -50,19 +67,26 @@ class Settings(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Rows to learn from and to measure on; of JSQuAD, also what leads back to the text."""
+    """Rows to learn from and to measure on; of JSQuAD and NER, also the way back to the text."""
 
     train: Rows
     dev: Rows
     dev_spans: SpanRows | None = None
     longest_answer: int = LONGEST_ANSWER
+    dev_tags: TagRows | None = None
 
 
-def load(folder: ModelFolder, task: Task) -> Any:
-    """The pretrained model with a new layer for the task. Refuses damaged weights, and those of no whole ALBERT."""
-    labels = task.labels if task.kind == "classification" else ()
+def load(folder: ModelFolder, task: Task, pretrained: bool = True) -> Any:
+    """The model with a new layer for the task. Refuses damaged weights, and those of no whole ALBERT.
+
+    `pretrained`: False gives the same architecture with random values.
+    """
+    labels = task.labels if task.kind in ("classification", "tagging") else ()
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
     options: dict[str, Any] = {"regression": {"num_labels": 1, "problem_type": "regression"}}.get(task.kind, {})
+    options = named if labels else options
+    if not pretrained:
+        return HEADS[task.kind](AlbertConfig.from_pretrained(folder.path, local_files_only=True, **options))
     try:
         model, report = HEADS[task.kind].from_pretrained(
             folder.path,
@@ -70,7 +94,7 @@ def load(folder: ModelFolder, task: Task) -> Any:
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
-            **(named if labels else options),
+            **options,
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise Refusal(f"cannot read the model of {folder.path}: {str(error).splitlines()[0]}")
@@ -95,7 +119,7 @@ class _Dataset(torch.utils.data.Dataset[Any]):
         return rows, self.rows.labels[number] if self.labelled else None
 
 
-def _collated(examples: list[tuple[list[tuple[NDArray[np.int32], int]], Any]]) -> dict[str, torch.Tensor]:
+def _collated(kind: Kind, examples: list[tuple[list[tuple[NDArray[np.int32], int]], Any]]) -> dict[str, torch.Tensor]:
     """A batch, padded to its longest row: (B, L), of several rows an example (B, 5, L)."""
     rows = [row for of_example, _ in examples for row in of_example]
     length = max(len(ids) for ids, _ in rows)
@@ -111,8 +135,10 @@ def _collated(examples: list[tuple[list[tuple[NDArray[np.int32], int]], Any]]) -
     tensors = {name: torch.from_numpy(array.reshape(shape)) for name, array in batch.items()}
     labels = [label for _, label in examples]
     if labels[0] is not None:
+        if kind == "tagging":
+            labels = [np.pad(tags, (0, length - len(tags)), constant_values=IGNORED) for tags in labels]
         stacked = torch.from_numpy(np.stack(labels))
-        if stacked.ndim == 2:
+        if kind == "span":
             tensors["start_positions"], tensors["end_positions"] = stacked.unbind(1)
         else:
             tensors["labels"] = stacked
@@ -141,13 +167,16 @@ def steps_of(examples: int, batch: int) -> int:
 def fine_tune(
     folder: ModelFolder, settings: Settings, run: Run, data: Data, progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
-    """One run: the model at its end, and its record: figures on the dev set, and the mean loss of all its steps.
+    """One run: the model at its end, and its record.
+
+    The record has `dev`, figures on the dev set; `interval`, the 95 % interval of the first of them, [low, high] or
+    None; `training_loss`, the mean of all steps; of NER also `types`, figures by type.
 
     AdamW without decay, the rate rising over a tenth of the steps and falling to 0, gradients clipped at norm 1: the
     Trainer's defaults, which the published experiments kept.
     """
     set_seed(run.seed)  # Of the new layer's weights; the Trainer sets it again, for the order of the examples.
-    model = load(folder, settings.task)
+    model = load(folder, settings.task, run.pretrained)
     # Their forward passes take `num_items_in_batch` and pass over it: the Trainer would add up the means of a batch's
     # passes, and clip a gradient that is as many times as long.
     model.accepts_loss_kwargs = False
@@ -175,7 +204,7 @@ def fine_tune(
         trainer = Trainer(
             model,
             arguments,
-            data_collator=_collated,
+            data_collator=functools.partial(_collated, settings.task.kind),
             train_dataset=_Dataset(data.train, labelled=True),
             callbacks=[_Told(progress, settings.batch, run.name)],
         )
@@ -183,18 +212,44 @@ def fine_tune(
         trainer.remove_callback(ProgressCallback)
         loss = trainer.train().training_loss
         said = trainer.predict(_Dataset(data.dev, labelled=False)).predictions
-    return model, {"dev": _figures(settings.task, data, said), "training_loss": loss}
+    return model, {**_measured(settings.task, data, said), "training_loss": loss}
 
 
-def _figures(task: Task, data: Data, said: Any) -> dict[str, Any]:
-    """JGLUE's figures of what the model said: logits (n, labels), one value each (n, 1), or starts and ends (n, L)."""
+def _measured(task: Task, data: Data, said: Any) -> dict[str, Any]:
+    """The record's figures of predictions.
+
+    said: logits (n, labels), of NER (n, L, labels); one value each (n, 1); or logits of starts and ends, both (n, L).
+    """
     if task.kind == "span":
         assert data.dev_spans is not None
         answers = predicted_answers(data.dev_spans, said[0], said[1], data.longest_answer)
-        return answer_scores(answers, [question.answers for question in data.dev_spans.questions.questions])
+        right = [question.answers for question in data.dev_spans.questions.questions]
+        interval = ratio_interval(exact_matches(answers, right), [1.0] * len(right))
+        return {"dev": answer_scores(answers, right), "interval": interval}
+    if task.kind == "tagging":
+        assert data.dev_tags is not None
+        truth = [sentence.entities for sentence in data.dev_tags.sentences]
+        predicted = predicted_entities(data.dev_tags, said, task.labels)
+        counts = entity_counts(predicted, truth)
+        interval = ratio_interval([2 * right for right, *_ in counts], [given + real for _, given, real in counts])
+        types = scores_by_type(predicted, truth)
+        return {"dev": entity_scores(predicted, truth), "interval": interval, "types": types}
+    labels = np.asarray(data.dev.labels)
     if task.kind == "regression":
-        return correlations(said[:, 0], data.dev.labels)
-    return accuracy(said.argmax(-1), data.dev.labels)
+        figures = correlations(said[:, 0], labels)
+        return {"dev": figures, "interval": correlation_interval(figures["pearson"], len(labels))}
+    chosen = said.argmax(-1)
+    interval = list(wilson(int((chosen == labels).sum()), len(labels)))
+    return {"dev": accuracy(chosen, labels), "interval": interval}
+
+
+def predicted_entities(tags: TagRows, said: NDArray[Any], labels: tuple[str, ...]) -> list[list[Entity]]:
+    """The entities of each sentence. said: logits (sentences, L, labels), [CLS] first."""
+    chosen = said.argmax(-1)
+    return [
+        entities_of(row[1 : 1 + len(places.starts)], places, labels)
+        for row, places in zip(chosen, tags.places, strict=True)
+    ]
 
 
 def predicted_answers(spans: SpanRows, starts: NDArray[Any], ends: NDArray[Any], most: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""A small random model, the five tasks' files, and one fine-tuning of each that the tests share."""
+"""A small random model, the tasks' files, and one fine-tuning of each that the tests share."""
 
 import json
 import os
@@ -47,6 +47,8 @@ LEARNED = {
     "jcommonsenseqa": ["--learning-rate", "1e-2", "--epochs", "25"],
     "marc-ja": ["--learning-rate", "1e-2", "--epochs", "12", "--seed", "1", "2"],
     "jsquad": ["--learning-rate", "1e-2", "--epochs", "40"],
+    "jsick": ["--learning-rate", "1e-2", "--epochs", "40"],
+    "ner": ["--learning-rate", "1e-2", "--epochs", "40"],
 }
 
 
@@ -81,6 +83,8 @@ def learned(train_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Lear
         write_task(folder / task, task)
     commands = {task: command(folder, task, folder / "out" / task, *more) for task, more in LEARNED.items()}
     commands["killed"] = command(folder, "jnli", folder / "out" / "killed", *LEARNED["jnli"])
+    scratch = ["--learning-rate", "1e-2", "--epochs", "2", "3", "--scratch"]
+    commands["scratch"] = command(folder, "jsick", folder / "out" / "scratch", *scratch)
     passes = ["--learning-rate", "1e-2", "--epochs", "2", "--micro-batch", "4"]
     commands["two passes"] = command(folder, "jnli", folder / "out" / "two passes", *passes)
     script = Path(__file__).parent / "fine_tune_all.py"

@@ -18,14 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AlbertForMultipleChoice, AlbertForQuestionAnswering, AlbertForSequenceClassification
+from transformers import (
+    AlbertForMultipleChoice,
+    AlbertForQuestionAnswering,
+    AlbertForSequenceClassification,
+    AlbertForTokenClassification,
+)
 
 from stages.finetune.__main__ import main as finetune
 from stages.finetune.metrics import correlations
 from stages.handover import run
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 from tests.finetune.make_model import main as make_model
-from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSTS, MARC_JA, jsquad
+from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSICK, JSTS, MARC_JA, NER, jsquad
 
 
 def said(folder: Path) -> dict[str, Any]:
@@ -39,6 +44,14 @@ def said(folder: Path) -> dict[str, Any]:
     model, tokenizer = opened(AlbertForSequenceClassification, "jnli")
     pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JNLI]
     found["jnli"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
+    model, tokenizer = opened(AlbertForSequenceClassification, "jsick")
+    pairs = [tokenizer(each["sentence_A_Ja"], each["sentence_B_Ja"], return_tensors="pt") for each in JSICK]
+    found["jsick"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
+    model, tokenizer = opened(AlbertForTokenClassification, "ner")
+    found["ner"] = []
+    for each in NER:
+        (labels,) = model(**tokenizer(each["text"], return_tensors="pt")).logits.argmax(-1).tolist()
+        found["ner"].append([model.config.id2label[label] for label in labels[1:-1]])
     model, tokenizer = opened(AlbertForSequenceClassification, "marc-ja")
     texts = [tokenizer(each["sentence"], return_tensors="pt") for each in MARC_JA]
     found["marc-ja"] = [model.config.id2label[int(model(**text).logits.argmax())] for text in texts]

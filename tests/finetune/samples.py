@@ -1,4 +1,4 @@
-"""A few hand-written examples in the form of each of JGLUE's files, and how to write such files."""
+"""A few hand-written examples in the form of each task's files, and how to write such files."""
 
 import json
 from pathlib import Path
@@ -54,6 +54,28 @@ MARC_JA = [
         ]
     )
 ]
+JSICK: list[dict[str, Any]] = [
+    {"pair_ID": pair["sentence_pair_id"], "data": "", "sentence_A_Ja": pair["sentence1"]}
+    | {"sentence_B_Ja": pair["sentence2"], "entailment_label_Ja": pair["label"], "relatedness_score_Ja": "3.2"}
+    for pair in JNLI
+]
+
+
+def sentence(page: int, text: str, **names: str) -> dict[str, Any]:
+    """A sentence of NER whose entities are the first occurrences of names: `sentence(1, "…", 人名="田中 林")`."""
+    found = [(text.index(name), name, kind) for kind, every in names.items() for name in every.split()]
+    entities = [{"name": name, "span": [start, start + len(name)], "type": kind} for start, name, kind in found]
+    return {"curid": str(page), "text": text, "entities": entities}
+
+
+NER = [
+    sentence(1, "田中は青空食堂で働いている。", 人名="田中", 施設名="青空食堂"),
+    sentence(1, "みどり湖のほとりに林が住む。", 地名="みどり湖", 人名="林"),
+    sentence(2, "空は青い。"),
+    sentence(3, "１２㌔先に北山駅がある。", 施設名="北山駅"),
+    sentence(4, "田中林の二人はみどり湖へ行った。", 人名="田中 林", 地名="みどり湖"),
+    sentence(5, "青空食堂は北山駅の前にある。", 施設名="青空食堂 北山駅"),
+]
 CONTEXTS = {
     "みどり湖 [SEP] みどり湖は山あいの湖で、周囲は約１２㌔ある。湖畔には３つの村があり、"
     "夏は釣り、冬は氷の上の祭りで知られる。最も深い所は四十メートルで、冬の水温は２℃になる。": [
@@ -93,11 +115,20 @@ def write_lines(path: Path, examples: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in examples), encoding="utf-8")
 
 
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    lines = ["\t".join(map(str, cells)) + "\n" for cells in (rows[0], *(row.values() for row in rows))]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
 def write_task(folder: Path, task: str) -> Path:
     """A task's folder, whose dev set is its training set."""
     folder.mkdir(parents=True)
     for part in ("train", "valid"):
-        if task == "jsquad":
+        if task == "jsick":
+            write_table(folder / f"{part}.tsv", JSICK)
+        elif task == "ner":
+            (folder / f"{part}.json").write_text(json.dumps(NER, ensure_ascii=False), encoding="utf-8")
+        elif task == "jsquad":
             (folder / f"{part}-v1.1.json").write_text(json.dumps(jsquad(), ensure_ascii=False), encoding="utf-8")
         else:
             write_lines(folder / f"{part}-v1.1.json", LINES[task])
@@ -108,5 +139,5 @@ def characters() -> str:
     """All that the examples are written in, normalised and not."""
     import unicodedata
 
-    written = json.dumps([LINES, jsquad()], ensure_ascii=False)
+    written = json.dumps([LINES, jsquad(), NER], ensure_ascii=False)
     return "".join(sorted({c for c in written + unicodedata.normalize("NFKC", written) if not c.isspace()}))

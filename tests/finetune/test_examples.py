@@ -1,4 +1,4 @@
-"""JGLUE's files → examples, and every way in which a line can be wrong."""
+"""The tasks' files → examples, and every way in which a line can be wrong."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,31 @@ from typing import Any
 
 import pytest
 
-from stages.finetune.examples import Example, Question, read_examples, read_questions
+from stages.finetune.examples import (
+    Entity,
+    Example,
+    Question,
+    Sentence,
+    read_examples,
+    read_questions,
+    read_sentences,
+    read_table,
+)
 from stages.finetune.tasks import TASKS
 from stages.handover import Refusal
-from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSTS, LINES, MARC_JA, jsquad, write_lines
+from tests.finetune.samples import (
+    JCOMMONSENSEQA,
+    JNLI,
+    JSICK,
+    JSTS,
+    LINES,
+    MARC_JA,
+    NER,
+    jsquad,
+    sentence,
+    write_lines,
+    write_table,
+)
 
 
 def test_each_shape_is_read(tmp_path: Path) -> None:
@@ -116,4 +137,88 @@ def test_a_bad_document_is_named_with_the_place(tmp_path: Path, document: Any, w
     with pytest.raises(Refusal) as refusal:
         read_questions(str(path))
     assert str(path) in str(refusal.value)
+    assert words in str(refusal.value)
+
+
+def test_a_table_is_read_with_its_column_data(tmp_path: Path) -> None:
+    write_table(tmp_path / "jsick.tsv", [{**JSICK[0], "data": "trial"}, *JSICK[1:]])
+    rows = read_table(str(tmp_path / "jsick.tsv"), TASKS["jsick"])
+    assert rows[0] == (Example(("犬が公園を走っています。", "公園で犬が走っている。"), 0), "trial")
+    assert [part for _, part in rows[1:]] == [""] * 7
+    data = (tmp_path / "jsick.tsv").read_bytes()
+    (tmp_path / "windows.tsv").write_bytes(data.replace(b"\n", b"\r\n"))
+    assert read_table(str(tmp_path / "windows.tsv"), TASKS["jsick"]) == rows
+
+
+HEADINGS = "sentence_A_Ja\tsentence_B_Ja\tentailment_label_Ja\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "line 1: no column sentence_A_Ja; JSICK is a table with headings, separated by tabs, with the"),
+        (HEADINGS.replace("_label", ""), "line 1: no column entailment_label_Ja"),
+        (HEADINGS, "holds no examples of JSICK"),
+        (HEADINGS + "犬\t猫\n", "line 2: 2 cells; line 1 has 3 headings"),
+        (HEADINGS + "\n犬\t\tneutral\n", 'line 3: sentence_B_Ja must be a text, and is ""'),
+        (HEADINGS + "犬\t猫\tmaybe\n", 'line 2: label is "maybe"; it must be one of entailment, contra'),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, table: str, words: str) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text(table, encoding="utf-8")
+    with pytest.raises(Refusal) as refusal:
+        read_table(str(path), TASKS["jsick"])
+    assert str(refusal.value).startswith(str(path))
+    assert words in str(refusal.value)
+
+
+def test_a_table_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_bytes(b"ab\xff")
+    with pytest.raises(Refusal, match=r"train.tsv, byte 3: not UTF-8"):
+        read_table(str(tmp_path / "train.tsv"), TASKS["jsick"])
+
+
+def test_sentences_are_read_with_their_entities_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "ner.json"
+    shuffled = {**NER[0], "entities": NER[0]["entities"][::-1]}
+    without_page = {name: value for name, value in NER[2].items() if name != "curid"}
+    path.write_text(json.dumps([shuffled, without_page]), encoding="utf-8")
+    assert read_sentences(str(path)) == [
+        Sentence("田中は青空食堂で働いている。", (Entity(0, 2, "人名"), Entity(3, 7, "施設名")), "1"),
+        Sentence("空は青い。", (), "空は青い。"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({}, "must be one JSON array of objects with text and entities"),
+        ([], "holds no sentences of NER"),
+        ([NER[0], 3], "[1]: must be an object, and is 3"),
+        ([{"entities": []}], "[0]: text must be a text, and is missing"),
+        ([{"text": "林"}], "[0].entities: must be a list of objects, and is missing"),
+        ([{"text": "林", "entities": [{"name": "林", "type": "人名"}]}], "[0].entities[0]: span is missing; it"),
+        ([{"text": "林", "entities": [{"name": "林", "type": "", "span": [0, 1]}]}], "type must be a text"),
+        ([{"text": "林", "entities": [{"name": "林", "type": "人名", "span": [0, True]}]}], "span is [0, true]; it"),
+        (
+            [{"text": "田中林", "entities": [{"name": "林", "type": "人名", "span": [1, 2]}]}],
+            '[0].entities[0]: span [1, 2] of the text is "中", not "林"',
+        ),
+        (
+            [{"text": "田中林", "entities": [{"name": "林", "type": "人名", "span": [-1, 3]}]}],
+            '[0].entities[0]: span [-1, 3] of the text is "田中林", not "林"',
+        ),
+        (
+            [sentence(1, "田中林", 人名="田中林", 地名="中")],
+            "[0].entities[1]: span [1, 2] overlaps [0, 3]; a character can be in one entity only",
+        ),
+    ],
+)
+def test_a_bad_sentence_is_named_with_the_place(tmp_path: Path, document: Any, words: str) -> None:
+    path = tmp_path / "ner.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(Refusal) as refusal:
+        read_sentences(str(path))
+    assert str(refusal.value).startswith(str(path))
     assert words in str(refusal.value)

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.finetune.examples import Example, read_questions
-from stages.finetune.inputs import kept, span_rows, text_rows
+from stages.finetune.examples import Entity, Example, Sentence, read_questions
+from stages.finetune.inputs import IGNORED, kept, span_rows, tag_rows, text_rows
 from stages.finetune.tasks import TASKS
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 from tests.finetune.samples import PAIRS, characters, jsquad
@@ -49,7 +50,7 @@ def test_rows_of_one_text(tokenizer: Tokenizer) -> None:
     assert ids.tolist() == tokenizer(text, truncation=True, max_length=20)["input_ids"]
     assert (len(ids), second) == (20, 0)
     assert tokenizer.convert_ids_to_tokens(rows.row(1)[0].tolist()) == ["[CLS]", "犬", "[SEP]"]
-    assert rows.labels.tolist() == [0, 1]
+    assert list(rows.labels) == [0, 1]
 
 
 def test_a_question_with_five_choices_is_five_rows(tokenizer: Tokenizer) -> None:
@@ -87,4 +88,16 @@ def test_windows_lead_to_the_answers_and_back(tokenizer: Tokenizer, tmp_path: Pa
 def test_labels_are_numbers_of_their_task(tokenizer: Tokenizer) -> None:
     similar = text_rows(tokenizer, [Example(PAIRS[0], 4.6)], TASKS["jsts"], 16).labels
     chosen = text_rows(tokenizer, [Example(PAIRS[0], 2)], TASKS["jnli"], 16).labels
-    assert [str(labels.dtype) for labels in (similar, chosen)] == ["float32", "int64"]
+    assert [str(np.asarray(labels).dtype) for labels in (similar, chosen)] == ["float32", "int64"]
+
+
+def test_a_long_sentence_is_cut_off_with_its_labels(tokenizer: Tokenizer) -> None:
+    text = "田中は林に青空食堂で会った。" * 2
+    sentences = [Sentence(text, (Entity(0, 2, "人名"), Entity(5, 9, "施設名")), "1"), Sentence("林", (), "2")]
+    found = tag_rows(tokenizer, sentences, ("O", "B-人名", "I-人名", "B-施設名", "I-施設名"), 10)
+    ids, second = found.rows.row(0)
+    assert ids.tolist() == tokenizer(text, truncation=True, max_length=10)["input_ids"]
+    assert second == 0
+    assert found.rows.labels[0].tolist() == [IGNORED, 1, 2, 0, 0, 0, 3, 4, 4, IGNORED]
+    assert found.rows.labels[1].tolist() == [IGNORED, 0, IGNORED]
+    assert [len(places.starts) for places in found.places] == [8, 1]

@@ -1,9 +1,20 @@
-"""JGLUE's figures, against values worked out by hand."""
+"""The tasks' figures, against values worked out by hand."""
 
 import numpy as np
 import pytest
 
-from stages.finetune.metrics import accuracy, answer_scores, character_f1, exact_match, normalised
+from stages.finetune.examples import Entity
+from stages.finetune.metrics import (
+    accuracy,
+    answer_scores,
+    character_f1,
+    correlation_interval,
+    entity_scores,
+    exact_match,
+    normalised,
+    ratio_interval,
+    scores_by_type,
+)
 
 
 def test_accuracy_is_a_share() -> None:
@@ -36,3 +47,48 @@ def test_f1_counts_characters(said: str, answer: str, f1: float) -> None:
 def test_the_nearest_of_several_answers_counts() -> None:
     scores = answer_scores(["東京", "海"], [["東京都", "東京"], ["山", "海山"]])
     assert scores == {"exact_match": 0.5, "f1": pytest.approx((1 + 2 / 3) / 2)}
+
+
+A, B, C = Entity(0, 2, "人名"), Entity(3, 5, "地名"), Entity(3, 5, "人名")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "figures"),
+    [
+        ([[A, B]], [[A, B]], (1, 1, 1)),
+        ([[A, C], []], [[A, B], [B]], (2 / 5, 1 / 2, 1 / 3)),  # The type is part of an entity.
+        ([[A]], [[A._replace(stop=3)]], (0, 0, 0)),
+        ([[A, A]], [[A]], (1, 1, 1)),
+        ([[A], []], [[], [A]], (0, 0, 0)),  # Of another sentence.
+        ([[]], [[A]], (0, None, 0)),
+        ([[A]], [[]], (0, 0, None)),
+        ([[]], [[]], (None, None, None)),
+    ],
+)
+def test_entities_are_counted_over_all_sentences(
+    predicted: list[list[Entity]], truth: list[list[Entity]], figures: tuple[float | None, ...]
+) -> None:
+    assert tuple(entity_scores(predicted, truth).values()) == pytest.approx(figures)
+
+
+def test_entities_are_counted_by_type() -> None:
+    assert scores_by_type([[A, C]], [[A, B]]) == {
+        "人名": {"entities": 1, "f1": pytest.approx(2 / 3), "precision": 0.5, "recall": 1},
+        "地名": {"entities": 1, "f1": 0, "precision": None, "recall": 0},
+    }
+
+
+def test_the_interval_of_a_correlation_is_fishers() -> None:
+    """0.5 of 28 pairs: z = 0.5493 ± 1.96 / 5."""
+    assert correlation_interval(0.5, 28) == pytest.approx([0.1560, 0.7358], abs=1e-4)
+    assert correlation_interval(None, 9) is correlation_interval(1.0, 9) is correlation_interval(0.5, 3) is None
+
+
+def test_the_interval_of_a_ratio_is_of_examples_drawn_anew() -> None:
+    """Of 400 examples 100 are right: 0.25 ± 1.96 · √(0.25 · 0.75 / 400) = 0.25 ± 0.042, the same at each call."""
+    right = [1.0] * 100 + [0.0] * 300
+    found = ratio_interval(right, [1.0] * 400)
+    assert found == pytest.approx([0.208, 0.292], abs=0.006)
+    assert found == ratio_interval(right, [1.0] * 400)
+    assert ratio_interval([0, 0], [0, 0]) is None
+    assert ratio_interval([2, 0], [2, 0]) == [1, 1]

@@ -23,11 +23,15 @@ def test_the_published_grid_is_six_runs_a_seed() -> None:
 def test_the_published_lengths_and_batches() -> None:
     assert {name: (task.max_length, task.batch) for name, task in TASKS.items()} == {
         "jsts": (128, 32), "jnli": (128, 32), "jcommonsenseqa": (64, 64), "marc-ja": (512, 32), "jsquad": (384, 32),
+        "jsick": (128, 32), "ner": (512, 32),
     }  # fmt: skip
 
 
 def recorded(*figures: float | None) -> dict[Run, dict[str, object]]:
-    return {Run(1e-5 * n, 3, 42): {"dev": {"pearson": figure, "spearman": 0.5}} for n, figure in enumerate(figures, 1)}
+    return {
+        Run(1e-5 * n, 3, 42): {"dev": {"pearson": figure, "spearman": 0.5}, "interval": None}
+        for n, figure in enumerate(figures, 1)
+    }
 
 
 @pytest.mark.parametrize(
@@ -41,20 +45,40 @@ def test_the_best_run_is_the_first_of_the_highest(figures: list[float | None], p
 
 def test_undefined_figures_are_said_to_be() -> None:
     made = recorded(0.25, None)
-    assert table(TASKS["jsts"], made, next(iter(made)), "m on dev.") == (
+    untrained = {"dev": {"pearson": 0.125, "spearman": None}, "interval": [-0.5, 0.75]}
+    assert table(TASKS["jsts"], made, next(iter(made)), "m on dev.", {"overlap": None}, untrained) == (
         "# JSTS\n\nm on dev.\n\n"
         "| learning rate | epochs | seed | Pearson   | Spearman |      |\n"
         "| ------------- | ------ | ---- | --------- | -------- | ---- |\n"
         "| 1e-05         | 3      | 42   | 0.2500    | 0.5000   | best |\n"
         "| 2e-05         | 3      | 42   | undefined | 0.5000   |      |\n\n"
-        "The best run was chosen by the same examples that it is measured on: on others expect less.\n"
+        "The best run was chosen by the same examples that it is measured on: on others expect less.\n\n"
+        "The best run beside what needs no pretraining:\n\n"
+        "|                       | Pearson   | 95 % interval     |\n"
+        "| --------------------- | --------- | ----------------- |\n"
+        "| best run              | 0.2500    | undefined         |\n"
+        "| without pretraining   | 0.1250    | -0.5000 to 0.7500 |\n"
+        "| overlap of characters | undefined |                   |\n"
     )
 
 
 def test_seeds_get_a_mean() -> None:
-    made = {Run(1e-5, 3, seed): {"dev": {"accuracy": value}} for seed, value in ((1, 0.5), (2, 0.7))}
-    lines = table(TASKS["jnli"], made, Run(1e-5, 3, 2), "").splitlines()
+    made = {Run(1e-5, 3, n): {"dev": {"accuracy": each}, "interval": [0, 1]} for n, each in ((1, 0.5), (2, 0.7))}
+    lines = table(TASKS["jnli"], made, Run(1e-5, 3, 2), "", {}).splitlines()
     assert "| 1e-05         | 3      | 0.6000 ± 0.1414 |" in lines
+
+
+def test_entities_get_a_table_by_type() -> None:
+    figures = {"f1": 0.5, "precision": 0.5, "recall": 0.5}
+    types = {"地名": {"entities": 3, "f1": 0.0, "precision": None, "recall": 0.0}}
+    made = {Run(1e-5, 3, 1): {"dev": figures, "interval": [0.25, 0.75], "types": types}}
+    lines = table(TASKS["ner"], made, next(iter(made)), "", {"dictionary": 0.25}).splitlines()
+    assert "| 地名   | 3        | 0.0000 | undefined | 0.0000 |" in lines
+    assert "| dictionary of entities | 0.2500 |                  |" in lines
+
+
+def test_a_run_without_pretraining_has_a_name_of_its_own() -> None:
+    assert Run(1e-3, 3, 42, pretrained=False).name == "scratch-rate-0.001-epochs-3-seed-42"
 
 
 def touch(folder: Path, *names: str) -> str:
@@ -70,6 +94,18 @@ def test_a_folder_of_one_task_or_of_them_all(tmp_path: Path) -> None:
     wanted = DataFiles(f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
     assert find_data(jsts, TASKS["jsts"]) == find_data(str(tmp_path), TASKS["jsts"]) == wanted
     assert find_data(str(tmp_path), TASKS["marc-ja"]) == DataFiles(f"{marc}/train-v1.2.json", f"{marc}/dev.jsonl")
+
+
+def test_jsick_and_entities_may_be_one_file(tmp_path: Path) -> None:
+    jsick = touch(tmp_path / "jsick", "train.tsv", "test.tsv", "jsick.tsv")
+    assert find_data(str(tmp_path), TASKS["jsick"]) == DataFiles(f"{jsick}/train.tsv", f"{jsick}/train.tsv")
+    ner = touch(tmp_path / "ner-wikipedia", "ner.json", "README.md")
+    assert find_data(ner, TASKS["ner"]) == DataFiles(f"{ner}/ner.json", f"{ner}/ner.json")
+    touch(tmp_path / "ner-wikipedia", "train.json", "valid.json")
+    assert find_data(ner, TASKS["ner"]) == DataFiles(f"{ner}/train.json", f"{ner}/valid.json")
+    two = touch(tmp_path / "two", "a.json", "b.json")
+    with pytest.raises(Refusal, match=r"two has no file train\*.json; .*NER, as github.com/stockmarkteam"):
+        find_data(two, TASKS["ner"])
 
 
 def test_unclear_folders_are_refused(tmp_path: Path) -> None:

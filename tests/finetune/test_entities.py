@@ -1,0 +1,75 @@
+"""Entities → labels of tokens → entities, by characters and by word pieces."""
+
+import numpy as np
+import pytest
+
+from stages.finetune.entities import entities_of, labels_of, tags_of
+from stages.finetune.examples import Entity, Sentence
+from stages.finetune.spans import Places
+
+LABELS = ("O", "B-人名", "I-人名", "B-地名", "I-地名")
+
+
+def places(*pairs: tuple[int, int]) -> Places:
+    starts, stops = np.array(pairs, np.int32).reshape(-1, 2).T
+    return Places(starts, stops)
+
+
+CHARACTERS = places(*((n, n + 1) for n in range(6)))
+
+
+TWO = [Entity(0, 2, "人名"), Entity(2, 3, "人名")]
+NEIGHBOURS = [Entity(1, 3, "人名"), Entity(3, 6, "地名")]
+
+
+def test_labels_are_those_of_the_types_in_order() -> None:
+    sentences = [Sentence("林は北", (Entity(0, 1, "地名"),), ""), Sentence("林", (Entity(0, 1, "人名"),), "")]
+    assert labels_of(sentences) == LABELS
+    assert labels_of([]) == ("O",)
+
+
+@pytest.mark.parametrize(
+    ("entities", "tokens", "tags", "found"),
+    [
+        ([], CHARACTERS, "OOOOOO", []),
+        (TWO, CHARACTERS, "BIBOOO", TWO),
+        (NEIGHBOURS, CHARACTERS, "OBIbii", NEIGHBOURS),
+        # A type that no training sentence has.
+        ([Entity(0, 2, "製品名")], CHARACTERS, "OOOOOO", []),
+        # A piece of two characters, one of them in the entity.
+        ([Entity(1, 3, "人名")], places((0, 2), (2, 3)), "BI", [Entity(0, 3, "人名")]),
+        # A piece with the end of one entity and the whole next one.
+        ([Entity(0, 2, "人名"), Entity(2, 3, "地名")], places((0, 1), (1, 3)), "BI", [Entity(0, 3, "人名")]),
+        # A piece with the end of one entity and the beginning of the next one.
+        (
+            [Entity(0, 2, "人名"), Entity(2, 4, "地名")],
+            places((0, 1), (1, 3), (3, 4)),
+            "BIb",
+            [Entity(0, 3, "人名"), Entity(3, 4, "地名")],
+        ),
+        # White space has no token: between the tokens of an entity it is part of it.
+        ([Entity(0, 3, "人名")], places((0, 1), (2, 3)), "BI", [Entity(0, 3, "人名")]),
+        ([Entity(1, 2, "人名")], places((0, 1), (2, 3)), "OO", []),
+        # One character as two tokens.
+        ([Entity(0, 1, "地名")], places((0, 1), (0, 1), (1, 2)), "biO", [Entity(0, 1, "地名")]),
+    ],
+)
+def test_entities_become_labels_and_come_back(
+    entities: list[Entity], tokens: Places, tags: str, found: list[Entity]
+) -> None:
+    numbers = tags_of(entities, tokens, LABELS)
+    assert numbers.tolist() == ["OBIbi".index(tag) for tag in tags]
+    assert entities_of(numbers, tokens, LABELS) == found
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("IIOOOO", [Entity(0, 2, "人名")]),
+        ("BiiOOO", [Entity(0, 1, "人名"), Entity(1, 3, "地名")]),
+        ("OIOIII", [Entity(1, 2, "人名"), Entity(3, 6, "人名")]),
+        ("IB", [Entity(0, 1, "人名"), Entity(1, 2, "人名")]),
+    ],
+)
+def test_an_inside_that_continues_nothing_begins_an_entity(tags: str, found: list[Entity]) -> None:
+    assert entities_of(np.array(["OBIbi".index(tag) for tag in tags]), CHARACTERS, LABELS) == found
