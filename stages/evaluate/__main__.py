@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--held-out", type=int, metavar="N", help="files that training held out (default: its own, 1 %%)")
     add("--examples", type=int, default=256, metavar="N", help="held-out examples, from the first on")
     add("--sentences", type=int, default=64, metavar="N", help="held-out sentences whose every token is masked")
-    add("--baseline-records", type=int, default=16000, metavar="N", help="training examples the baselines count")
+    add("--baseline-records", type=int, default=20_000, metavar="N", help="training examples the baselines count")
     add("--batch", type=int, default=16, metavar="N", help="examples that go through the model together")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
     given = parser.parse_args(arguments)

@@ -33,7 +33,7 @@ class Options:
 
     examples: int = 256
     sentences: int = 64
-    baseline_records: int = 16_000
+    baseline_records: int = 20_000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,7 +162,8 @@ def main(folder: str, held_out: str, training: str, most: int, most_training: in
                 treatment = "[MASK]" if seen == 4 else "kept" if seen == label else "random"
                 of_model = [-logs[place][label], best[0] == label, label in best]
                 of_unigram = [-unigram[label], guesses[0] == label, label in guesses]
-                of_neighbours = neighbours.measured(*example["input_ids"][[place - 1, place + 1]].tolist(), label)
+                before, after = example["input_ids"][[place - 1, place + 1]].tolist()
+                of_neighbours = neighbours.measured(before, after, label)
                 measured = [*of_model, *of_unigram, *of_neighbours]
                 rows.append([treatment, tokenizer.ids_to_tokens[label], *map(float, measured)])
 
