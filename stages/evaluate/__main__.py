@@ -1,7 +1,7 @@
 """A model folder and the TFRecords that training held out → how good the model is: a page, and every number as JSON.
 
-Masked LM and sentence order loss and accuracy, pseudo-perplexity, calibration, each beside a unigram baseline and, if
-you like, another model; with 95 % intervals, and examples of what the model puts into gaps.
+Masked LM and sentence order loss and accuracy, pseudo-perplexity, calibration, each beside baselines of
+counts and, if you like, another model; with 95 % intervals, and what the model puts into gaps of sentences.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--held-out", type=int, metavar="N", help="files that training held out (default: its own, 1 %%)")
     add("--examples", type=int, default=256, metavar="N", help="held-out examples, from the first on")
     add("--sentences", type=int, default=64, metavar="N", help="held-out sentences whose every token is masked")
-    add("--baseline-records", type=int, default=4000, metavar="N", help="training examples the unigrams are counted in")
+    add("--baseline-records", type=int, default=20_000, metavar="N", help="training examples the baselines count")
     add("--batch", type=int, default=16, metavar="N", help="examples that go through the model together")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
     given = parser.parse_args(arguments)

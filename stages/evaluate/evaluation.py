@@ -2,19 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from stages.evaluate import baseline, filling, pseudo_perplexity, sentences
 from stages.evaluate.files import ModelFolder, held_out_corpus
+from stages.evaluate.neighbours import Neighbours
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.handover import Progress, Refusal, read_manifest
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.tokenizer.tokenizer_class import read_tokenizer_class
 from stages.tpu_train.shards import Shards
+from stages.train.recipes import Efficient, yardstick
 from stages.train.records import Batch, DynamicMasking, held_out
 
 # Held-out sentences shown with a gap in them, and with what each of their tokens costs.
@@ -22,7 +24,7 @@ SHOWN = 5
 # Examples that are read together, whatever --batch says: masks that are made while reading hang on it.
 READ = 64
 SEED = 0
-MODEL, UNIGRAM, OTHER = "model", "unigram", "other"
+MODEL, UNIGRAM, NEIGHBOURS, OTHER = "model", "unigram", "neighbours", "other"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Options:
 
     examples: int = 256
     sentences: int = 64
-    baseline_records: int = 4000
+    baseline_records: int = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,37 @@ class _Model:
     model: Any
     tokenizer: BertJapaneseTinySegmenterTokenizer
     compared: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Systems:
+    """All that predicts masked tokens of the TFRecords: the models of their vocabulary, and the baselines."""
+
+    models: list[_Model]
+    unigram: baseline.Unigram
+    neighbours: Neighbours
+
+    def scores(
+        self,
+        batches: Iterator[Batch],
+        order: OrderScores | None = None,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> MaskedScores:
+        """The scores of masked tokens; those of the sentence order are added to `order`, if there is one.
+
+        `done` is called with the number of examples since the last call.
+        """
+        systems = [MODEL, UNIGRAM, NEIGHBOURS, OTHER][: 2 + len(self.models)]
+        entries = self.models[0].folder.entries
+        masked = MaskedScores(entries, entries.index("[MASK]"), systems)
+        for batch in batches:
+            made = [of_batch(each.model, batch) for each in self.models]
+            baselines = [self.unigram.of_batch(batch), baseline.of_batch(self.neighbours, batch)]
+            masked.add(batch, made[0][0], [*baselines, *((other.losses, other.best) for other, _ in made[1:])])
+            if order:
+                order.add(batch, [logs for _, logs in made])
+            done(len(batch.ids))
+        return masked
 
 
 def evaluate(
@@ -59,20 +92,28 @@ def evaluate(
 
     masking = _masking(shards, folder.entries)
 
-    def records(paths: list[str], most: int) -> Iterator[Batch]:
+    def records(paths: list[str], most: int, masking: DynamicMasking | None) -> Iterator[Batch]:
         read = held_out(paths, shards.seq_length, shards.max_predictions, READ, math.ceil(most / READ), masking)
         return _first(read, most, batch)
 
-    counts = baseline.count(
-        records(shards.paths(shards.train), options.baseline_records), len(folder.entries), _left_out(folder)
-    )
-    unigram = baseline.Unigram(counts)
-    masked, order = _scores(models, unigram, records(held, options.examples), shards, options)
+    text = baseline.text(records(shards.paths(shards.train), options.baseline_records, None))
+    neighbours = Neighbours(text, len(folder.entries))
+    unigram = baseline.Unigram(neighbours.counts)
+    systems = _Systems([each for each in models if each.compared], unigram, neighbours)
+    order = OrderScores([MODEL, OTHER][: len(systems.models)])
+    progress = Progress("evaluate", "examples", min(options.examples, shards.held_out_examples))
+    masked = systems.scores(records(held, options.examples, masking), order, progress.add)
+    progress.close()
+
+    # The efficient recipe's own evaluation, with as many tokens in a batch as above.
+    length = min(Efficient.LENGTH, shards.seq_length)
+    at_once = max(1, batch * shards.seq_length // length)
+    windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, at_once))
 
     texts = (
         sentences.from_corpus(corpus, held_out_corpus(corpus, shards))
         if corpus
-        else sentences.from_records(records(held, options.examples), models[0].tokenizer)
+        else sentences.from_records(records(held, options.examples, masking), models[0].tokenizer)
     )
     longest = min(shards.seq_length, *(each.folder.settings["max_position_embeddings"] for each in models))
     chosen, left_out = sentences.choose(texts, options.sentences, [each.tokenizer for each in models], longest)
@@ -82,9 +123,11 @@ def evaluate(
             f"[UNK]; give the sentences with --corpus, or more --examples"
         )
     losses = _token_losses(models, chosen, batch * shards.seq_length)
-    losses[UNIGRAM] = [unigram.losses[np.array(sentence.ids[0][1:-1])] for sentence in chosen]
+    ids = [np.array(sentence.ids[0], np.int32) for sentence in chosen]
+    losses[UNIGRAM] = [unigram.losses[row[1:-1]] for row in ids]
+    losses[NEIGHBOURS] = [neighbours.predict(row[:-2], row[2:], row[1:-1])[0] for row in ids]
 
-    gaps = [filling.written(each.tokenizer) for each in models]
+    gaps = [filling.cloze(each.tokenizer) for each in models]
     shown = filling.held_out(chosen, models[0].tokenizer, SHOWN)
     filled = {
         name: filling.fill(each.model, each.tokenizer, own + shown * each.compared)
@@ -105,9 +148,16 @@ def evaluate(
             "sentences_left_out": left_out,
         },
         "masked_lm": masked.described(),
+        "masked_windows": {
+            "tokens": length,
+            "masked_share": Efficient.YARDSTICK,
+            "windows": windows.ratios.units,
+            **windows.described()[0],
+        },
         "sentence_order": order.described(),
         "pseudo_perplexity": {name: pseudo_perplexity.described(each, texts_of) for name, each in losses.items()},
         "calibration": {name: each.described() for name, each in masked.calibration.items()},
+        "cloze": {name: filling.cloze_scores(each) for name, each in filled.items()},
         "filled": filled,
         "token_losses": _shown_losses(chosen, losses[MODEL], models[0].tokenizer),
     }
@@ -137,29 +187,6 @@ def _first(batches: Iterator[Batch], most: int, size: int) -> Iterator[Batch]:
         most -= len(whole.ids)
         if most <= 0:
             return
-
-
-def _left_out(folder: ModelFolder) -> list[int]:
-    """Entries that are never masked."""
-    return [folder.entries.index(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")]
-
-
-def _scores(
-    models: list[_Model], unigram: baseline.Unigram, batches: Iterator[Batch], shards: Shards, options: Options
-) -> tuple[MaskedScores, OrderScores]:
-    compared = [each for each in models if each.compared]
-    systems = [MODEL, UNIGRAM, OTHER][: 1 + len(compared)]
-    entries = models[0].folder.entries
-    masked = MaskedScores(entries, unigram, entries.index("[MASK]"), systems)
-    order = OrderScores([MODEL, OTHER][: len(compared)])
-    progress = Progress("evaluate", "examples", min(options.examples, shards.held_out_examples))
-    for batch in batches:
-        made = [of_batch(each.model, batch) for each in compared]
-        masked.add(batch, made[0][0], made[1][0] if len(made) > 1 else None)
-        order.add(batch, [logs for _, logs in made])
-        progress.add(len(batch.ids))
-    progress.close()
-    return masked, order
 
 
 def _token_losses(models: list[_Model], chosen: list[sentences.Sentence], at_once: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from stages.evaluate.calibration_plot import RULES, TITLES, calibration_plot
 from stages.evaluate.figures import interval, number, percent
 from stages.evaluate.page_style import STYLE
-from stages.evaluate.summary import rows
+from stages.evaluate.summary import BASELINES, rows
 
 # A token that costs this many nats is of the deepest colour: P = 1/3000.
 _DEAREST = 8.0
@@ -48,28 +48,33 @@ def _about(model: dict[str, Any]) -> str:
 
 def _head(found: dict[str, Any]) -> str:
     masked, order, data = found["masked_lm"][0], found["sentence_order"], found["data"]
-    pseudo = found["pseudo_perplexity"]
+    pseudo, cloze = found["pseudo_perplexity"], found["cloze"]["model"][0]
     error = found["calibration"]["each_of_five"]["expected_calibration_error"]
 
-    def card(name: str, value: str, estimate: str, beside: str) -> str:
-        more = "".join(f'<span class="small">{line}</span>' for line in (estimate, beside) if line)
+    def card(name: str, value: str, *beside: str) -> str:
+        more = "".join(f'<span class="small">{line}</span>' for line in beside if line)
         return f"<li><span>{name}</span><b>{value}</b>{more}</li>"
 
     accuracy, five, loss = (masked["model"][name] for name in ("accuracy", "top_5_accuracy", "loss"))
-    plain = {name: masked["unigram"][name]["value"] for name in ("accuracy", "top_5_accuracy", "loss")}
+
+    def baselines(section: dict[str, Any], measure: str, form: Any) -> list[str]:
+        return [f"{title} {form(section[name][measure]['value'])}" for name, title in BASELINES.items()]
+
     swapped = order["swapped"]["value"]
     perplexity = pseudo["model"]["pseudo_perplexity"]
     cards = [
         card("masked tokens right", percent(accuracy["value"]), interval(accuracy, percent),
-             f"unigrams {percent(plain['accuracy'])}"),
+             *baselines(masked, "accuracy", percent)),
         card("among its five best", percent(five["value"]), interval(five, percent),
-             f"unigrams {percent(plain['top_5_accuracy'])}"),
-        card("masked LM loss", number(loss["value"]), interval(loss), f"unigrams {number(plain['loss'])}"),
+             *baselines(masked, "top_5_accuracy", percent)),
+        card("masked LM loss", number(loss["value"]), interval(loss), *baselines(masked, "loss", number)),
         card("pseudo-perplexity", number(perplexity["value"]), interval(perplexity),
-             f"unigrams {number(pseudo['unigram']['pseudo_perplexity']['value'])}"),
+             *baselines(pseudo, "pseudo_perplexity", number)),
         card("sentence order right", percent(order["model"]["accuracy"]["value"]),
              interval(order["model"]["accuracy"], percent), f"always one answer {percent(max(swapped, 1 - swapped))}"),
-        card("calibration error", percent(error), "", "of each of the five best"),
+        card("cloze sentences right", f"{cloze['first']['count']} of {cloze['sentences']}",
+             f"among five {cloze['among_five']['count']}"),
+        card("calibration error", percent(error), "of each of the five best"),
     ]  # fmt: skip
     other = found.get("other")
     beside = f"<p>Beside it: {escape(other['name'])}, {_about(other)}.</p>" if other else ""
@@ -98,26 +103,33 @@ def _table(caption: str, head: list[str], body: list[str]) -> str:
 
 
 def _figures(found: dict[str, Any]) -> str:
-    systems = ["model", "unigram", *["other"] * ("other" in found)]
-    heads = {"model": "this model", "unigram": "unigrams", "other": escape(found.get("other", {}).get("name", ""))}
-    # Only tokens that both models were asked for have differences.
-    difference = found["masked_lm"][0].get("model minus other")
-    measures = ("accuracy", "top_5_accuracy", "loss")
+    systems = ["model", *BASELINES, *["other"] * ("other" in found)]
+    heads = {"model": "this model", **BASELINES, "other": escape(found.get("other", {}).get("name", ""))}
+    # Only tokens that both models were asked for have differences. They are those of the first rows.
+    differences = [
+        section["model minus other"][measure]
+        for section, measures in (
+            (found["masked_lm"][0], ("accuracy", "top_5_accuracy", "loss")),
+            (found["masked_windows"], ("accuracy", "loss")),
+        )
+        for measure in measures
+        if "model minus other" in section
+    ]
     body = []
     for place, (name, estimates, form) in enumerate(rows(found)):
         cells = "".join(_cell(estimates.get(system), form) for system in systems)
-        if difference:
-            cells += _cell(difference[measures[place]] if place < len(measures) else None, form, signed=True)
+        if differences:
+            cells += _cell(differences[place] if place < len(differences) else None, form, signed=True)
         body.append(f'<tr><th scope="row">{name}</th>{cells}</tr>\n')
-    head = ["measure", *(heads[system] for system in systems), *["difference"] * bool(difference)]
+    head = ["measure", *(heads[system] for system in systems), *["difference"] * bool(differences)]
     return "<h2>In figures</h2>\n" + _table("With 95 % intervals.", head, body)
 
 
-def _words(words: list[list[Any]], answer: str | None) -> str:
+def _words(words: list[list[Any]]) -> str:
     lines = []
-    for word, probability in words:
-        right = ' class="right"' if word == answer else ""
-        mark = " ✓" if word == answer else ""
+    for word, probability, is_right in words:
+        right = ' class="right"' if is_right else ""
+        mark = " ✓" if is_right else ""
         lines.append(
             f'<dt lang="ja"{right}>{escape(word)}{mark}</dt>'
             f'<dd class="bar"><i style="width:{100 * probability:.1f}%"></i></dd><dd>{percent(probability)}</dd>'
@@ -126,34 +138,50 @@ def _words(words: list[list[Any]], answer: str | None) -> str:
 
 
 def _gap(filled: dict[str, Any], others: list[tuple[str, dict[str, Any]]]) -> str:
-    gap = f"<mark>{escape(filled['answer'])}</mark>" if filled["answer"] else "<mark>？</mark>"
+    gap = f"<mark>{escape('/'.join(filled['answers']))}</mark>"
     answers = [("this model", filled), *others]
     words = "".join(
-        (f'<p class="small">{escape(name)}</p>' if others else "") + _words(one["words"], one["answer"])
-        for name, one in answers
+        (f'<p class="small">{escape(name)}</p>' if others else "") + _words(one["words"]) for name, one in answers
     )
     return f'<li><p lang="ja">{escape(filled["before"])}{gap}{escape(filled["after"])}</p>{words}</li>'
 
 
 def _gaps(found: dict[str, Any]) -> str:
     mine, theirs = found["filled"]["model"], found["filled"].get("other", [])
-    cards = []
+    cards: dict[str | None, list[str]] = {}
     for place, filled in enumerate(mine):
         others = [(found["other"]["name"], theirs[place])] if place < len(theirs) else []
-        cards.append((filled["answer"] is None, _gap(filled, others)))
-    written = "\n".join(card for own, card in cards if own)
-    held_out = "\n".join(card for own, card in cards if not own)
+        cards.setdefault(filled["kind"], []).append(_gap(filled, others))
+    held_out = "\n".join(cards.pop(None, []))
+    cloze = "\n".join(
+        f"<details><summary>{kind}: {len(gaps)} sentences</summary>\n"
+        f'<ul class="gaps">\n{"".join(gaps)}\n</ul></details>'
+        for kind, gaps in cards.items()
+    )
     first = ""
     if theirs:
         name = escape(found["other"]["name"])
         first = f'<p class="small">In each, the upper five are this model\'s, the lower five those of {name}.</p>\n'
     return (
-        "<h2>What it puts into a gap</h2>\n<p>The five entries that it thinks most likely, and how likely.</p>\n"
+        "<h2>What it puts into a gap</h2>\n<p>The five entries that it thinks most likely, and how likely. The answers "
+        "that count as right stand in the gap; ✓ marks them among the five.</p>\n"
+        + _cloze_table(found)
         + first
-        + f'<ul class="gaps">\n{written}\n</ul>\n<h2>The same in held-out text</h2>\n'
+        + f"{cloze}\n<h2>The same in held-out text</h2>\n"
         "<p>The marked token was hidden from the model; ✓ marks it where it is among the five.</p>\n"
         f'<ul class="gaps">\n{held_out}\n</ul>'
     )
+
+
+def _cloze_table(found: dict[str, Any]) -> str:
+    head, body = ["sentences", "number"], []
+    for name in found["cloze"]:
+        head += ["right first" if name == "model" else f"{escape(found[name]['name'])}: first", "among five"]
+    for rows_of_kind in zip(*found["cloze"].values(), strict=True):
+        cells = f"<td>{rows_of_kind[0]['sentences']}</td>"
+        cells += "".join(f"<td>{row[name]['count']}</td>" for row in rows_of_kind for name in ("first", "among_five"))
+        body.append(f'<tr><th scope="row">{escape(rows_of_kind[0]["kind"])}</th>{cells}</tr>\n')
+    return _table("Cloze sentences with a right answer.", head, body)
 
 
 def _costs(shown: list[list[list[Any]]]) -> str:
@@ -178,7 +206,9 @@ def _costs(shown: list[list[list[Any]]]) -> str:
 def _parts(found: dict[str, Any]) -> str:
     other = found["masked_lm"][0].get("other")
     name = escape(found["other"]["name"]) if other else ""
-    head = ["masked tokens", "number", "right", "among five", "loss", "unigrams: right", "loss"]
+    head = ["masked tokens", "number", "right", "among five", "loss"]
+    for title in BASELINES.values():
+        head += [f"{title}: right", "loss"]
     head += [f"{name}: right", "loss"] if other else []
     body, by = [], None
     for row in found["masked_lm"]:
@@ -196,7 +226,7 @@ def _parts(found: dict[str, Any]) -> str:
             _cell(model["top_5_accuracy"], percent),
             _cell(model["loss"], number),
         ]
-        for system in ("unigram", "other"):
+        for system in (*BASELINES, "other"):
             if system in row:
                 cells.append(f"<td>{percent(row[system]['accuracy']['value'])}</td>")
                 cells.append(f"<td>{number(row[system]['loss']['value'])}</td>")
@@ -224,7 +254,7 @@ def _calibration(calibration: dict[str, Any]) -> str:
 
 
 def _terms(found: dict[str, Any]) -> str:
-    data = found["data"]
+    data, windows = found["data"], found["masked_windows"]
     left_out = data["sentences_left_out"]
     source = "the held-out part of the corpus" if data["sentences_of"] == "corpus" else "held-out examples, unmasked"
     terms = [
@@ -235,6 +265,9 @@ def _terms(found: dict[str, Any]) -> str:
         ("Masked LM",
          "Loss is Σ weight × −ln P(token) / Σ weight, accuracy the weighted share of tokens whose most probable entry "
          "is the right one, as ALBERT's own program evaluates them."),
+        (f"{windows['masked_share']:.0%} of {windows['tokens']} tokens masked",
+         f"The evaluation of the training recipe `efficient`: {windows['windows']:,} windows of held-out text without "
+         f"pairs, {windows['masked_tokens']:,} tokens in whole words, each replaced by [MASK]."),
         ("Sentence order",
          "Whether two neighbouring parts of a text were swapped; "
          f"{percent(found['sentence_order']['swapped']['value'])} of the examples are."),
@@ -247,6 +280,13 @@ def _terms(found: dict[str, Any]) -> str:
         ("Unigrams",
          f"Each entry's share of {data['baseline_tokens']:,} tokens of training examples, add-one smoothing: what can "
          "be known without reading the sentence."),
+        ("Neighbours",
+         "P(token | left, right), counted in the same tokens with Witten-Bell smoothing: what can be known from the "
+         "two tokens beside it. A neighbour that is masked is unknown."),
+        ("Cloze sentences",
+         "Sentences written for this project. A vocabulary of characters has a gap of one character, a vocabulary of "
+         "words has a gap of one word where the sentence offers it. An entry is right if it is one of the answers, "
+         "## before it aside."),
         ("Intervals",
          "95 %, by the normal approximation for a ratio of sums, with an example (or a sentence) as the unit; of the "
          "calibration's frequencies, and where none or all are right, Wilson's."),

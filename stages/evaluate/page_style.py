@@ -12,7 +12,7 @@ font-family:system-ui,-apple-system,"Segoe UI","Hiragino Sans","Hiragino Kaku Go
 main{max-width:62rem;margin:0 auto;padding:1.5rem 1rem 3rem}
 h1{font-size:1.6rem;line-height:1.25;margin:0 0 .25rem}h2{font-size:1.2rem;margin:2.5rem 0 .5rem}
 p{margin:.4rem 0}.lead,.note,caption,.small{color:var(--muted)}.note,.small{font-size:.9rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.8rem,1fr));gap:.75rem;margin:1.25rem 0;padding:0}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.2rem,1fr));gap:.75rem;margin:1.25rem 0;padding:0}
 .cards li{list-style:none;background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.7rem .85rem}
 .cards b{display:block;font-size:1.5rem;line-height:1.3;font-variant-numeric:tabular-nums}.cards span{display:block}
 .wide{overflow-x:auto;margin:.75rem 0}
@@ -21,7 +21,7 @@ caption{text-align:left;font-size:.9rem;padding-bottom:.4rem}
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;
 vertical-align:baseline}
 th{font-weight:600}th:first-child,td:first-child{text-align:left;padding-left:0}
-thead th{color:var(--muted);font-size:.9rem}
+thead th{color:var(--muted);font-size:.9rem;white-space:normal}
 td .small,th .small{display:block;font-weight:400;font-size:.8rem}
 tbody th{font-weight:500}tr.group th{padding-top:1rem;color:var(--muted);font-size:.9rem;font-weight:600}
 .meter{display:block;height:.4rem;margin-top:.25rem;background:var(--card);border-radius:.2rem;min-width:5rem}

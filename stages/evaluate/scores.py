@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate import kinds
-from stages.evaluate.baseline import Unigram
+from stages.evaluate.baseline import Guesses
 from stages.evaluate.calibration import Calibration
 from stages.evaluate.estimates import Ratios, share
 from stages.evaluate.predictions import Predictions
@@ -20,13 +20,13 @@ PIECES = ("begins a word", "continues a word")
 class MaskedScores:
     """Masked LM loss (Σ weight × loss / Σ weight, as in ALBERT), accuracy, and whether the five best hold the answer.
 
-    Of the model, of the unigram baseline and of another model (`systems`), over all masked tokens and over parts of
-    them: by the kind of the right entry, by what stands in its place, and, in a vocabulary with `##` entries, by
-    whether it begins a word. Differences between the model and the others are of the same tokens.
+    Of each of the `systems`, the model first, over all masked tokens and over parts of them: by the kind of
+    the right entry, by what stands in its place, and, in a vocabulary with `##` entries, by whether it begins a word.
+    Differences between the model and the others are of the same tokens.
     """
 
-    def __init__(self, entries: list[str], unigram: Unigram, mask_id: int, systems: list[str]) -> None:
-        self.unigram, self.mask_id, self.systems = unigram, mask_id, systems
+    def __init__(self, entries: list[str], mask_id: int, systems: list[str]) -> None:
+        self.mask_id, self.systems = mask_id, systems
         self.kinds = np.array(kinds.numbers(entries))
         self.continued = np.array(kinds.continued(entries))
         self.parts = [("all", "all"), *(("kind", name) for name in kinds.KINDS)]
@@ -38,14 +38,11 @@ class MaskedScores:
         self.ratios = Ratios((len(self.parts), 2 * len(systems) - 1, len(MEASURES)))
         self.calibration = {name: Calibration() for name in ("first", "each_of_five", "five_together")}
 
-    def add(self, batch: Batch, model: Predictions, other: Predictions | None) -> None:
-        """A batch, and each model's predictions in the order of np.nonzero(batch.weights)."""
+    def add(self, batch: Batch, model: Predictions, others: list[Guesses]) -> None:
+        """A batch, and each system's predictions in the order of np.nonzero(batch.weights)."""
         examples, slots = np.nonzero(batch.weights)
         labels, weights = batch.labels[examples, slots], batch.weights[examples, slots].astype(np.float64)
-        guesses = np.broadcast_to(self.unigram.best, (len(labels), len(self.unigram.best)))
-        values = [_measures(model.losses, model.best, labels)]
-        values += [_measures(self.unigram.losses[labels], guesses, labels)]
-        values += [] if other is None else [_measures(other.losses, other.best, labels)]
+        values = [_measures(losses, best, labels) for losses, best in [(model.losses, model.best), *others]]
         measured = np.stack([*values, *(values[0] - value for value in values[1:])], 1)  # (n, systems, measures)
 
         member = self._members(labels, treatments(batch, self.mask_id)[examples, slots])  # (n, parts)

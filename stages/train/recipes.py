@@ -82,21 +82,10 @@ class Efficient:
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         """Held-out batches by the prefix of their metrics: windows, and examples in full length."""
-        return {"": self._held_out(False), "full_length_": self._held_out(True)}
-
-    def _held_out(self, full: bool) -> Iterator[Batch]:
-        left = self.YARDSTICK_TOKENS
-        files = self.shards.paths(self.shards.held_out)
-        whole = held_out_examples(files, self.shards.seq_length, self.shards.max_predictions, self.entries)
-        for number, chunk in enumerate(_sixteen(whole)):
-            generator = Generator(SFC64(SeedSequence(0, spawn_key=(_HELD_OUT, number))))
-            if full:
-                yield masked_examples(chunk, self.YARDSTICK, generator)
-            else:
-                yield masked_windows(chunk, self.length, self.YARDSTICK, generator)
-            left -= int(chunk.mask.sum())
-            if left <= 0:
-                return
+        return {
+            "": yardstick(self.shards, self.entries, self.length),
+            "full_length_": yardstick(self.shards, self.entries, None),
+        }
 
 
 class Published:
@@ -135,6 +124,25 @@ class Published:
 
 
 Recipe = Efficient | Published
+
+
+def yardstick(shards: Shards, entries: int, length: int | None) -> Iterator[Batch]:
+    """Held-out batches of the efficient recipe, the same at every call: windows, or examples where `length` is None.
+
+    The rest are constants of Efficient: YARDSTICK_TOKENS tokens, of which a share of YARDSTICK is masked.
+    """
+    left = Efficient.YARDSTICK_TOKENS
+    files = shards.paths(shards.held_out)
+    whole = held_out_examples(files, shards.seq_length, shards.max_predictions, entries)
+    for number, chunk in enumerate(_sixteen(whole)):
+        generator = Generator(SFC64(SeedSequence(0, spawn_key=(_HELD_OUT, number))))
+        if length is None:
+            yield masked_examples(chunk, Efficient.YARDSTICK, generator)
+        else:
+            yield masked_windows(chunk, length, Efficient.YARDSTICK, generator)
+        left -= int(chunk.mask.sum())
+        if left <= 0:
+            return
 
 
 def _first_epoch(stream: Iterator[tuple[Chunk, Position]]) -> Iterator[Chunk]:

@@ -7,8 +7,10 @@ forward pass, and logits become losses in numpy.
 
 import gzip
 import json
+import os
 import struct
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from transformers import AlbertForPreTraining
 
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.tpu_train.shards import find_shards
+from stages.train.recipes import yardstick
 
 
 def example_class() -> Any:
@@ -63,22 +67,79 @@ def logarithms(logits: Any) -> Any:
     )
 
 
+class Neighbours:
+    """P(token | left, right) from dictionaries of counts, one token of the text after another."""
+
+    def __init__(self, examples: list[list[int]], unigram: Any) -> None:
+        self.unigram = np.exp(unigram)
+        self.seen: dict[tuple[int | None, int | None], Counter[int]] = {}
+        for ids in examples:
+            for place in range(1, len(ids) - 1):
+                if ids[place] not in (0, 2, 3, 4):
+                    left, right = self.known(ids[place - 1]), self.known(ids[place + 1])
+                    for context in {(left, right), (left, None), (None, right)}:
+                        self.seen.setdefault(context, Counter())[ids[place]] += 1
+
+    @staticmethod
+    def known(token: int) -> int | None:
+        return None if token in (0, 2, 4) else token
+
+    def smoothed(self, context: tuple[int | None, int | None], lower: Any) -> Any:
+        counts = self.seen.get(context)
+        if context == (None, None) or counts is None:
+            return lower
+        shares = len(counts) * lower
+        for token, count in counts.items():
+            shares[token] += count
+        return shares / (counts.total() + len(counts))
+
+    def distribution(self, before: int, after: int) -> Any:
+        left, right = self.known(before), self.known(after)
+        lower = self.smoothed((left, None), self.unigram) * self.smoothed((None, right), self.unigram) / self.unigram
+        lower /= lower.sum()
+        return lower if left is None or right is None else self.smoothed((left, right), lower)
+
+    def measured(self, before: int, after: int, label: int) -> list[float]:
+        shares = self.distribution(before, after)
+        best = np.argsort(-shares, kind="stable")[:5].tolist()
+        return [float(-np.log(shares[label])), float(best[0] == label), float(label in best)]
+
+
+def in_windows(model: Any, neighbours: Neighbours, folder: str) -> list[list[float]]:
+    """The masked tokens of the efficient recipe's evaluation, one window after another."""
+    rows = []
+    for batch in yardstick(find_shards(folder, None), len(neighbours.unigram), 64):
+        for number, ids in enumerate(batch.ids):
+            with torch.no_grad():
+                logs = logarithms(model(torch.tensor(ids)[None]).prediction_logits[0])
+            used = batch.weights[number] > 0
+            for place, label in zip(batch.positions[number][used], batch.labels[number][used], strict=True):
+                best = np.argsort(-logs[place])[:5].tolist()
+                after = int(ids[place + 1]) if place + 1 < len(ids) else 0
+                of_model = [float(-logs[place][label]), float(best[0] == label), float(label in best)]
+                rows.append(of_model + neighbours.measured(int(ids[place - 1]), after, int(label)))
+    return rows
+
+
 def main(folder: str, held_out: str, training: str, most: int, most_training: int, texts: str) -> None:
     sentences: list[str] = json.loads(texts)
     model = AlbertForPreTraining.from_pretrained(folder)
     model.train(False)
     tokenizer = BertJapaneseTinySegmenterTokenizer.from_pretrained(folder)
     counts = np.zeros(len(tokenizer.vocab))
+    texts_of_training = []
     for example in examples(training, most_training):
         ids = example["input_ids"].copy()
         for place, label, weight in zip(
             example["masked_lm_positions"], example["masked_lm_ids"], example["masked_lm_weights"], strict=True
         ):
             ids[place] = label if weight else ids[place]
+        texts_of_training.append(ids[example["input_mask"] > 0].tolist())
         for token, present in zip(ids, example["input_mask"], strict=True):
             if present and token not in (0, 2, 3, 4):
                 counts[token] += 1
     unigram = np.log((counts + 1) / (counts.sum() + len(counts)))
+    neighbours = Neighbours(texts_of_training, unigram)
     guesses = sorted(range(len(counts)), key=lambda token: (-counts[token], token))[:5]
 
     rows, order = [], []
@@ -101,9 +162,12 @@ def main(folder: str, held_out: str, training: str, most: int, most_training: in
                 treatment = "[MASK]" if seen == 4 else "kept" if seen == label else "random"
                 of_model = [-logs[place][label], best[0] == label, label in best]
                 of_unigram = [-unigram[label], guesses[0] == label, label in guesses]
-                rows.append([treatment, tokenizer.ids_to_tokens[label], *map(float, of_model + of_unigram)])
+                before, after = example["input_ids"][[place - 1, place + 1]].tolist()
+                of_neighbours = neighbours.measured(before, after, label)
+                measured = [*of_model, *of_unigram, *of_neighbours]
+                rows.append([treatment, tokenizer.ids_to_tokens[label], *map(float, measured)])
 
-    tokens = losses = unigram_losses = 0.0
+    tokens = losses = unigram_losses = neighbours_losses = 0.0
     for text in sentences:
         ids = tokenizer(text)["input_ids"]
         for place in range(1, len(ids) - 1):
@@ -111,9 +175,11 @@ def main(folder: str, held_out: str, training: str, most: int, most_training: in
             with torch.no_grad():
                 losses -= logarithms(model(masked).prediction_logits[0, place])[ids[place]]
             unigram_losses -= unigram[ids[place]]
+            neighbours_losses += neighbours.measured(ids[place - 1], ids[place + 1], ids[place])[0]
             tokens += 1
-    pseudo = {"tokens": tokens, "losses": losses, "unigram": unigram_losses}
-    json.dump({"rows": rows, "order": order, "pseudo": pseudo}, sys.stdout)
+    pseudo = {"tokens": tokens, "losses": losses, "unigram": unigram_losses, "neighbours": neighbours_losses}
+    windows = in_windows(model, neighbours, os.path.dirname(held_out))
+    json.dump({"rows": rows, "order": order, "pseudo": pseudo, "windows": windows}, sys.stdout)
 
 
 if __name__ == "__main__":

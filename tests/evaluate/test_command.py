@@ -34,10 +34,12 @@ def test_masked_lm_scores_are_those_of_a_slow_computation(evaluation: Evaluation
     means = np.mean([row[2:] for row in rows], 0)
     assert everything["masked_tokens"] == len(rows) > 200
     assert values(everything["model"]) == pytest.approx(means[:3], rel=1e-4)
-    assert values(everything["unigram"]) == pytest.approx(means[3:], rel=1e-4)
+    assert values(everything["unigram"]) == pytest.approx(means[3:6], rel=1e-4)
+    assert values(everything["neighbours"]) == pytest.approx(means[6:], rel=1e-4)
+    assert everything["neighbours"]["loss"]["value"] < everything["unigram"]["loss"]["value"]
     assert 0 < everything["model"]["accuracy"]["value"] < everything["model"]["top_5_accuracy"]["value"]
     differences = [everything["model minus unigram"][name]["value"] for name in ("loss", "accuracy")]
-    assert differences == pytest.approx((means[:3] - means[3:])[:2], rel=1e-3, abs=1e-5)
+    assert differences == pytest.approx((means[:3] - means[3:6])[:2], rel=1e-3, abs=1e-5)
 
     treated = defaultdict(list)
     for row in rows:
@@ -70,7 +72,8 @@ def test_pseudo_perplexity_is_that_of_one_mask_after_another(
     loss = slow["pseudo"]["losses"] / tokens
     assert pseudo["model"]["loss"]["value"] == pytest.approx(loss, rel=1e-4)
     assert pseudo["model"]["pseudo_perplexity"]["value"] == pytest.approx(np.exp(loss), rel=1e-3)
-    assert pseudo["unigram"]["loss"]["value"] == pytest.approx(slow["pseudo"]["unigram"] / tokens, rel=1e-4)
+    for name in ("unigram", "neighbours"):
+        assert pseudo[name]["loss"]["value"] == pytest.approx(slow["pseudo"][name] / tokens, rel=1e-4)
     # One token a character here.
     bits = loss / np.log(2) * tokens / evaluation.found["data"]["characters"]
     assert pseudo["model"]["bits_per_character"]["value"] == pytest.approx(bits, rel=1e-4)
@@ -86,6 +89,32 @@ def test_another_model_of_the_vocabulary_is_asked_for_the_same_tokens(evaluation
             assert row["model minus other"]["loss"]["value"] == pytest.approx(difference, abs=1e-4)
     assert evaluation.found["sentence_order"]["other"] != evaluation.found["sentence_order"]["model"]
     assert len(evaluation.found["filled"]["other"]) == len(evaluation.found["filled"]["model"]) >= 14
+
+
+def test_windows_are_those_of_the_efficient_recipe(evaluation: Evaluation, slow: dict[str, Any]) -> None:
+    windows, means = evaluation.found["masked_windows"], np.mean(slow["windows"], 0)
+    assert (windows["tokens"], windows["masked_share"]) == (64, 0.15)
+    assert windows["masked_tokens"] == len(slow["windows"]) > 200
+    assert values(windows["model"]) == pytest.approx(means[:3], rel=1e-4)
+    assert values(windows["neighbours"]) == pytest.approx(means[3:], rel=1e-4)
+
+
+def test_a_right_answer_of_a_cloze_sentence_is_counted_and_marked(evaluation: Evaluation) -> None:
+    sentences = [one for one in evaluation.found["filled"]["model"] if one["kind"]]
+    assert [one["kind"] for one in sentences[::10]] == ["place", "nature", "counter", "grammar", "phrase"]
+    assert sentences[8]["before"] + "/".join(sentences[8]["answers"]) == "大阪城/市/府/駅/湾"
+    right = [[word in one["answers"] for word, _, _ in one["words"]] for one in sentences]
+    assert right == [[marked for _, _, marked in one["words"]] for one in sentences]
+    total, *parts = evaluation.found["cloze"]["model"]
+    assert total["sentences"] == 50
+    assert total["first"]["count"] == sum(each[0] for each in right) > 0
+    assert total["among_five"]["count"] == sum(map(any, right)) >= total["first"]["count"]
+    for number, part in enumerate(parts):
+        assert (part["kind"], part["sentences"]) == (sentences[10 * number]["kind"], 10)
+        assert part["first"]["count"] == sum(each[0] for each in right[10 * number : 10 * number + 10])
+    filled = evaluation.found["filled"]
+    marks = sum(marked for name in filled for one in filled[name] for _, _, marked in one["words"])
+    assert evaluation.page.count(" ✓</dt>") == marks
 
 
 def test_calibration_is_of_the_same_predictions(evaluation: Evaluation, slow: dict[str, Any]) -> None:
@@ -173,6 +202,13 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
     assert found["other"]["vocabulary_of_tfrecords"] is False
     tokens = {name: found["pseudo_perplexity"][name]["tokens"] for name in ("model", "other")}
     assert tokens["other"] < tokens["model"]
+    # Words have gaps of their own, and an entry counts without its `##`.
+    gap, *_ = words = found["filled"]["other"]
+    assert (gap["before"], gap["answers"], gap["after"]) == ("日本の首都は", ["東京"], "である。")
+    for one in words:
+        assert [marked for _, _, marked in one["words"]] == [
+            word.removeprefix("##") in one["answers"] for word, _, _ in one["words"]
+        ]
     other = found["pseudo_perplexity"]["other"]
     bits = other["loss"]["value"] / np.log(2) * tokens["other"] / found["data"]["characters"]
     assert other["bits_per_character"]["value"] == pytest.approx(bits, rel=1e-4)
