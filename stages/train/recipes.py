@@ -29,9 +29,10 @@ class Efficient:
     LENGTH = 128  # tokens of a window
     LONG = 5  # one step of so many takes examples as they are, in full length, with their sentence order
     MASKED = (0.3, 0.15)  # share of the tokens masked at the first and at the last step
+    WORDS = 0.5  # share of the windows and examples that are masked by whole words; the others, by single tokens
     WARMUP = 78  # steps
-    RATE, MUON = 1e-3, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
-    YARDSTICK = 0.15  # share of the tokens masked in evaluations
+    RATE, MUON = 4e-4, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
+    YARDSTICK = 0.15  # share of the tokens masked in evaluations, all by whole words
     YARDSTICK_TOKENS = 32_768  # of an evaluation, at each length
 
     def __init__(self, options: Options, shards: Shards, tokens_an_example: float, entries: int) -> None:
@@ -71,8 +72,8 @@ class Efficient:
         rate = self.MASKED[0] + (self.MASKED[1] - self.MASKED[0]) * share
         generator = Generator(SFC64(SeedSequence(self.options.seed, spawn_key=(_MASKS, step, rank))))
         if self.is_long(step):
-            return masked_examples(found, rate, generator)
-        return masked_windows(found, self.length, rate, generator)
+            return masked_examples(found, rate, self.WORDS, generator)
+        return masked_windows(found, self.length, rate, self.WORDS, generator)
 
     def rate(self, step: int) -> float:
         """AdamW's rate: up in WARMUP steps, then on a line to 0 at the end."""
@@ -137,9 +138,9 @@ def yardstick(shards: Shards, entries: int, length: int | None) -> Iterator[Batc
     for number, chunk in enumerate(_sixteen(whole)):
         generator = Generator(SFC64(SeedSequence(0, spawn_key=(_HELD_OUT, number))))
         if length is None:
-            yield masked_examples(chunk, Efficient.YARDSTICK, generator)
+            yield masked_examples(chunk, Efficient.YARDSTICK, 1, generator)
         else:
-            yield masked_windows(chunk, length, Efficient.YARDSTICK, generator)
+            yield masked_windows(chunk, length, Efficient.YARDSTICK, 1, generator)
         left -= int(chunk.mask.sum())
         if left <= 0:
             return

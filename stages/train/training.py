@@ -68,9 +68,12 @@ def train(
     run = _Run(options, shards, config, device, group, recipe_of(options))
     try:
         run.go_on(stop)
+        # To the end, between two pieces as well: a signal there is answered by the step that follows.
+        stop.training = True
         while run.step < options.steps:
             run.to(min(options.steps, (run.step // options.steps_to_save + 1) * options.steps_to_save), stop)
     finally:
+        stop.training = False
         run.close()
     return results.best(run.metrics.held_out()) if group.first else None
 
@@ -178,18 +181,14 @@ class _Run:
         An evaluation that a signal cuts off is made by the run that goes on.
         """
         self.module.train()
-        stop.training = True
-        try:
-            signum = None
-            while self.step < last and signum is None:
-                self._one_step()
-                signum = self.group.any_signal(stop.signum)
-            if self.step == last:
-                self._evaluate(stop)
-            self._save()
+        signum = None
+        while self.step < last and signum is None:
+            self._one_step()
             signum = self.group.any_signal(stop.signum)
-        finally:
-            stop.training = False
+        if self.step == last:
+            self._evaluate(stop)
+        self._save()
+        signum = self.group.any_signal(stop.signum)
         if signum is not None and self.step < self.options.steps:
             raise Stopped(signum, self.step)
 

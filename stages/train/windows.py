@@ -1,4 +1,4 @@
-"""Examples of TFRecords → batches of the efficient recipe: windows of text, masked by whole words at any rate.
+"""Examples of TFRecords → batches of the efficient recipe: windows of text, masked by words or tokens at any rate.
 
 Masks that an example came with are undone first. A short batch joins the texts of its examples and cuts them into
 windows of one length, `[CLS] text`, in which `[SEP]` stays between texts; what is left over behind the last window is
@@ -60,30 +60,32 @@ def short(chunk: Chunk, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool
     return ids, begins
 
 
-def masked_windows(chunk: Chunk, length: int, rate: float, generator: Generator) -> Batch:
+def masked_windows(chunk: Chunk, length: int, rate: float, words: float, generator: Generator) -> Batch:
     """Windows of `length` tokens of whole examples, masked; without segments and sentence order."""
     ids, starts = short(chunk, length)
     return _masked(
         ids, starts, np.ones_like(ids, np.uint8), np.zeros_like(ids, np.uint8), np.full(len(ids), NO_ORDER, np.int32),
-        rate, generator,
+        rate, words, generator,
     )  # fmt: skip
 
 
-def masked_examples(chunk: Chunk, rate: float, generator: Generator) -> Batch:
+def masked_examples(chunk: Chunk, rate: float, words: float, generator: Generator) -> Batch:
     """Whole examples, masked: pairs of texts with their segments and their sentence order."""
-    return _masked(chunk.ids, chunk.starts > 0, chunk.mask, chunk.segments, chunk.swapped, rate, generator)
+    return _masked(chunk.ids, chunk.starts > 0, chunk.mask, chunk.segments, chunk.swapped, rate, words, generator)
 
 
 def _masked(
     ids: NDArray[np.int32], starts: NDArray[np.bool_], mask: NDArray[np.uint8], segments: NDArray[np.uint8],
-    swapped: NDArray[np.int32], rate: float, generator: Generator,
+    swapped: NDArray[np.int32], rate: float, words: float, generator: Generator,
 ) -> Batch:  # fmt: skip
     """Each word is masked with probability `rate`, all of its tokens by `[MASK]`; at least one word of the batch is.
 
-    A replacement by the token itself or by a random one, as BERT has it, was tried: see README.md.
+    In a share `words` of the rows. In the others each token is masked by itself: whoever has only ever seen whole
+    words masked cannot fill a gap inside one. A replacement by the token itself or by a random one, as BERT has it, was
+    tried: see README.md.
     """
     special = (ids == CLS) | (ids == SEP) | (mask == 0)
-    starts = starts | special
+    starts = starts | special | (generator.random(len(ids)) >= words)[:, None]
     starts[:, 1:] |= special[:, :-1]
     word = np.cumsum(starts.reshape(-1)).reshape(ids.shape) - 1
     draws = generator.random(int(word[-1, -1]) + 1)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.tfrecords.decoding import Chunk
+from stages.train.records import Batch
 from stages.train.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
 from tests.conftest import Run
 from tests.train.conftest import Program
@@ -48,12 +49,19 @@ def test_windows_hold_the_texts_in_order(lengths: list[tuple[int, int]], length:
     assert len(text) - len(found) < length - 1
 
 
+def masked(examples: Chunk, full: bool, rate: float, words: float, seed: int) -> Batch:
+    generator = np.random.default_rng(seed)
+    if full:
+        return masked_examples(examples, rate, words, generator)
+    return masked_windows(examples, 16, rate, words, generator)
+
+
 @given(pairs, st.floats(0.01, 0.9), st.integers(0, 9), st.booleans())
 def test_whole_words_are_masked_and_specials_never(
     lengths: list[tuple[int, int]], rate: float, seed: int, full: bool
 ) -> None:
-    examples, generator = chunk(lengths), np.random.default_rng(seed)
-    batch = masked_examples(examples, rate, generator) if full else masked_windows(examples, 16, rate, generator)
+    examples = chunk(lengths)
+    batch = masked(examples, full, rate, 1, seed)
     ids, starts = (examples.ids, examples.starts > 0) if full else short(examples, 16)
     chosen = batch.ids != ids
     assert chosen.any()
@@ -69,9 +77,22 @@ def test_whole_words_are_masked_and_specials_never(
     assert (batch.swapped == (examples.swapped if full else NO_ORDER)).all()
 
 
-def test_the_masked_share_is_the_rate() -> None:
+@pytest.mark.parametrize("full", [True, False])
+def test_a_share_of_the_rows_is_masked_by_whole_words_and_the_others_by_tokens(full: bool) -> None:
     examples = chunk([(30, 30)] * 500)
-    batch = masked_windows(examples, 64, 0.3, np.random.default_rng(1))
+    batch = masked(examples, full, 0.3, 0.25, 1)
+    starts = examples.starts > 0 if full else short(examples, 16)[1]
+    chosen = batch.ids == MASK
+    inside = ~starts[:, 1:] & ~np.isin(batch.ids[:, :-1], [CLS, SEP]) & ~np.isin(batch.ids[:, 1:], [CLS, SEP, 0])
+    cut = ((chosen[:, 1:] != chosen[:, :-1]) & inside).sum(1)
+    # 0.42 of the pairs inside words are cut where tokens are masked: rows of 20 and more have one.
+    assert (cut > 0).mean() == pytest.approx(0.75 if full else 0.75 * (1 - 0.58**7), abs=0.06)
+
+
+@pytest.mark.parametrize("words", [0, 1])
+def test_the_masked_share_is_the_rate(words: float) -> None:
+    examples = chunk([(30, 30)] * 500)
+    batch = masked_windows(examples, 64, 0.3, words, np.random.default_rng(1))
     assert batch.weights.sum() / np.prod(batch.ids.shape) == pytest.approx(0.3, abs=0.02)
 
 
