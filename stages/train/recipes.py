@@ -29,7 +29,7 @@ class Efficient:
     LENGTH = 128  # tokens of a window
     LONG = 5  # one step of so many takes examples as they are, in full length, with their sentence order
     MASKED = (0.3, 0.15)  # share of the tokens masked at the first and at the last step
-    WORDS = 0.5  # share of the windows and examples that are masked by whole words; the others, by single tokens
+    WORDS = 0.75  # share of the windows and examples that are masked by whole words; the others, by single tokens
     WARMUP = 78  # steps
     RATE, MUON = 4e-4, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
     YARDSTICK = 0.15  # share of the tokens masked in evaluations, all by whole words
