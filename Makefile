@@ -13,7 +13,7 @@ export ENGINE RAY_ADDRESS WORKERS
 export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE PORT ADDRESS
 export TPU_ZONE TPU_TYPE TPU_VERSION PROJECT PREEMPTIBLE DRY_RUN
 
-.PHONY: help doctor demo test check fix bench bench-serve torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize serve \
+.PHONY: help doctor demo test check fix bench bench-recipe bench-serve torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize serve \
         evaluate finetune push \
         tpu-create tpu-status tpu-delete \
         $(STAGES) $(STAGES:%=image/%) image/train-cuda $(STAGES:%=venv/%) venv/tests
@@ -70,6 +70,9 @@ check fix:
 bench:
 	@scripts/venv bench corpus vocab tfrecords tokenizer convert
 	@.venv/bench/bin/python -m scripts.bench $(FLAGS)
+bench-recipe:
+	@scripts/venv bench train
+	@.venv/bench/bin/python -m scripts.bench.recipes $(FLAGS)
 bench-serve:
 	@scripts/venv bench corpus vocab tokenizer convert
 	@.venv/bench/bin/python -m scripts.bench.serve $(FLAGS)

@@ -53,14 +53,14 @@ def options_of(arguments: list[str]) -> Options:
     length = f"length of the run, in steps; the rate falls to 0 by then (default of published: {PUBLISHED_STEPS})"
     add("--steps", type=count, metavar="N", help=length)
     budget = (
-        "the same in hours, of the efficient recipe: the steps follow from the speed of the first seconds (default: "
+        "the same in hours: the steps follow from the speed of the first seconds (default of the efficient recipe: "
         f"{HOURS:g})"
     )
     add("--hours", type=number(float, 1e-3), metavar="H", help=budget)
     add("--warmup", type=whole, metavar="N", help="steps in which the rate rises (default: 2.5 %% of the steps, or 78)")
     rates = (
         f"peak rate, of LAMB (default: {PUBLISHED_RATE:g}, in runs of under {SHORT:,} steps {SHORT_RATE:g}) or, in the "
-        "efficient recipe, of AdamW (default: 0.001)"
+        "efficient recipe, of AdamW (default: 0.0004)"
     )
     add("--learning-rate", type=number(float, 1e-12), metavar="R", help=rates)
     add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")

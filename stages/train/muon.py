@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.handover import Refusal
+from stages.train.held import Held
 from stages.train.lamb import LEFT_OUT
 
 MUON_MOMENTUM = 0.95
@@ -21,9 +22,14 @@ Tensors = dict[str, Tensor]
 
 
 class MuonAdamW:
-    """The optimizer of named parameters. `muon` is the rate of Muon where that of AdamW is 1."""
+    """The optimizer of named parameters. `muon` is the rate of Muon where that of AdamW is 1.
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], muon: float) -> None:
+    held: what no step moves, if anything.
+    """
+
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], muon: float, held: Held | None = None
+    ) -> None:
         self.named = dict(parameters)
         matrices = [p for name, p in self.named.items() if _by_muon(name, p)]
         rest = [(name, p) for name, p in self.named.items() if not _by_muon(name, p)]
@@ -33,15 +39,20 @@ class MuonAdamW:
         self._muon = torch.optim.Muon(matrices, lr=1.0, weight_decay=DECAY, momentum=MUON_MOMENTUM)
         self._adam = torch.optim.AdamW(groups, lr=1.0, betas=BETAS, fused=True)
         self._ratio = muon
+        self._held = held
 
     def step(self, rate: float) -> None:
         """Move every parameter by its gradient: AdamW at this rate, Muon at its ratio of it."""
         if any(parameter.grad is None for parameter in self.named.values()):
             raise ValueError("a parameter has no gradient")
+        if self._held:
+            self._held.before()
         for optimizer, factor in ((self._muon, self._ratio), (self._adam, 1.0)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.step()
+        if self._held:
+            self._held.after()
 
     def zero_grad(self) -> None:
         for parameter in self.named.values():

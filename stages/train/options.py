@@ -86,11 +86,11 @@ class Options:
         """The options that decide the numbers of the run: all but where it runs, how fast, and where its files lie."""
         names = ("recipe", "hours", "eval_batch", "eval_steps", "seed", "dynamic_masking", "init_checkpoint")
         chosen = {name: getattr(self, name) for name in names}
-        chosen |= {"batch": self.batch_size, "optimizer": "lamb"}
-        if self.recipe == "efficient":
-            asked = {"learning_rate": self.learning_rate, "warmup": self.warmup, "optimizer": "muon and adamw"}
-            # With --hours the steps follow from the speed of this machine, and are kept with the run.
-            steps = {} if self.hours else {"steps": self.steps, "save_every": self.steps_to_save}
-            return {**chosen, **asked, **steps, "log_every": self.log_every}
-        rows = {"steps": self.steps, "save_every": self.steps_to_save, "log_every": self.steps_a_row}
-        return {**chosen, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps}
+        chosen |= {"batch": self.batch_size, "log_every": self.log_every}
+        # With --hours what follows from the steps follows from the speed of this machine, and is kept with the run.
+        steps = {} if self.hours else {"steps": self.steps, "save_every": self.steps_to_save}
+        if self.recipe == "efficient" or self.hours:
+            optimizer = "muon and adamw" if self.recipe == "efficient" else "lamb"
+            return {**chosen, **steps, "learning_rate": self.learning_rate, "warmup": self.warmup, "optimizer": optimizer}
+        rows = {"log_every": self.steps_a_row, "optimizer": "lamb"}
+        return {**chosen, **steps, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps}

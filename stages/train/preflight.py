@@ -59,8 +59,6 @@ def preflight(options: Options) -> Start:
 
 def contradictions(options: Options) -> Iterator[str]:
     """What is wrong with the options whatever the inputs are."""
-    if options.hours and options.recipe == "published":
-        yield "--hours (HOURS) is of the efficient recipe; give the published one --steps (STEPS)"
     if options.recipe == "efficient" and options.dynamic_masking:
         yield "the efficient recipe masks anew by itself; leave out --dynamic-masking (DYNAMIC_MASKING)"
     if options.recipe == "published" and options.warmup_steps > options.steps:

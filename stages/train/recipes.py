@@ -10,6 +10,7 @@ from numpy.random import SFC64, Generator, SeedSequence
 
 from stages.tfrecords.decoding import Chunk, rows
 from stages.tpu_train.shards import Shards
+from stages.train.held import Held
 from stages.train.lamb import Lamb
 from stages.train.model import Pretraining
 from stages.train.muon import MuonAdamW
@@ -61,7 +62,7 @@ class Efficient:
         neighbour_start(pretraining.model, counts, self.options.seed)
 
     def optimizer(self, pretraining: Pretraining) -> MuonAdamW:
-        return MuonAdamW(pretraining.model.named_parameters(), self.MUON)
+        return MuonAdamW(pretraining.model.named_parameters(), self.MUON, Held(pretraining.model))
 
     def is_long(self, step: int) -> bool:
         return step % self.LONG == self.LONG - 1

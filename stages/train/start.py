@@ -1,12 +1,12 @@
-"""A new ALBERT and the counts of its training text → initial values that know where a token's neighbours are.
+"""A new ALBERT and the counts of its training text → initial values that know where neighbours and equals are.
 
 A masked language model must first find out, from learned positions, how to look at the tokens beside the mask; until
-then it can only count. These values give it that: ALBERT loads them like any others, and nothing else differs.
+then it can only count. A task on two texts must find out how to compare them. These values give it both: ALBERT loads
+them like any others, and nothing else differs.
 
-- The first dimensions of the position embeddings are sines and cosines; the mapping into the hidden states carries them
-  over unchanged, and no value or output matrix writes or reads them.
-- In two thirds of the heads query and key read these dimensions alone, turned against each other by the angles of an
-  offset, so that a head attends to the token one before, one behind, two before, and so on.
+- The first dimensions of the position embeddings are sines and cosines; two more tell the segments apart, and `[CLS]`
+  and `[SEP]` from the rest; the next ones are a code of each token, signs that are drawn. The mapping into the hidden
+  states carries all these over unchanged. Most heads attend by them: see heads.py.
 - The other dimensions of the token embeddings are the singular vectors of the positive pointwise mutual information of
   neighbours, left and right, so that tokens which stand in like places begin alike.
 - The decoder's bias is the logarithm of the tokens' frequencies.
@@ -23,19 +23,17 @@ from torch import Tensor
 from transformers import AlbertForPreTraining
 
 from stages.tfrecords.decoding import Chunk
+from stages.train.heads import Room, aim_heads
 from stages.train.windows import CLS, MASK, SEP
 
-# Offsets of the heads, in this order, from the first head on.
-OFFSETS = (-1, 1, -2, 2, -3, 3, 0, -4)
-# Frequencies of the positions, in radians a token: from a period of the longest sequence to one of three tokens.
-FREQUENCIES, SLOWEST, FASTEST = 13, 0.012, 2.2
-AMPLITUDE = 0.04
-# Scale of queries and keys where a head has 26 dimensions: the right neighbour then has 0.98 of the attention.
-GAIN, GAIN_WIDTH = 1.8, 26
+# Of the sines and cosines; of what tells segments and special tokens apart.
+AMPLITUDE, MARK = 0.04, 0.06
 # Of token embeddings in the positions' dimensions, against the others.
 DAMPED = 0.3
 # Standard deviation of the token embeddings, as initializer_range; tokens of the text that are counted.
 DEVIATION, COUNTED = 0.02, 8_000_000
+# The deviation of a standard normal distribution that is cut off at two deviations, as the drawn values are.
+CUT_OFF = 0.88
 # The exponent of the right neighbours' frequencies, which keeps rare ones from standing out (Levy 2015).
 SMOOTHING = 0.75
 
@@ -80,50 +78,36 @@ def counted(examples: Iterable[Chunk], entries: int, most: int = COUNTED) -> Cou
 def neighbour_start(model: AlbertForPreTraining, counts: Counts, seed: int) -> None:
     """Give a new model these initial values. Parameters that are not named above keep theirs."""
     config = model.config
-    width = config.hidden_size // config.num_attention_heads
-    frequencies = max(1, min(FREQUENCIES, width // 2, config.embedding_size // 4))
-    own = 2 * frequencies  # dimensions of the positions
+    room = Room.of(config)
     generator = torch.Generator().manual_seed(seed)
     embeddings, encoder = model.albert.embeddings, model.albert.encoder
-    angles = torch.from_numpy(np.geomspace(SLOWEST, FASTEST, frequencies))
+    words, segments = embeddings.word_embeddings.weight, embeddings.token_type_embeddings.weight
     with torch.no_grad():
         positions = torch.zeros(config.max_position_embeddings, config.embedding_size, dtype=torch.float64)
-        turns = torch.arange(config.max_position_embeddings)[:, None] * angles
-        positions[:, 0:own:2], positions[:, 1:own:2] = turns.sin() * AMPLITUDE, turns.cos() * AMPLITUDE
+        turns = torch.arange(config.max_position_embeddings)[:, None] * room.angles
+        positions[:, 0 : room.positions : 2] = turns.sin() * AMPLITUDE
+        positions[:, 1 : room.positions : 2] = turns.cos() * AMPLITUDE
         embeddings.position_embeddings.weight.copy_(positions)
-        _place_tokens(embeddings.word_embeddings.weight, counts, own, seed)
-        for table in (embeddings.word_embeddings, embeddings.token_type_embeddings):
-            table.weight[:, :own] *= DAMPED
+        _place_tokens(words, counts, room.embedded.stop, seed)
+        words[:, : room.positions] *= DAMPED
+        words[:, room.positions : room.embedded.start] = 0
+        signs = torch.randn(len(words), room.codes, generator=generator).sign()
+        signs[[CLS, SEP, MASK]] = 0
+        words[:, room.embedded] = signs * DEVIATION * CUT_OFF
+        segments.zero_()
+        segments[:, room.segment] = torch.tensor([-MARK, MARK])
+        words[[CLS, SEP], room.special] = MARK
         mapping = encoder.embedding_hidden_mapping_in.weight
         mapping.zero_()
-        mapping[:own, :own] = torch.eye(own)
-        rest = mapping[own:, own:]
+        mapping[: room.found, : room.found] = torch.eye(room.found)
+        mapping[room.hidden, room.embedded] = torch.eye(room.codes)
+        rest = mapping[room.hidden.stop :, room.embedded.start :]
         rest.copy_(torch.randn(rest.shape, generator=generator) * config.embedding_size**-0.5)
         for group in encoder.albert_layer_groups:
             for layer in group.albert_layers:
-                _aim_heads(layer.attention, angles, width, generator)
+                aim_heads(layer.attention, room, generator)
         seen = counts.tokens.astype(np.float64)
         model.predictions.bias.copy_(torch.from_numpy(np.log((seen + 1) / (seen.sum() + len(seen)))))
-
-
-def _aim_heads(attention: torch.nn.Module, angles: Tensor, width: int, generator: torch.Generator) -> None:
-    """Query, key, value and output of a layer: two thirds of its heads look at neighbours."""
-    own, hidden = 2 * len(angles), attention.query.weight.shape[1]
-    gain = GAIN * (width / GAIN_WIDTH) ** 0.25
-    for matrix in (attention.value.weight, attention.dense.weight):
-        matrix.copy_(torch.randn(matrix.shape, generator=generator) * hidden**-0.5)
-    attention.value.weight[:, :own] = 0
-    attention.dense.weight[:own] = 0
-    even, odd = torch.arange(0, own, 2), torch.arange(1, own, 2)
-    for head, offset in zip(range(round(attention.num_attention_heads * 2 / 3)), OFFSETS, strict=False):
-        query, key = torch.zeros(2, width, hidden, dtype=torch.float64)
-        key[even, even] = key[odd, odd] = 1.0
-        # At position p the query is (sin, cos) of the position p + offset.
-        query[even, even] = query[odd, odd] = (angles * offset).cos()
-        query[even, odd], query[odd, even] = (angles * offset).sin(), -(angles * offset).sin()
-        rows = slice(head * width, (head + 1) * width)
-        attention.query.weight[rows] = (query * gain).float()
-        attention.key.weight[rows] = (key * gain).float()
 
 
 def _place_tokens(table: Tensor, counts: Counts, own: int, seed: int) -> None:
@@ -146,6 +130,5 @@ def _place_tokens(table: Tensor, counts: Counts, own: int, seed: int) -> None:
     found = torch.cat([part[:, :half] * s[:half].sqrt() for part in (u, v)], 1)
     scale = found.square().mean(1, keepdim=True).sqrt()
     known = (scale[:, 0] > 1e-6).nonzero()[:, 0]
-    # 0.88: the deviation of a normal distribution that is cut off at two deviations, as the others are.
-    vectors = found[known] / scale[known] * (DEVIATION * 0.88)
+    vectors = found[known] / scale[known] * (DEVIATION * CUT_OFF)
     table[known, own : own + vectors.shape[1]] = vectors

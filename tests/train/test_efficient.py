@@ -106,8 +106,7 @@ def test_masks_of_the_examples_are_undone() -> None:
     assert (Whole().masked(masked).ids == given_text.ids).all()
 
 
-def test_the_start_looks_at_neighbours_and_knows_the_frequencies(train_python: Program) -> None:
-    program = """
+STARTED = """
 import json, numpy as np, torch
 from stages.train.model import new_model
 from stages.train.start import Counts, neighbour_start
@@ -116,8 +115,13 @@ model = new_model(config, 1)
 counts = Counts(config["vocab_size"])
 counts.add(np.random.default_rng(1).integers(20, 400, 50_000).astype(np.int32))
 neighbour_start(model, counts, 1)
-ids = torch.randint(20, 400, (1, 64), generator=torch.Generator().manual_seed(1))
 model.set_attn_implementation("eager")
+"""
+
+
+def test_the_start_looks_at_neighbours_and_knows_the_frequencies(train_python: Program) -> None:
+    program = f"""{STARTED}
+ids = torch.randint(20, 400, (1, 64), generator=torch.Generator().manual_seed(1))
 seen = model.albert(ids, output_attentions=True).attentions[0][0].detach()
 places = torch.arange(20, 40)
 print(json.dumps([[float(seen[head, places, places + offset].min()) for head, offset in enumerate((-1, 1, -2, 2))],
@@ -127,6 +131,53 @@ print(json.dumps([[float(seen[head, places, places + offset].min()) for head, of
     assert min(attention) > 0.6  # 0.73 to 0.82 here, over places and heads
     assert 4 < difference < 6
     assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_the_start_compares_two_texts(train_python: Program) -> None:
+    program = f"""{STARTED}
+first, second = torch.arange(20, 60), torch.arange(100, 160)
+states, shares = [], []
+for same in (0, 20, 40):
+    text = torch.cat([first[:same], second[: 40 - same]]).flip(0)
+    ids = torch.tensor([[2, *first.tolist(), 3, *text.tolist(), 3]])
+    segments = torch.tensor([[0] * 42 + [1] * 41])
+    said = model.albert(ids, token_type_ids=segments, output_attentions=True, output_hidden_states=True)
+    states.append(float(said.hidden_states[2][0, 0, 28].detach()))
+    shares.append([float(said.attentions[0][0, 8, 1 + place, 82 - 1 - place].detach()) for place in range(same)])
+print(json.dumps([states, min(shares[2])]))
+"""
+    states, share = json.loads(train_python("-c", program))
+    assert share > 0.5  # each token has found itself in the other text
+    assert states[0] + 0.2 < states[1] < states[2] - 0.2  # and [CLS] knows how many have
+
+
+def test_training_leaves_what_compares_as_it_was(train_python: Program) -> None:
+    program = f"""{STARTED}
+from stages.train.held import Held, parts
+from stages.train.muon import MuonAdamW
+names = {{id(parameter): name for name, parameter in model.named_parameters()}}
+held = [(names[id(parameter)], parameter, index) for parameter, index in parts(model)]
+before = [parameter.detach()[index].clone() for _, parameter, index in held]
+all_before = {{name: parameter.detach().clone() for name, parameter in model.named_parameters()}}
+optimizer = MuonAdamW(model.named_parameters(), 14, Held(model))
+for _ in range(2):
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape)
+    optimizer.step(0.01)
+changed = sorted({{name for (name, parameter, index), value in zip(held, before) if (parameter[index] != value).any()}})
+still = [name for name, parameter in model.named_parameters() if (parameter == all_before[name]).all()]
+words = model.albert.embeddings.word_embeddings.weight.detach()
+sizes = words[20:400, 28:44].abs().amax(1) / words[20:400, 44:].square().mean(1).sqrt()
+signs = bool((words.sign() == all_before["albert.embeddings.word_embeddings.weight"].sign())[:, 26:44].all())
+print(json.dumps([len(held), changed, still, [float(sizes.min()), float(sizes.max())], signs,
+    len(parts(new_model(config, 1)))]))
+"""
+    count, changed, still, sizes, signs, of_others = json.loads(train_python("-c", program))
+    assert count and signs and not still
+    # Codes and marks grow with the contents of the embeddings, and with nothing else.
+    assert changed == [f"albert.embeddings.{name}_embeddings.weight" for name in ("token_type", "word")]
+    assert sizes == pytest.approx([1, 1], abs=1e-3)
+    assert of_others == 0  # a model of another start learns everywhere
 
 
 def efficient(inputs: list[object]) -> list[object]:
@@ -151,8 +202,11 @@ def without_steps(inputs: list[object]) -> list[object]:
     return efficient([*inputs[:at], *inputs[at + 2 :]])
 
 
-def test_hours_become_steps_that_are_kept(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
-    flags = [*without_steps(inputs), "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
+@pytest.mark.parametrize("recipe", ["efficient", "published"])
+def test_hours_become_steps_that_are_kept(
+    inputs: list[object], run_stage: Run, tmp_path: Path, recipe: str
+) -> None:
+    flags = [*without_steps(inputs), "--recipe", recipe, "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
     said = run_stage("train", *flags).stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert f"{plan['steps']:,} steps of" in said
@@ -173,6 +227,3 @@ def test_what_does_not_go_together_is_refused(
     assert words in run_stage("train", *inputs, *flags, "--out", tmp_path, code=2).stderr
 
 
-def test_hours_of_the_published_recipe_are_refused(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
-    flags = [*without_steps(inputs), "--recipe", "published", "--hours", 1, "--out", tmp_path]
-    assert "--hours (HOURS) is of the efficient recipe" in run_stage("train", *flags, code=2).stderr

@@ -1,0 +1,137 @@
+"""Both recipes of `train` for the same minutes, one after the other → held-out losses over wall time: a table, a plot.
+
+The published recipe gets batches of 16 and the best schedule for its minutes: as many steps as they have room for,
+the rate of short runs, warm-up and decay to 0. Both read the same TFRecords, mask anew at every step, and are measured
+on the yardstick of the efficient recipe: held-out text, 15 % of its tokens masked by whole words, the same draws.
+Evaluations do not count as time. Run it on a machine that does nothing else: `--hours` follows from the first seconds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from scripts.bench.running import ROOT, python
+from stages.handover import HelpFormatter, Refusal, run, write_json
+
+MODELS = ("character", "wordpiece_tinysegmenter")
+SHORT = 1.5  # minutes
+EVERY = 50  # steps of the published recipe from one point of its curve to the next
+STYLES = {
+    "published": ("#D55E00", "published, batches of 16"),
+    "efficient": ("#0072B2", "efficient"),
+    "short": ("#56B4E9", f"efficient, {SHORT:g} minutes"),
+}
+# A point: minutes of training, loss and accuracy at length 128, loss in full length.
+Curve = list[dict[str, float]]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("bench-recipe", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--tfrecords", default="data/tfrecords", metavar="DIR", help="folder with a folder of each model")
+    add("--out", default="bench/recipes", metavar="DIR", help="folder for the results; a run that was stopped resumes")
+    add("--minutes", type=float, default=20.0, help="of each run")
+    add("--models", default=",".join(MODELS), help="some of them, separated by commas")
+    add("--size", default="tiny", help="of the models")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Run what has not been run yet, then tell and draw all of it."""
+    given = parse(arguments)
+    out = Path(given.out)
+    found: dict[str, dict[str, Curve]] = {}
+    for model in given.models.split(","):
+        if not (Path(given.tfrecords) / model / "manifest.json").exists():
+            raise Refusal(f"no TFRecords in {given.tfrecords}/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
+        found[model] = curves(given, model, out / model)
+    write_json(str(out / "results.json"), {"minutes": given.minutes, "size": given.size, "curves": found})
+    print(table(found))
+    draw(found, given, out)
+
+
+def curves(given: argparse.Namespace, model: str, out: Path) -> dict[str, Curve]:
+    """The curves of a model: of both recipes for all minutes, and of the efficient one for SHORT minutes."""
+    records = f"{given.tfrecords}/{model}"
+    data = ["--tfrecords", records, "--config", f"stages/tpu_train/configs/{model}_{given.size}.json"]
+    published = ["--recipe", "published", "--batch", 16, "--dynamic-masking", "--save-every", EVERY, "--keep", 10**6]
+    runs: dict[str, tuple[list[Any], float]] = {
+        "published": (published, given.minutes),
+        "efficient": (["--recipe", "efficient"], given.minutes),
+        "short": (["--recipe", "efficient"], min(SHORT, given.minutes)),
+    }
+    found: dict[str, Curve] = {}
+    for name, (flags, minutes) in runs.items():
+        print(f"bench-recipe: {model} {name}, {minutes:g} minutes", file=sys.stderr, flush=True)
+        _python("stages.train", *data, *flags, "--hours", minutes / 60, "--out", out / name)
+        rows = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
+        rows = [row for row in rows if row["of"] == "held_out"]
+        if name == "published":
+            measured = json.loads(_python("scripts.bench.measured.yardstick", records, out / name))
+            rows = [{**measured[str(row["step"])], "seconds": row["seconds"]} for row in rows]
+        found[name] = [
+            {
+                "minutes": row["seconds"] / 60,
+                "loss": row["masked_lm_loss"],
+                "accuracy": row["masked_lm_accuracy"],
+                "full_length_loss": row["full_length_masked_lm_loss"],
+            }
+            for row in rows
+        ]
+    return found
+
+
+def _python(module: str, *arguments: object) -> str:
+    """What a module prints, run in the environment of train. Its progress goes to standard error."""
+    said = subprocess.run([python("train"), "-m", module, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE)
+    if said.returncode:
+        sys.exit(said.returncode)
+    return said.stdout.decode()
+
+
+def table(found: dict[str, dict[str, Curve]]) -> str:
+    """The end of each run as Markdown."""
+    lines = ["| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    for model, of_model in found.items():
+        for name, curve in of_model.items():
+            end, recipe = curve[-1], "published" if name == "published" else "efficient"
+            lines.append(
+                f"| {model} | {recipe} | {end['minutes']:.1f} | {end['loss']:.2f} | {end['accuracy']:.1%} | "
+                f"{end['full_length_loss']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def draw(found: dict[str, dict[str, Curve]], given: argparse.Namespace, out: Path) -> None:
+    """`recipes.svg` and `recipes.png`: a panel for each model."""
+    figure, axes = plt.subplots(
+        1, len(found), squeeze=False, sharey=True, figsize=(5.2 * len(found), 3.8), layout="constrained"
+    )
+    for axis, (model, of_model) in zip(axes[0], found.items(), strict=True):
+        for name, curve in of_model.items():
+            colour, label = STYLES[name]
+            minutes, losses = [point["minutes"] for point in curve], [point["loss"] for point in curve]
+            axis.plot(minutes, losses, "o-", markersize=3, color=colour, label=label)
+            axis.annotate(
+                f"{losses[-1]:.2f}", (minutes[-1], losses[-1]), xytext=(4, -3), textcoords="offset points", color=colour
+            )
+        axis.set(title=f"{model} {given.size}", xlabel="minutes of training", xlim=(0, given.minutes * 1.1))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("held-out loss, length 128")
+    axes[0][-1].legend(frameon=False)
+    for name in ("recipes.svg", "recipes.png"):
+        figure.savefig(out / name, dpi=150)
+
+
+if __name__ == "__main__":
+    sys.exit(run("bench-recipe", main))

@@ -1,0 +1,101 @@
+"""What training leaves as the start has it: that two texts can be compared.
+
+Pretraining has no use for comparing, and destroys it in some hundred steps. So no step moves the queries and keys of
+the comparing head, two rows of values with what is made of them, and the dimensions that these read; all else is
+learned. As token embeddings grow, codes and marks grow with them: the layer normalisation behind them would
+otherwise take their share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AlbertForPreTraining
+
+from stages.train.heads import Room
+from stages.train.start import CUT_OFF, DEVIATION, MARK
+
+Parts = list[tuple[Tensor, Any]]
+ALL = slice(None)
+
+
+class Held:
+    """The parts of a model; none where it is of another start. Asked for the model's values before the first step."""
+
+    def __init__(self, model: AlbertForPreTraining) -> None:
+        self.model = model
+        self.room = Room.of(model.config)
+        self._parts: Parts | None = None
+        self._before: list[Tensor] = []
+
+    @torch.no_grad()
+    def before(self) -> None:
+        """Ahead of a step: remember, and take the gradients away, so that they have no part in Muon's update."""
+        if self._parts is None:
+            self._parts = parts(self.model)
+        self._before = [parameter[index].clone() for parameter, index in self._parts]
+        for parameter, index in self._parts:
+            assert parameter.grad is not None
+            parameter.grad[index] = 0
+
+    @torch.no_grad()
+    def after(self) -> None:
+        """Behind a step: put back."""
+        for (parameter, index), values in zip(self._parts or [], self._before, strict=True):
+            parameter[index] = values
+        if self._parts:
+            words = self.model.albert.embeddings.word_embeddings.weight
+            sizes = self._sizes()
+            words[:, self.room.embedded] = words[:, self.room.embedded].sign() * sizes
+            mark = sizes.mean() * (MARK / (DEVIATION * CUT_OFF))
+            segments = self.model.albert.embeddings.token_type_embeddings.weight
+            for table, column in ((segments, self.room.segment), (words, self.room.special)):
+                table[:, column] = table[:, column].sign() * mark
+
+    def _sizes(self) -> Tensor:
+        """Root mean squares of the contents of the token embeddings, (entries, 1)."""
+        words = self.model.albert.embeddings.word_embeddings.weight
+        return words[:, self.room.embedded.stop :].square().mean(1, keepdim=True).sqrt()
+
+
+def parts(model: AlbertForPreTraining) -> Parts:
+    """Parameters and indices into them."""
+    room = Room.of(model.config)
+    embeddings, encoder = model.albert.embeddings, model.albert.encoder
+    mapping, aside = encoder.embedding_hidden_mapping_in, slice(0, room.found + 1)
+    marks, hidden_marks = slice(room.positions, room.embedded.stop), slice(room.positions, room.hidden.stop)
+    found: Parts = [
+        (embeddings.word_embeddings.weight, (ALL, marks)),
+        (embeddings.token_type_embeddings.weight, ALL),
+        (embeddings.LayerNorm.weight, marks),
+        (embeddings.LayerNorm.bias, marks),
+        (mapping.weight, slice(0, room.hidden.stop)),
+        (mapping.bias, slice(0, room.hidden.stop)),
+    ]
+    for group in encoder.albert_layer_groups:
+        for layer in group.albert_layers:
+            attention = layer.attention
+            if not room.compares or not _compares(attention, room):
+                return []
+            head = room.rows(room.aimed)
+            for part in (attention.query, attention.key):
+                found += [(part.weight, head), (part.bias, head)]
+            for row in (head.start, head.stop):  # the first of the comparing head, and of the one behind it
+                found += [(attention.value.weight, row), (attention.value.bias, row)]
+                found += [(attention.dense.weight, (ALL, row))]
+            found += [(attention.value.weight, (ALL, aside)), (attention.dense.weight, aside)]
+            found += [(attention.dense.bias, aside)]
+            found += [(layer.ffn_output.weight, room.found), (layer.ffn_output.bias, room.found)]
+            for norm in (attention.LayerNorm, layer.full_layer_layer_norm):
+                found += [(norm.weight, hidden_marks), (norm.bias, hidden_marks)]
+    return found
+
+
+def _compares(attention: torch.nn.Module, room: Room) -> bool:
+    """Whether the head's queries read what they read at the start, and nothing else."""
+    wanted = torch.zeros(attention.query.weight.shape[1], dtype=torch.bool)
+    wanted[room.hidden] = wanted[room.segment] = True
+    read = attention.query.weight[room.rows(room.aimed)].ne(0).any(0)
+    return bool(torch.equal(read.cpu(), wanted))
