@@ -101,7 +101,10 @@ def _python(module: str, *arguments: object) -> str:
 
 def table(found: dict[str, dict[str, Curve]]) -> str:
     """The end of each run as Markdown."""
-    lines = ["| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     for model, of_model in found.items():
         for name, curve in of_model.items():
             end, recipe = curve[-1], "published" if name == "published" else "efficient"

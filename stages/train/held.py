@@ -30,34 +30,31 @@ class Held:
         self._parts: Parts | None = None
         self._before: list[Tensor] = []
 
-    @torch.no_grad()
     def before(self) -> None:
         """Ahead of a step: remember, and take the gradients away, so that they have no part in Muon's update."""
         if self._parts is None:
             self._parts = parts(self.model)
-        self._before = [parameter[index].clone() for parameter, index in self._parts]
+        self._before = [parameter.detach()[index].clone() for parameter, index in self._parts]
         for parameter, index in self._parts:
             assert parameter.grad is not None
             parameter.grad[index] = 0
 
-    @torch.no_grad()
     def after(self) -> None:
-        """Behind a step: put back."""
+        """Behind a step: put back, in the size that the contents of the embeddings have now."""
         for (parameter, index), values in zip(self._parts or [], self._before, strict=True):
-            parameter[index] = values
+            parameter.detach()[index] = values
         if self._parts:
-            words = self.model.albert.embeddings.word_embeddings.weight
-            sizes = self._sizes()
+            words, segments = self._tables()
+            sizes = words[:, self.room.embedded.stop :].square().mean(1, keepdim=True).sqrt()
             words[:, self.room.embedded] = words[:, self.room.embedded].sign() * sizes
             mark = sizes.mean() * (MARK / (DEVIATION * CUT_OFF))
-            segments = self.model.albert.embeddings.token_type_embeddings.weight
             for table, column in ((segments, self.room.segment), (words, self.room.special)):
                 table[:, column] = table[:, column].sign() * mark
 
-    def _sizes(self) -> Tensor:
-        """Root mean squares of the contents of the token embeddings, (entries, 1)."""
-        words = self.model.albert.embeddings.word_embeddings.weight
-        return words[:, self.room.embedded.stop :].square().mean(1, keepdim=True).sqrt()
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """Embeddings of tokens and of segments, without their gradients."""
+        embeddings = self.model.albert.embeddings
+        return embeddings.word_embeddings.weight.detach(), embeddings.token_type_embeddings.weight.detach()
 
 
 def parts(model: AlbertForPreTraining) -> Parts:

@@ -90,7 +90,7 @@ class Options:
         # With --hours what follows from the steps follows from the speed of this machine, and is kept with the run.
         steps = {} if self.hours else {"steps": self.steps, "save_every": self.steps_to_save}
         if self.recipe == "efficient" or self.hours:
-            optimizer = "muon and adamw" if self.recipe == "efficient" else "lamb"
-            return {**chosen, **steps, "learning_rate": self.learning_rate, "warmup": self.warmup, "optimizer": optimizer}
+            asked = {"learning_rate": self.learning_rate, "warmup": self.warmup}
+            return {**chosen, **steps, **asked, "optimizer": "muon and adamw" if self.recipe == "efficient" else "lamb"}
         rows = {"log_every": self.steps_a_row, "optimizer": "lamb"}
         return {**chosen, **steps, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps}

@@ -173,7 +173,9 @@ print(json.dumps([len(held), changed, still, [float(sizes.min()), float(sizes.ma
     len(parts(new_model(config, 1)))]))
 """
     count, changed, still, sizes, signs, of_others = json.loads(train_python("-c", program))
-    assert count and signs and not still
+    assert count
+    assert signs
+    assert not still
     # Codes and marks grow with the contents of the embeddings, and with nothing else.
     assert changed == [f"albert.embeddings.{name}_embeddings.weight" for name in ("token_type", "word")]
     assert sizes == pytest.approx([1, 1], abs=1e-3)

@@ -19,13 +19,13 @@ from stages.train.recipes import Efficient, yardstick
 
 def main(tfrecords: str, run: str) -> None:
     shards = find_shards(tfrecords, None)
-    found = {}
+    found: dict[int, dict[str, float]] = {}
     for step in checkpoints.saved(run):
         folder = join(run, checkpoints.folder_of(step))
         config = read_json(join(folder, checkpoints.CONFIG))
         pretraining = Pretraining(new_model(config, 1)).eval()
         pretraining.load(checkpoints.load(run, step).model)
-        found[step] = row = {}
+        row = found[step] = {}
         for prefix, length in (("", min(Efficient.LENGTH, shards.seq_length)), ("full_length_", None)):
             sums = torch.zeros(len(SUMS), dtype=torch.float64)
             with torch.inference_mode():
