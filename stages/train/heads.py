@@ -1,4 +1,4 @@
-"""Initial values of attention: heads that look at the tokens beside them, one that compares texts, one that takes means.
+"""Initial values of attention: heads that look at the tokens beside them, one compares texts, one takes means.
 
 The first dimensions of the hidden states are kept for what heads must find there whatever the text is about: the
 positions, the segment, whether a token is `[CLS]` or `[SEP]`, what the comparing head has found, and a token's code.

@@ -27,9 +27,7 @@ class MuonAdamW:
     held: what no step moves, if anything.
     """
 
-    def __init__(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], muon: float, held: Held | None = None
-    ) -> None:
+    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], muon: float, held: Held | None = None) -> None:
         self.named = dict(parameters)
         matrices = [p for name, p in self.named.items() if _by_muon(name, p)]
         rest = [(name, p) for name, p in self.named.items() if not _by_muon(name, p)]

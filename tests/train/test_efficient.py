@@ -205,9 +205,7 @@ def without_steps(inputs: list[object]) -> list[object]:
 
 
 @pytest.mark.parametrize("recipe", ["efficient", "published"])
-def test_hours_become_steps_that_are_kept(
-    inputs: list[object], run_stage: Run, tmp_path: Path, recipe: str
-) -> None:
+def test_hours_become_steps_that_are_kept(inputs: list[object], run_stage: Run, tmp_path: Path, recipe: str) -> None:
     flags = [*without_steps(inputs), "--recipe", recipe, "--hours", 0.001, "--save-every", 10_000, "--out", tmp_path]
     said = run_stage("train", *flags).stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
@@ -227,5 +225,3 @@ def test_what_does_not_go_together_is_refused(
     inputs: list[object], run_stage: Run, tmp_path: Path, flags: list[object], words: str
 ) -> None:
     assert words in run_stage("train", *inputs, *flags, "--out", tmp_path, code=2).stderr
-
-
