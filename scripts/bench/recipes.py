@@ -38,7 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("bench-recipe", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
-    add("--tfrecords", default="data/tfrecords", metavar="DIR", help="folder with a folder of each model")
+    add("--data", default="data", metavar="DIR", help="folder with vocab and tfrecords, as the stages leave them")
     add("--out", default="bench/recipes", metavar="DIR", help="folder for the results; a run that was stopped resumes")
     add("--minutes", type=float, default=20.0, help="of each run")
     add("--models", default=",".join(MODELS), help="some of them, separated by commas")
@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> None:
     out = Path(given.out)
     found: dict[str, dict[str, Curve]] = {}
     for model in given.models.split(","):
-        if not (Path(given.tfrecords) / model / "manifest.json").exists():
-            raise Refusal(f"no TFRecords in {given.tfrecords}/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
+        if not Path(given.data, "tfrecords", model, "manifest.json").exists():
+            raise Refusal(f"no TFRecords in {given.data}/tfrecords/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
         found[model] = curves(given, model, out / model)
     write_json(str(out / "results.json"), {"minutes": given.minutes, "size": given.size, "curves": found})
     print(table(found))
@@ -62,9 +62,11 @@ def main(arguments: list[str]) -> None:
 
 def curves(given: argparse.Namespace, model: str, out: Path) -> dict[str, Curve]:
     """The curves of a model: of both recipes for all minutes, and of the efficient one for SHORT minutes."""
-    records = f"{given.tfrecords}/{model}"
+    records = f"{given.data}/tfrecords/{model}"
+    vocabulary = f"{given.data}/vocab/{model}/vocab.txt"
     data = ["--tfrecords", records, "--config", f"stages/tpu_train/configs/{model}_{given.size}.json"]
-    published = ["--recipe", "published", "--batch", 16, "--dynamic-masking", "--save-every", EVERY, "--keep", 10**6]
+    published = ["--recipe", "published", "--batch", 16, "--dynamic-masking", "--vocab", vocabulary]
+    published += ["--save-every", EVERY, "--keep", 10**6]
     runs: dict[str, tuple[list[Any], float]] = {
         "published": (published, given.minutes),
         "efficient": (["--recipe", "efficient"], given.minutes),
