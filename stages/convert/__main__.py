@@ -72,6 +72,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="compare the logits with TensorFlow's or PyTorch's of the checkpoint; a difference of 1e-4 is an error",
     )
     add(
+        "--compact",
+        action="store_true",
+        help="half the size: weights as float16, in model.onnx token embeddings as int8; logits change in the second "
+        "decimal, those of model.onnx in the first",
+    )
+    add(
         "--reference", metavar="FILE", help="TensorFlow's logits (default: PREFIX.reference.npz, which training leaves)"
     )
     add("--tfrecords", metavar="DIR", help="what the model was trained on; the model card then tells of it")
@@ -116,6 +122,8 @@ def _main(given: argparse.Namespace) -> None:
         "wordpiece" if any(e.startswith("##") and len(e) > 2 for e in vocabulary) else "character"
     )
     options = {"subwords": subwords, "verify": given.verify}
+    if given.compact:
+        options["compact"] = True
     if given.license:
         options["license"] = given.license
     inputs: dict[str, Any] = {
@@ -192,28 +200,30 @@ def _convert(
     from stages.convert.model import write_model
     from stages.convert.model_card import Known, model_card
     from stages.convert.onnx_model import IR, OPSET, check_activation, write_onnx
-    from stages.convert.parity import TOLERANCE, onnx_difference
+    from stages.convert.parity import COMPACT_TOLERANCE, TOLERANCE, onnx_difference
     from stages.tokenizer.model_folder import write_tokenizer
 
     logging.disable_progress_bar()
     settings = source.settings
     check_activation(settings["hidden_act"])
+    tolerance = COMPACT_TOLERANCE if given.compact else TOLERANCE
     scratch = fresh_scratch(given.out)
-    parameters = write_model(scratch, settings, source.arrays)
+    parameters = write_model(scratch, settings, source.arrays, given.compact)
     tokenizer = write_tokenizer(scratch, given.vocab, subwords, settings["max_position_embeddings"])
     parity = source.parity(scratch) if given.verify else None
-    if parity is not None and not max(parity.values()) < TOLERANCE:
+    if parity is not None and not max(parity.values()) < tolerance:
         whose = given.config or "albert_config.json"
         raise Refusal(f"the converted model differs from {source.program}'s: {parity}; is {whose} its configuration?")
-    write_onnx(scratch, settings, source.arrays)
+    write_onnx(scratch, settings, source.arrays, given.compact)
     onnx = onnx_difference(scratch, settings, tokenizer)
-    if not onnx < TOLERANCE:
+    if not onnx < tolerance:
         raise Refusal(f"the logits of model.onnx differ from PyTorch's by {onnx:.1e}; please report it, with the model")
     filled = fill_masks(scratch, tokenizer)
     card = model_card(
         Known(
             settings, subwords, parameters, inputs["checkpoint"][0], source.program, source.step, source.metrics,
             parity, onnx, filled, inputs.get("provenance", {}), given.license,
+            given.compact,
         )
     )  # fmt: skip
     with whole_file(os.path.join(scratch, "README.md"), "w") as stream:

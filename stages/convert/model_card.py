@@ -95,6 +95,7 @@ class Known(NamedTuple):
     filled: list[Facts]
     provenance: dict[str, Facts]
     licence: str | None
+    compact: bool = False
 
 
 def model_card(known: Known) -> str:
@@ -149,6 +150,7 @@ def _origin(known: Known) -> list[str]:
     return [
         f"Converted from a {known.program} checkpoint (SHA-256 of its data: `{known.checkpoint}`){step}. {checked}",
         f"Those of `model.onnx` differ from PyTorch's by at most {known.onnx:.1e}.",
+        *(["The weights are kept as float16, token embeddings of `model.onnx` as int8."] if known.compact else []),
     ]
 
 

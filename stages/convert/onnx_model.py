@@ -21,6 +21,7 @@ OPSET = 20
 IR = 9
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
+WORDS = "albert.embeddings.word_embeddings.weight"
 # transformers' name of an activation → the operator and its attributes.
 ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "gelu_new": ("Gelu", {"approximate": "tanh"}),
@@ -39,13 +40,16 @@ def check_activation(name: str) -> None:
         raise Mismatch(f"hidden_act is {name} in the configuration; model.onnx knows {', '.join(ACTIVATIONS)} alone")
 
 
-def write_onnx(folder: str, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
+def write_onnx(
+    folder: str, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]], compact: bool = False
+) -> None:
     """Write model.onnx into `folder`: int64 ids, mask, types (batch, sequence) → logits (batch, sequence, vocabulary).
 
     Each array is in the file once, however many layers use it: its size is that of the masked LM's parameters, and the
-    same weights give the same bytes. Raises Mismatch for a model of over 2 GB, which one file cannot hold.
+    same weights give the same bytes. compact: token embeddings as int8 with a scale for each token, all else as
+    float16; computed in float32. Raises Mismatch for a model of over 2 GB, which one file cannot hold.
     """
-    graph = _Graph(config, arrays)
+    graph = _Graph(config, arrays, compact)
     graph.masked_lm()
     if sum(tensor.ByteSize() for tensor in graph.tensors.values()) > LARGEST:
         raise Mismatch("the model has over 2 GB, more than one ONNX file can hold")
@@ -68,8 +72,8 @@ def write_onnx(folder: str, config: dict[str, Any], arrays: dict[str, NDArray[np
 class _Graph:
     """The nodes in the order of their use. Hidden states are (batch × sequence, width): a dense layer is one Gemm."""
 
-    def __init__(self, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
-        self.config, self.arrays = config, arrays
+    def __init__(self, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]], compact: bool) -> None:
+        self.config, self.arrays, self.compact = config, arrays, compact
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
 
@@ -81,8 +85,25 @@ class _Graph:
 
     def weight(self, name: str) -> str:
         """An array of the model, under its own name."""
-        if name not in self.tensors:
-            self.tensors[name] = numpy_helper.from_array(self.arrays[name], name)
+        if self.compact and name == WORDS:
+            return self._scaled(name)
+        kept = f"{name}.float16" if self.compact else name
+        if kept not in self.tensors:
+            values = self.arrays[name].astype(np.float16) if self.compact else self.arrays[name]
+            self.tensors[kept] = numpy_helper.from_array(values, kept)
+            if self.compact:
+                self.nodes.append(helper.make_node("Cast", [kept], [name], name=name, to=TensorProto.FLOAT))
+        return name
+
+    def _scaled(self, name: str) -> str:
+        """A table as int8, and the node that makes float32 of it; onnxruntime does that when it loads the file."""
+        kept, scale = f"{name}.int8", f"{name}.scale"
+        if kept not in self.tensors:
+            scales = np.maximum(np.abs(self.arrays[name]).max(1) / 127, np.finfo(np.float32).tiny)
+            rounded = np.rint(self.arrays[name] / scales[:, None]).astype(np.int8)
+            self.tensors[kept] = numpy_helper.from_array(rounded, kept)
+            self.tensors[scale] = numpy_helper.from_array(scales.astype(np.float32), scale)
+            self.node("DequantizeLinear", kept, scale, to=name, axis=0)
         return name
 
     def constant(self, name: str, value: Any, kind: type = np.int64) -> str:
@@ -128,7 +149,7 @@ class _Graph:
 
     def _embeddings(self, ids: str, types: str, length: str) -> str:
         tables = "albert.embeddings.{}_embeddings.weight"
-        words = self.node("Gather", self.weight(tables.format("word")), ids)
+        words = self.node("Gather", self.weight(WORDS), ids)
         kinds = self.node("Gather", self.weight(tables.format("token_type")), types)
         zero = self.constant("from_0", [0])
         places = self.node("Slice", self.weight(tables.format("position")), zero, length, zero)
@@ -163,7 +184,7 @@ class _Graph:
     def _head(self, hidden: str) -> None:
         """The decoder is the table of word embeddings, with a bias of its own."""
         hidden = self.norm("predictions.LayerNorm", self.activation(self.dense("predictions.dense", hidden)))
-        table = self.weight("albert.embeddings.word_embeddings.weight")
+        table = self.weight(WORDS)
         logits = self.node("Gemm", hidden, table, self.weight("predictions.bias"), transB=1)
         shape = self.node("Concat", self.size, self.constant("to_the_end", [-1]), axis=0)
         self.node("Reshape", logits, shape, to=OUTPUT)

@@ -97,6 +97,28 @@ def test_the_folder_is_that_of_the_same_weights_from_tensorflow(
     assert "options.license" in run_stage(*command, "--license", "mit", code=2).stderr
 
 
+def test_a_compact_folder_has_half_the_size_and_the_same_fills(
+    trained: Path, model: Path, checkpoints: Path, run_stage: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "m"
+    command = ["convert", "--checkpoint", trained, "--vocab", checkpoints / "vocab.txt", "--out", out, "--verify"]
+    run_stage(*command, "--compact")
+    header, data = read_safetensors(out / "model.safetensors")
+    assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} == {"F16"}
+    assert len(data) * 2 == len(read_safetensors(model / "model.safetensors")[1])
+    # The graph itself is most of this small file.
+    assert (out / "model.onnx").stat().st_size < 0.85 * (model / "model.onnx").stat().st_size
+    assert json.loads((out / "config.json").read_text())["dtype"] == "float32"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert 0 < max(manifest["parity"].values()) < 0.01
+    assert 0 < manifest["onnx"]["difference"] < 0.05
+    of_all = json.loads((model / "manifest.json").read_text())["filled_masks"]
+    for found, expected in zip(manifest["filled_masks"], of_all, strict=True):
+        assert [p for _, p in found["words"]] == pytest.approx([p for _, p in expected["words"]], abs=0.01)
+    assert "kept as float16" in (out / "README.md").read_text(encoding="utf-8")
+    assert "options.compact" in run_stage(*command, code=2).stderr
+
+
 def test_manifests_of_another_run_are_left_out(
     trained: Path, checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
