@@ -63,10 +63,10 @@ def options_of(arguments: list[str]) -> Options:
         "efficient recipe, of AdamW (default: 0.0004)"
     )
     add("--learning-rate", type=number(float, 1e-12), metavar="R", help=rates)
-    add("--eval-batch", type=count, metavar="N", help="evaluation batch, in examples")
+    add("--eval-batch", type=count, metavar="N", help="evaluation batch of the published recipe, in examples")
     saves = "steps from one evaluation and checkpoint to the next (default: 40000, or a 20th of the run)"
     add("--save-every", type=count, metavar="N", help=saves)
-    add("--eval-steps", type=count, metavar="N", help="batches per evaluation at most")
+    add("--eval-steps", type=count, metavar="N", help="batches per evaluation of the published recipe at most")
     add("--keep", type=count, metavar="K", help="checkpoints that are kept, beside the best model")
     rows = "steps from one row of metrics to the next (default: a hundredth of the run, 100 at most)"
     add("--log-every", type=count, metavar="N", help=rows)
