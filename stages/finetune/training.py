@@ -26,7 +26,7 @@ from transformers import (
 
 from stages.evaluate.estimates import wilson
 from stages.evaluate.files import ModelFolder
-from stages.finetune.entities import entities_of
+from stages.finetune.entities import best_tags, entities_of
 from stages.finetune.examples import Entity
 from stages.finetune.grid import WARMUP, Run
 from stages.finetune.inputs import IGNORED, Rows, SpanRows, TagRows
@@ -245,10 +245,9 @@ def _measured(task: Task, data: Data, said: Any) -> dict[str, Any]:
 
 def predicted_entities(tags: TagRows, said: NDArray[Any], labels: tuple[str, ...]) -> list[list[Entity]]:
     """The entities of each sentence. said: logits (sentences, L, labels), [CLS] first."""
-    chosen = said.argmax(-1)
     return [
-        entities_of(row[1 : 1 + len(places.starts)], places, labels)
-        for row, places in zip(chosen, tags.places, strict=True)
+        entities_of(best_tags(row[1 : 1 + len(places.starts)], labels), places, labels)
+        for row, places in zip(said, tags.places, strict=True)
     ]
 
 

@@ -1,9 +1,13 @@
 """Entities → labels of tokens → entities, by characters and by word pieces."""
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stages.finetune.entities import entities_of, labels_of, tags_of
+from stages.finetune.entities import best_tags, entities_of, labels_of, tags_of
 from stages.finetune.examples import Entity, Sentence
 from stages.finetune.spans import Places
 
@@ -73,3 +77,16 @@ def test_entities_become_labels_and_come_back(
 )
 def test_an_inside_that_continues_nothing_begins_an_entity(tags: str, found: list[Entity]) -> None:
     assert entities_of(np.array(["OBIbi".index(tag) for tag in tags]), CHARACTERS, LABELS) == found
+
+
+@given(st.integers(0, 4), st.integers(0, 99))
+def test_the_best_tags_are_those_of_all_possible_sequences(tokens: int, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(size=(tokens, len(LABELS)))
+
+    def possible(tags: tuple[int, ...]) -> bool:
+        names = ["O", *(LABELS[tag] for tag in tags)]
+        return all(b[0] != "I" or (a != "O" and a[2:] == b[2:]) for a, b in itertools.pairwise(names))
+
+    ways = filter(possible, itertools.product(range(len(LABELS)), repeat=tokens))
+    best = max(ways, key=lambda tags: sum(logits[place, tag] for place, tag in enumerate(tags)))
+    assert best_tags(logits, LABELS).tolist() == list(best)
