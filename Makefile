@@ -11,11 +11,10 @@ export MODEL SIZE RECIPE BATCH STEPS HOURS WARMUP LEARNING_RATE DEVICE TORCH TRA
 export UNMASKED DYNAMIC_MASKING COMPARE TASK DATASET GRID EPOCHS REPO PUBLIC LICENSE CONFIRM
 export ENGINE RAY_ADDRESS WORKERS
 export DATA MODELS RUNNER MEMORY BUCKET MOUNT STAGE PORT ADDRESS
-export TPU_ZONE TPU_TYPE TPU_VERSION PROJECT PREEMPTIBLE DRY_RUN
+export TPU_ZONE PROJECT DRY_RUN
 
 .PHONY: help doctor demo test check fix bench bench-recipe bench-serve torture images venv upload download mount unmount cluster cluster-stop clean clean-all tokenize serve \
         evaluate finetune push \
-        tpu-create tpu-status tpu-delete \
         $(STAGES) $(STAGES:%=image/%) image/train-cuda $(STAGES:%=venv/%) venv/tests
 
 help:
@@ -36,10 +35,6 @@ tpu-train train: $(filter tfrecords,$(MAKECMDGOALS))
 convert: $(filter tpu-train train,$(MAKECMDGOALS))
 tokenizer serve evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
 push: $(filter train convert evaluate,$(MAKECMDGOALS))
-
-# A Cloud TPU, through gcloud.
-tpu-create tpu-status tpu-delete:
-	@$(PYTHON) scripts/tpu.py $(@:tpu-%=%)
 
 # A run's folders to WORK_DIR in a bucket, and back.
 upload download:

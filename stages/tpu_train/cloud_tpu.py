@@ -20,13 +20,10 @@ def find(options: Options) -> Any:
     except Exception as error:
         # Whatever the cloud's client libraries raise (no such node, no sign-in, no network) is one thing here.
         raise Refusal(
-            "cannot find the TPU %s: %s; make tpu-status TPU_NAME=%s asks for it"
-            % (options.tpu_name, (str(error) or type(error).__name__).partition("\n")[0], options.tpu_name)
+            "cannot find the TPU %s: %s; look at TPU_NAME and TPU_ZONE (--tpu-name, --tpu-zone)"
+            % (options.tpu_name, (str(error) or type(error).__name__).partition("\n")[0])
         )
     runs = str(known.get("tensorflowVersion", VERSION))
     if not runs.startswith(VERSION):
-        raise Refusal(
-            "the TPU %s runs TensorFlow %s, this program needs %s; make tpu-create says which Google still has"
-            % (options.tpu_name, runs, VERSION)
-        )
+        raise Refusal("the TPU %s runs TensorFlow %s, this program needs %s" % (options.tpu_name, runs, VERSION))
     return resolver

@@ -13,7 +13,7 @@ from stages.handover import Refusal
 from stages.train.options import Options
 
 # Examples in one forward and backward pass: more do not pay on these, and take more memory.
-MICRO_BATCH = {"cpu": 8, "cuda": 64, "xla": 64}
+MICRO_BATCH = {"cpu": 8, "cuda": 64}
 # How much faster a product in bfloat16 must be.
 _PAYS = 1.2
 
@@ -21,7 +21,7 @@ _PAYS = 1.2
 class Device(NamedTuple):
     """Where a run computes, and how."""
 
-    kind: str  # cpu, cuda or xla
+    kind: str  # cpu or cuda
     devices: int  # of this kind on this machine; processors count as one
     bfloat16: bool
     compiled: bool
@@ -40,7 +40,7 @@ def choose_device(options: Options) -> Device:
     """The device that `--device` names, or the best one here. Refusal where it is missing."""
     kind = options.device
     if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "xla" if _has_xla() else "cpu"
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
         reason = (
             "sees no GPU" if torch.version.cuda else "is built for processors alone (TORCH=cuda takes the other build)"
@@ -48,11 +48,6 @@ def choose_device(options: Options) -> Device:
         raise Refusal(
             f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) trains on this "
             "machine's processors"
-        )
-    if kind == "xla" and not _has_xla():
-        raise Refusal(
-            f"there is no XLA device: the package torch_xla for PyTorch {torch.__version__.split('+')[0]} is not "
-            "installed; DEVICE=auto takes what there is, make tpu-train trains on a Cloud TPU with TensorFlow 1.15"
         )
     count = torch.cuda.device_count() if kind == "cuda" else 1
     can = computes_bfloat16(kind)
@@ -76,7 +71,7 @@ def computes_bfloat16(kind: str) -> bool:
     """Whether a kind of device computes in bfloat16 itself, and not by way of float32."""
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return kind == "xla" or bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def bfloat16_pays(kind: str) -> bool:
@@ -98,11 +93,3 @@ def _seconds(rows: torch.Tensor, weights: torch.Tensor) -> float:
     start = time.perf_counter()
     torch.mm(rows, weights)
     return time.perf_counter() - start
-
-
-def _has_xla() -> bool:
-    try:
-        import torch_xla  # noqa: F401
-    except ImportError:
-        return False
-    return True

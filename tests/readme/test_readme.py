@@ -50,7 +50,8 @@ FLAGS = {
     "tokenizer fill-mask": {"--model", "--top-k"},
     "tokenizer serve": {"--quiet"},
 }
-OTHERS = {"--rm", "--profile", "--scale", "--json", "--help"}  # docker's, curl's, everybody's
+# docker's, curl's, gcloud's, everybody's
+OTHERS = {"--rm", "--profile", "--scale", "--json", "--zone", "--accelerator-type", "--version", "--help"}
 
 
 def test_no_flag_is_forgotten_here() -> None:
