@@ -266,7 +266,7 @@ def _finish(out: str, options: dict[str, Any], inputs: dict[str, Any], results: 
     models = [f"{MODEL}/{name}" for name in storage.names(storage.join(out, MODEL))]
     files = {name: describe(storage.join(out, name)) for name in (RESULTS, TABLE, *models)}
     best = next(each for each in results["runs"] if each["name"] == results["best"])
-    libraries = ("torch", "transformers", "accelerate", "safetensors", "scipy", "tinysegmenter3")
+    libraries = ("torch", "transformers", "accelerate", "safetensors", "tinysegmenter3")
     write_manifest(STAGE, out, options, inputs, files, best=best, versions={name: version(name) for name in libraries})
     print(f"{STAGE}: wrote {storage.join(out, MODEL)}", file=sys.stderr)
 

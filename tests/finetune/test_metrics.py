@@ -9,9 +9,11 @@ from stages.finetune.metrics import (
     answer_scores,
     character_f1,
     correlation_interval,
+    correlations,
     entity_scores,
     exact_match,
     normalised,
+    ranks,
     ratio_interval,
     scores_by_type,
 )
@@ -19,6 +21,14 @@ from stages.finetune.metrics import (
 
 def test_accuracy_is_a_share() -> None:
     assert accuracy(np.array([0, 2, 1, 1]), np.array([0, 2, 2, 1])) == {"accuracy": 0.75}
+
+
+def test_equal_values_share_their_rank() -> None:
+    assert ranks(np.array([3, 1, 3, 2])).tolist() == [3.5, 1, 3.5, 2]
+    # As scipy 1.17 has them.
+    found = correlations(np.array([1, 2, 2, 4]), np.array([1, 3, 2, 2]))
+    assert found == pytest.approx({"pearson": 0.3244428422615251, "spearman": 0.5})
+    assert correlations(np.array([1.0, np.nan]), np.array([1, 2])) == {"pearson": None, "spearman": None}
 
 
 def test_answers_are_compared_without_case_full_stop_and_more_than_one_space() -> None:
