@@ -22,15 +22,16 @@ def accuracy(chosen: NDArray[Any], labels: NDArray[Any]) -> dict[str, float | No
 
 
 def correlations(said: NDArray[Any], truth: NDArray[Any]) -> dict[str, float | None]:
-    """Pearson's and Spearman's correlation of two (n,); None where there is none: under two values, or all alike."""
-    if min(len(np.unique(said)), len(np.unique(truth))) < 2:
+    """Pearson's and Spearman's correlation of two (n,).
+
+    None where there is none: under two values, all of them alike, or one that is no number.
+    """
+    if not np.isfinite(said).all() or min(len(np.unique(said)), len(np.unique(truth))) < 2:
         return {"pearson": None, "spearman": None}
-    with np.errstate(all="ignore"):
-        found = {
-            "pearson": np.corrcoef(said, truth)[0, 1],
-            "spearman": np.corrcoef(ranks(said), ranks(truth))[0, 1],
-        }
-    return {name: float(value) if math.isfinite(value) else None for name, value in found.items()}
+    return {
+        "pearson": float(np.corrcoef(said, truth)[0, 1]),
+        "spearman": float(np.corrcoef(ranks(said), ranks(truth))[0, 1]),
+    }
 
 
 def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
