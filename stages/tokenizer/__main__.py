@@ -28,8 +28,6 @@ EXAMPLES = {
     "serve": """
   tokenizer serve --models models
   curl -s localhost:8000/v1/tokenize --json '{"text": "日本語の文です。"}'""",
-    "completion": """
-  tokenizer completion bash > ~/.local/share/bash-completion/completions/tokenizer""",
 }
 IDS = "ids: numbers and spaces, JSON lists, or JSON objects with input_ids; - or none is standard input"
 COMMANDS = {
@@ -38,7 +36,6 @@ COMMANDS = {
     "decode": "ids → text",
     "fill-mask": "what the model would put for each [MASK]; needs the folder's model.onnx",
     "serve": "all of these over HTTP, and a page that shows them",
-    "completion": "what a shell needs to complete this command line",
 }
 
 
@@ -81,7 +78,6 @@ def parser() -> argparse.ArgumentParser:
             "--threads", type=number(int, 0), default=0, metavar="N", help="processors for a model; 0: all"
         )
     _add_serve(added["serve"])
-    added["completion"].add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
     return made
 
 
@@ -136,13 +132,7 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
 
 
 def main(given: list[str]) -> None:
-    made = parser()
-    flags = made.parse_args(given)
-    if flags.command == "completion":
-        import shtab
-
-        print(shtab.complete(made, flags.shell))
-        return
+    flags = parser().parse_args(given)
     if flags.command == "serve":
         from .service.command import serve
 

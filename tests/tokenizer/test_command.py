@@ -175,9 +175,8 @@ def test_what_is_no_model_folder(
         (["encode"], "required: --model"),
         (["decode", "--model", "m", "--from", "jsonl"], "unrecognized arguments: --from"),
         (["fill-mask", "--model", "m", "--top-k", "0"], "--top-k: 0 is no whole number of 1 or more"),
-        (["completion", "fish"], "invalid choice: 'fish'"),
         (["encode", "--model", "m", "--max-length", "2"], "--max-length is 2; it must be 3 or more"),
-        ([], "required: tokenize|encode|decode|fill-mask|serve|completion"),
+        ([], "required: tokenize|encode|decode|fill-mask|serve"),
     ],
 )
 def test_refused_flags(run_stage: Run, flags: list[str], message: str) -> None:
@@ -264,13 +263,6 @@ def test_endless_input_takes_no_more_memory(models: Path) -> None:
     process.communicate()
     assert process.returncode == 0
     assert max(sizes[20:]) < max(sizes[5:20]) + (2 << 20)
-
-
-def test_completion_completes(run_stage: Run) -> None:
-    script = run_stage("tokenizer", "completion", "bash").stdout
-    asked = f"{script}\nCOMP_WORDS=(tokenizer fill-mask --top); COMP_CWORD=2; _shtab_tokenizer; echo ${{COMPREPLY[@]}}"
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == "--top-k\n"
 
 
 def test_masks_are_filled_as_pytorch_fills_them(run_stage: Run, models_with_onnx: Path) -> None:
