@@ -39,8 +39,8 @@ def tags_of(entities: Sequence[Entity], places: Places, labels: Sequence[str]) -
 def best_tags(logits: NDArray[Any], labels: Sequence[str]) -> NDArray[np.int64]:
     """The most probable labels in which every I continues a B or I of its type: (tokens, labels) → (tokens,).
 
-    Taken each for itself, they fall to pieces: on ner-wikipedia F1 is 0.38 so, 0.56 thus, by one model. (Viterbi 1967,
-    with transitions that are possible or not.)
+    Viterbi's algorithm, where a transition is possible or not. Each token's own best label would break entities into
+    pieces: the F1 of one model on ner-wikipedia is 0.38 that way and 0.56 this way.
     """
     inside = np.array([label[:1] == "I" for label in labels])
     types = np.array([label[2:] for label in labels])

@@ -7,8 +7,9 @@ positions, the segment, whether a token is `[CLS]` or `[SEP]`, what the comparin
   that a head attends to the token one before, one behind, two before, and so on.
 - The next one compares: a token attends to those of the same code in the other segment or, where none is, to its
   `[CLS]` or `[SEP]`. That a token was found is written down. In a single segment it attends to itself and its like.
-- The next one attends to all tokens alike, so that `[CLS]` sees in the second layer how much was found in the first:
-  before any training, that correlates with JSTS's similarities at 0.60, where shared characters do at 0.69.
+- The next one attends to all tokens alike, so that `[CLS]` sees in the second layer how much was found in the first.
+  Before training, this correlates with the similarities of 400 pairs of JSTS at 0.46 after two of four layers and at
+  0.65 after all.
 - The others are drawn.
 """
 

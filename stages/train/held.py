@@ -1,9 +1,8 @@
-"""What training leaves as the start has it: that two texts can be compared.
+"""The parts of a model that training does not change: those that compare two texts.
 
-Pretraining has no use for comparing, and destroys it in some hundred steps. So no step moves the queries and keys of
-the comparing head, two rows of values with what is made of them, and the dimensions that these read; all else is
-learned. As token embeddings grow, codes and marks grow with them: the layer normalisation behind them would
-otherwise take their share.
+Pretraining does not need them, and would destroy them within 800 steps (README.md). No step moves the queries and keys
+of the comparing head, two rows of values and their output columns, and the dimensions that these read. Everything else
+learns. Codes and marks grow with the token embeddings, so that they keep their share behind the layer normalisation.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ ALL = slice(None)
 
 
 class Held:
-    """The parts of a model; none where it is of another start. Asked for the model's values before the first step."""
+    """The parts of one model. A model without the comparing head has none; the first step looks for it."""
 
     def __init__(self, model: AlbertForPreTraining) -> None:
         self.model = model
@@ -31,7 +30,7 @@ class Held:
         self._before: list[Tensor] = []
 
     def before(self) -> None:
-        """Ahead of a step: remember, and take the gradients away, so that they have no part in Muon's update."""
+        """Before a step: remember the values, and zero the gradients, which would have a part in Muon's update."""
         if self._parts is None:
             self._parts = parts(self.model)
         self._before = [parameter.detach()[index].clone() for parameter, index in self._parts]
@@ -40,7 +39,7 @@ class Held:
             parameter.grad[index] = 0
 
     def after(self) -> None:
-        """Behind a step: put back, in the size that the contents of the embeddings have now."""
+        """After a step: restore the values. Codes and marks get the size that the other dimensions have now."""
         for (parameter, index), values in zip(self._parts or [], self._before, strict=True):
             parameter.detach()[index] = values
         if self._parts:
@@ -91,7 +90,7 @@ def parts(model: AlbertForPreTraining) -> Parts:
 
 
 def _compares(attention: torch.nn.Module, room: Room) -> bool:
-    """Whether the head's queries read what they read at the start, and nothing else."""
+    """Whether the head's queries read the codes and the segment, and nothing else."""
     wanted = torch.zeros(attention.query.weight.shape[1], dtype=torch.bool)
     wanted[room.hidden] = wanted[room.segment] = True
     read = attention.query.weight[room.rows(room.aimed)].ne(0).any(0)
