@@ -31,6 +31,8 @@ FOLDERS = {
     "character": "character",
 }
 SIZES = ("base", "medium", "small", "tiny")
+# Where the tokenizer finds the models that come with this project.
+RELEASED = "released"
 # What ENGINE=ray runs on a cluster; the other stages have nothing to spread.
 ON_CLUSTER = ("corpus", "vocab", "tfrecords")
 # The exit code of a command that is right and did not end well: once the cause is gone, the same command goes on.
@@ -368,14 +370,21 @@ def convert(at: Places) -> list[Step]:
 
 
 def serve(at: Places) -> list[Step]:
-    """All models in MODELS, over HTTP at PORT; in a container, where compose.yaml says which port is whose."""
+    """All models in MODELS, or the released ones where it has none, over HTTP at PORT; compose.yaml has a container's."""
     inside = chosen_runner() == "docker"
     place = ["--host", "0.0.0.0", "--port", "8000"] if inside else flags(host="ADDRESS", port="PORT")
-    return [Step("tokenizer", "stages.tokenizer", ["serve", "--models", at.models, *place])]
+    here = places_here().models
+    models = at.models if is_remote(here) or any(Path(here).rglob("vocab.txt")) else RELEASED
+    if models == RELEASED:
+        print(f"serve: no model in {here}; serving those that come with this project", file=sys.stderr, flush=True)
+    return [Step("tokenizer", "stages.tokenizer", ["serve", "--models", models, *place])]
 
 
 def tokenizer(at: Places) -> list[Step]:
-    """The lines of standard input → tokens of MODEL in MODELS (the first one there without MODEL or SIZE)."""
+    """The lines of standard input → tokens of MODEL in MODELS (the first one there without MODEL or SIZE).
+
+    Where MODELS has no model, and none of a size was asked for: of the released one.
+    """
     here = Path(places_here().models)
     if is_remote(at.models):
         if not (setting("MODEL") and setting("SIZE")):
@@ -384,6 +393,10 @@ def tokenizer(at: Places) -> list[Step]:
         return [Step("tokenizer", "stages.tokenizer", ["tokenize", "--model", model])]
     sizes = [chosen_size()] if setting("SIZE") else SIZES
     found = [f"{model}/{size}" for model in chosen_models() for size in sizes if (here / model / size).is_dir()]
+    if not found and not setting("SIZE") and not any(here.rglob("vocab.txt")):
+        model = f"{RELEASED}/{chosen_models()[0] if setting('MODEL') else 'character'}/tiny"
+        print(f"tokenize: no model in {here}; this is {model}, which comes with this project", file=sys.stderr, flush=True)
+        return [Step("tokenizer", "stages.tokenizer", ["tokenize", "--model", model])]
     if not found:
         wanted = " ".join(word for word in (setting("MODEL"), setting("SIZE"), "model") if word)
         raise Problem(f"no {wanted} in {here}; make convert makes one")

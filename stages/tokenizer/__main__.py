@@ -23,13 +23,14 @@ EXAMPLES = {
   echo 2 15 7 3 | tokenizer decode --model models/character/tiny
   tokenizer encode --model M text.txt | tokenizer decode --model M --keep-special-tokens""",
     "fill-mask": """
-  echo '日本の首都は[MASK]である。' | tokenizer fill-mask --model models/character/tiny
+  echo '日本の首都は[MASK]である。' | tokenizer fill-mask --model released/character/tiny
   tokenizer fill-mask --model models/character/tiny --top-k 1 --to jsonl masked.txt""",
     "serve": """
   tokenizer serve --models models
   curl -s localhost:8000/v1/tokenize --json '{"text": "日本語の文です。"}'""",
 }
 IDS = "ids: numbers and spaces, JSON lists, or JSON objects with input_ids; - or none is standard input"
+MODEL = "model folder, as make convert writes it, or one that comes with this project: released/character/tiny"
 COMMANDS = {
     "tokenize": "tokens, joined by spaces",
     "encode": "JSON lines: input_ids, tokens, offsets in the text, word_ids",
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     }
     for name in ("tokenize", "encode", "decode", "fill-mask"):
         command = added[name]
-        command.add_argument("--model", required=True, metavar="M", help="model folder, as make convert writes it")
+        command.add_argument("--model", required=True, metavar="M", help=MODEL)
         command.add_argument(
             "files", nargs="*", metavar="FILE", help=IDS if name == "decode" else "UTF-8; - or none is standard input"
         )
@@ -87,7 +88,7 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
         "--models",
         default="models",
         metavar="DIR",
-        help="a model folder, or a folder of them: a model's name is its path",
+        help="a model folder, or a folder of them: a model's name is its path; released: those of this project",
     )
     add("--default", metavar="NAME", help="the model of a request that names none (default: the first by name)")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all of them")
@@ -110,7 +111,7 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
     """Lines and where they stand → the output."""
     from . import output_lines as out
     from .encoding import Options
-    from .files import read_tokenizer
+    from .files import located, read_tokenizer
 
     if flags.command == "encode":
         options = Options(not flags.no_special_tokens, flags.max_length)
@@ -118,7 +119,8 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
             raise Refusal(
                 f"--max-length is {options.max_length}; it must be {options.least} or more to leave room for text"
             )
-    tokenizer = read_tokenizer(flags.model)
+    folder = located(flags.model)
+    tokenizer = read_tokenizer(folder)
     if flags.command == "tokenize":
         return lambda lines, where: out.tokenized(tokenizer, out.read_texts(lines, where, flags.form), flags.to)
     if flags.command == "encode":
@@ -127,7 +129,7 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
         return lambda lines, where: out.decoded(tokenizer, lines, where, flags.to, not flags.keep_special_tokens)
     from .filling import MaskedLanguageModel
 
-    model = MaskedLanguageModel(flags.model, tokenizer, flags.threads)
+    model = MaskedLanguageModel(folder, tokenizer, flags.threads)
     return lambda lines, where: out.filled(model, out.read_texts(lines, where, flags.form), flags.to, flags.top_k)
 
 

@@ -16,6 +16,8 @@ from .japanese_subwords import SPECIAL_TOKENS, SubwordTokenizer, WholeToken, rea
 
 CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"
+# The models that come with this project: released/character/tiny.
+RELEASED = "released"
 CLASS = "BertJapaneseTinySegmenterTokenizer"
 # Read at a time at most; a line typed into a pipe is answered at once all the same.
 BLOCK_BYTES = 1 << 18
@@ -33,6 +35,12 @@ class BadLine(Refusal):
     def __init__(self, where: Where, number: int, message: str) -> None:
         super().__init__(where(number) + message)
         self.number = number
+
+
+def located(folder: str) -> str:
+    """Where a folder of models is: `released` and what is below it come with this project, unless it is here as well."""
+    ours = folder.split("/")[0] == RELEASED and not os.path.isdir(folder)
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), folder) if ours else folder
 
 
 def read_tokenizer(folder: str) -> Tokenizer:

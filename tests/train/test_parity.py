@@ -205,6 +205,14 @@ def test_losses_under_bfloat16_are_float32_and_near(found: Any) -> None:
         assert torch["rough"][place] == pytest.approx(torch["sums"][place], rel=0.03)
 
 
+def test_gradients_under_bfloat16_point_where_they_should(found: Any) -> None:
+    """Its attention goes back through products of its own."""
+    _, torch, _ = found("warmed")
+    for name in (name for name in torch if name.startswith("whole/")):
+        exact, near = torch[name].ravel(), torch[name.replace("whole", "bfloat16")].ravel()
+        assert exact @ near == pytest.approx(np.linalg.norm(exact) * np.linalg.norm(near), rel=0.02), name
+
+
 def test_initial_values_have_the_distribution_of_tensorflow(found: Any) -> None:
     """A normal distribution of deviation 0.02 that ends at two deviations has one of 0.0176."""
     ours, theirs = found("warmed")[1], found("tiny")[0]

@@ -127,7 +127,13 @@ def more(case: Case) -> Arrays:
     def plain(pretraining: Pretraining) -> list[Tensor]:
         return [plain_loss(pretraining, batch)]
 
-    ways: dict[str, Callable[[Pretraining], list[Tensor]]] = {"whole": whole, "parts": in_parts, "plain": plain}
+    def rough(pretraining: Pretraining) -> list[Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return [loss(pretraining(tensors(batch, CPU)), weights, examples)]
+
+    ways: dict[str, Callable[[Pretraining], list[Tensor]]] = {
+        "whole": whole, "parts": in_parts, "plain": plain, "bfloat16": rough
+    }  # fmt: skip
     found: Arrays = {}
     for kind, way in ways.items():
         pretraining = case.new()

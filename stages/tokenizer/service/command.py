@@ -15,6 +15,7 @@ from starlette.datastructures import State
 
 from stages.handover import Refusal
 
+from ..files import located
 from .app import application
 from .contract import Limits
 from .gate import Gate, LogLines, log
@@ -39,7 +40,7 @@ class Server(uvicorn.Server):
 def serve(flags: argparse.Namespace) -> None:
     """Answer requests until SIGTERM or SIGINT. Refuses a port that cannot be had, and models that cannot be read."""
     _return_memory()
-    models = read_models(flags.models, flags.threads)
+    models = read_models(located(flags.models), flags.threads)
     default = flags.default or next(iter(models))
     if default not in models:
         raise Refusal(f"--default is {default}; the models below {flags.models} are {', '.join(models)}")
