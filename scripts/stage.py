@@ -370,7 +370,7 @@ def convert(at: Places) -> list[Step]:
 
 
 def serve(at: Places) -> list[Step]:
-    """All models in MODELS, or the released ones where it has none, over HTTP at PORT; compose.yaml has a container's."""
+    """All models in MODELS, or the released ones where it has none, over HTTP at PORT (compose.yaml: a container's)."""
     inside = chosen_runner() == "docker"
     place = ["--host", "0.0.0.0", "--port", "8000"] if inside else flags(host="ADDRESS", port="PORT")
     here = places_here().models
@@ -395,7 +395,7 @@ def tokenizer(at: Places) -> list[Step]:
     found = [f"{model}/{size}" for model in chosen_models() for size in sizes if (here / model / size).is_dir()]
     if not found and not setting("SIZE") and not any(here.rglob("vocab.txt")):
         model = f"{RELEASED}/{chosen_models()[0] if setting('MODEL') else 'character'}/tiny"
-        print(f"tokenize: no model in {here}; this is {model}, which comes with this project", file=sys.stderr, flush=True)
+        print(f"tokenize: no model in {here}; taking {model}, which comes with this project", file=sys.stderr)
         return [Step("tokenizer", "stages.tokenizer", ["tokenize", "--model", model])]
     if not found:
         wanted = " ".join(word for word in (setting("MODEL"), setting("SIZE"), "model") if word)

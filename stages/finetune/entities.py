@@ -36,23 +36,30 @@ def tags_of(entities: Sequence[Entity], places: Places, labels: Sequence[str]) -
     return tags
 
 
-def best_tags(logits: NDArray[Any], labels: Sequence[str]) -> NDArray[np.int64]:
-    """The most probable labels in which every I continues a B or I of its type: (tokens, labels) → (tokens,).
+def possible(labels: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which labels may be the first (labels,), and which may stand behind which (labels before, labels behind).
 
-    Viterbi's algorithm, where a transition is possible or not. Each token's own best label would break entities into
-    pieces: the F1 of one model on ner-wikipedia is 0.38 that way and 0.56 this way.
+    An I continues a B or an I of its type.
     """
     inside = np.array([label[:1] == "I" for label in labels])
     types = np.array([label[2:] for label in labels])
-    possible = ~inside[None, :] | (types[:, None] == types[None, :])  # O has no type: nothing continues it
-    barred = np.where(possible, 0.0, -np.inf)
-    scores = np.where(inside, -np.inf, logits[0]) if len(logits) else np.zeros(len(labels))
+    return ~inside, ~inside | (types[:, None] == types)  # O has no type: no I continues it
+
+
+def best_tags(logits: NDArray[Any], first: NDArray[Any], following: NDArray[Any]) -> NDArray[np.int64]:
+    """The sequence of labels with the highest score, by Viterbi's algorithm: (tokens, labels) → (tokens,).
+
+    first (labels,), following (labels before, labels behind): scores of a label as the first one, and of transitions.
+    """
+    if not len(logits):
+        return np.zeros(0, np.int64)
+    scores = first + logits[0]
     before = []
     for row in logits[1:]:
-        ways = scores[:, None] + barred
+        ways = scores[:, None] + following
         before.append(ways.argmax(0))
         scores = ways.max(0) + row
-    tags = [int(scores.argmax())] if len(logits) else []
+    tags = [int(scores.argmax())]
     for places in reversed(before):
         tags.append(int(places[tags[-1]]))
     return np.array(tags[::-1], np.int64)

@@ -15,7 +15,6 @@ from transformers import (
     AlbertForMultipleChoice,
     AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
-    AlbertForTokenClassification,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -23,6 +22,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from stages.evaluate.estimates import wilson
 from stages.evaluate.files import ModelFolder
@@ -42,6 +42,7 @@ from stages.finetune.metrics import (
     scores_by_type,
 )
 from stages.finetune.spans import best_span
+from stages.finetune.tagging import AlbertTagger
 from stages.finetune.tasks import Kind, Task
 from stages.handover import Progress, Refusal
 
@@ -50,7 +51,7 @@ HEADS = {
     "classification": AlbertForSequenceClassification,
     "choice": AlbertForMultipleChoice,
     "span": AlbertForQuestionAnswering,
-    "tagging": AlbertForTokenClassification,
+    "tagging": AlbertTagger,
 }
 # Tokens of an answer at most, as in the published experiments; more where the training set has longer ones.
 LONGEST_ANSWER = 30
@@ -145,6 +146,16 @@ def _collated(kind: Kind, examples: list[tuple[list[tuple[NDArray[np.int32], int
     return tensors
 
 
+class _ByLength(Trainer):
+    """The Trainer with batches of about equal lengths, in random order: short texts are not padded to the longest."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        rows: Rows = self.train_dataset.rows  # type: ignore[union-attr]
+        lengths = np.diff(rows.ends, prepend=0).reshape(-1, rows.per_example).max(1)
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch, lengths=lengths.tolist())
+
+
 class _Told(TrainerCallback):
     """Progress in the words of this project: examples, rate, time left, the loss."""
 
@@ -201,7 +212,7 @@ def fine_tune(
             remove_unused_columns=False,
             dataloader_pin_memory=settings.device == "cuda",
         )
-        trainer = Trainer(
+        trainer = _ByLength(
             model,
             arguments,
             data_collator=functools.partial(_collated, settings.task.kind),
@@ -212,11 +223,11 @@ def fine_tune(
         trainer.remove_callback(ProgressCallback)
         loss = trainer.train().training_loss
         said = trainer.predict(_Dataset(data.dev, labelled=False)).predictions
-    return model, {**_measured(settings.task, data, said), "training_loss": loss}
+    return model, {**_measured(settings.task, data, said, model), "training_loss": loss}
 
 
-def _measured(task: Task, data: Data, said: Any) -> dict[str, Any]:
-    """The record's figures of predictions.
+def _measured(task: Task, data: Data, said: Any, model: Any) -> dict[str, Any]:
+    """The record's figures of the model's predictions.
 
     said: logits (n, labels), of NER (n, L, labels); one value each (n, 1); or logits of starts and ends, both (n, L).
     """
@@ -229,7 +240,7 @@ def _measured(task: Task, data: Data, said: Any) -> dict[str, Any]:
     if task.kind == "tagging":
         assert data.dev_tags is not None
         truth = [sentence.entities for sentence in data.dev_tags.sentences]
-        predicted = predicted_entities(data.dev_tags, said, task.labels)
+        predicted = predicted_entities(data.dev_tags, said, task.labels, *model.scores())
         counts = entity_counts(predicted, truth)
         interval = ratio_interval([2 * right for right, *_ in counts], [given + real for _, given, real in counts])
         types = scores_by_type(predicted, truth)
@@ -243,10 +254,12 @@ def _measured(task: Task, data: Data, said: Any) -> dict[str, Any]:
     return {"dev": accuracy(chosen, labels), "interval": interval}
 
 
-def predicted_entities(tags: TagRows, said: NDArray[Any], labels: tuple[str, ...]) -> list[list[Entity]]:
-    """The entities of each sentence. said: logits (sentences, L, labels), [CLS] first."""
+def predicted_entities(
+    tags: TagRows, said: NDArray[Any], labels: tuple[str, ...], first: NDArray[Any], following: NDArray[Any]
+) -> list[list[Entity]]:
+    """The entities of each sentence. said: logits (sentences, L, labels), [CLS] first; the scores as of best_tags."""
     return [
-        entities_of(best_tags(row[1 : 1 + len(places.starts)], labels), places, labels)
+        entities_of(best_tags(row[1 : 1 + len(places.starts)], first, following), places, labels)
         for row, places in zip(said, tags.places, strict=True)
     ]
 

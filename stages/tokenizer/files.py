@@ -38,7 +38,7 @@ class BadLine(Refusal):
 
 
 def located(folder: str) -> str:
-    """Where a folder of models is: `released` and what is below it come with this project, unless it is here as well."""
+    """Where a folder of models is. `released`, and all below it, comes with this project, unless the folder exists."""
     ours = folder.split("/")[0] == RELEASED and not os.path.isdir(folder)
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), folder) if ours else folder
 

@@ -8,11 +8,13 @@ class alone.
 """
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ from transformers import (
     AlbertForMultipleChoice,
     AlbertForQuestionAnswering,
     AlbertForSequenceClassification,
-    AlbertForTokenClassification,
 )
 
 from stages.finetune.__main__ import main as finetune
+from stages.finetune.entities import best_tags
+from stages.finetune.inputs import IGNORED
 from stages.finetune.metrics import correlations
+from stages.finetune.tagging import AlbertTagger, sequence_loss
 from stages.handover import run
 from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 from tests.finetune.make_model import main as make_model
@@ -40,18 +44,18 @@ def said(folder: Path) -> dict[str, Any]:
         place = folder / "out" / task / "model"
         return kind.from_pretrained(place).eval(), BertJapaneseTinySegmenterTokenizer.from_pretrained(place)
 
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"sequence_losses": sequence_losses()}
     model, tokenizer = opened(AlbertForSequenceClassification, "jnli")
     pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JNLI]
     found["jnli"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
     model, tokenizer = opened(AlbertForSequenceClassification, "jsick")
     pairs = [tokenizer(each["sentence_A_Ja"], each["sentence_B_Ja"], return_tensors="pt") for each in JSICK]
     found["jsick"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
-    model, tokenizer = opened(AlbertForTokenClassification, "ner")
+    model, tokenizer = opened(AlbertTagger, "ner")
     found["ner"] = []
     for each in NER:
-        (labels,) = model(**tokenizer(each["text"], return_tensors="pt")).logits.argmax(-1).tolist()
-        found["ner"].append([model.config.id2label[label] for label in labels[1:-1]])
+        (logits,) = model(**tokenizer(each["text"], return_tensors="pt")).logits.numpy()
+        found["ner"].append([model.config.id2label[label] for label in best_tags(logits[1:-1], *model.scores())])
     model, tokenizer = opened(AlbertForSequenceClassification, "marc-ja")
     texts = [tokenizer(each["sentence"], return_tensors="pt") for each in MARC_JA]
     found["marc-ja"] = [model.config.id2label[int(model(**text).logits.argmax())] for text in texts]
@@ -81,6 +85,24 @@ def said(folder: Path) -> dict[str, Any]:
         )
         found["jsquad"].append(paragraph["context"][places[first][0] : places[last][1]])
     return found
+
+
+def sequence_losses() -> list[float]:
+    """The loss of two sequences of labels, one shorter, and the same by the sum over all sequences."""
+    torch.manual_seed(1)
+    logits, first, following = torch.randn(2, 4, 3), torch.randn(3), torch.randn(3, 3)
+    labels = torch.tensor([[0, 2, 1, 1], [2, 0, IGNORED, IGNORED]])
+
+    def score(row: int, tags: Sequence[int]) -> torch.Tensor:
+        moves = sum(following[pair] for pair in itertools.pairwise(tags))
+        return first[tags[0]] + moves + sum(logits[row, place, tag] for place, tag in enumerate(tags))
+
+    given = [[tag for tag in row if tag != IGNORED] for row in labels.tolist()]
+    whole = 0.0
+    for row, tags in enumerate(given):
+        ways = torch.stack([score(row, way) for way in itertools.product(range(3), repeat=len(tags))])
+        whole += float(ways.logsumexp(0) - score(row, tags))
+    return [float(sequence_loss(logits, labels, first, following)), whole / sum(map(len, given))]
 
 
 def killed(folder: Path, arguments: list[str]) -> dict[str, int]:

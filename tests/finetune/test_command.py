@@ -44,6 +44,8 @@ def test_the_saved_model_says_what_was_measured(learned: Learned) -> None:
     # Each of the first sentence's tokens is one character.
     assert said["ner"][0] == ["B-人名", "I-人名", "O", "B-施設名", *["I-施設名"] * 3, *"OOOOOOO"]
     assert said["ner"][2] == [*"OOOOO"]
+    by_steps, by_sum = said["sequence_losses"]
+    assert by_steps == pytest.approx(by_sum, rel=1e-5)
     assert said["marc-ja"] == [each["label"] for each in MARC_JA]
     assert said["jcommonsenseqa"] == [each["label"] for each in JCOMMONSENSEQA]
     assert said["jsquad"] == [each["answers"][0]["text"] for each in jsquad()["data"][1]["paragraphs"][0]["qas"]]

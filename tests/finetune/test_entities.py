@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.finetune.entities import best_tags, entities_of, labels_of, tags_of
+from stages.finetune.entities import best_tags, entities_of, labels_of, possible, tags_of
 from stages.finetune.examples import Entity, Sentence
 from stages.finetune.spans import Places
 
@@ -81,12 +81,17 @@ def test_an_inside_that_continues_nothing_begins_an_entity(tags: str, found: lis
 
 @given(st.integers(0, 4), st.integers(0, 99))
 def test_the_best_tags_are_those_of_all_possible_sequences(tokens: int, seed: int) -> None:
-    logits = np.random.default_rng(seed).normal(size=(tokens, len(LABELS)))
+    drawn = np.random.default_rng(seed)
+    logits = drawn.normal(size=(tokens, len(LABELS)))
+    first, following = (np.where(allowed, drawn.normal(size=allowed.shape), -np.inf) for allowed in possible(LABELS))
 
-    def possible(tags: tuple[int, ...]) -> bool:
+    def allowed(tags: tuple[int, ...]) -> bool:
         names = ["O", *(LABELS[tag] for tag in tags)]
         return all(b[0] != "I" or (a != "O" and a[2:] == b[2:]) for a, b in itertools.pairwise(names))
 
-    ways = filter(possible, itertools.product(range(len(LABELS)), repeat=tokens))
-    best = max(ways, key=lambda tags: sum(logits[place, tag] for place, tag in enumerate(tags)))
-    assert best_tags(logits, LABELS).tolist() == list(best)
+    def score(tags: tuple[int, ...]) -> float:
+        moves = sum(float(following[pair]) for pair in itertools.pairwise(tags))
+        return moves + sum(map(float, [*first[list(tags[:1])], *logits[range(tokens), list(tags)]]))
+
+    best = max(filter(allowed, itertools.product(range(len(LABELS)), repeat=tokens)), key=score)
+    assert best_tags(logits, first, following).tolist() == list(best)

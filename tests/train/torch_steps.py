@@ -127,12 +127,12 @@ def more(case: Case) -> Arrays:
     def plain(pretraining: Pretraining) -> list[Tensor]:
         return [plain_loss(pretraining, batch)]
 
-    def rough(pretraining: Pretraining) -> list[Tensor]:
+    def in_bfloat16(pretraining: Pretraining) -> list[Tensor]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return [loss(pretraining(tensors(batch, CPU)), weights, examples)]
 
     ways: dict[str, Callable[[Pretraining], list[Tensor]]] = {
-        "whole": whole, "parts": in_parts, "plain": plain, "bfloat16": rough
+        "whole": whole, "parts": in_parts, "plain": plain, "bfloat16": in_bfloat16
     }  # fmt: skip
     found: Arrays = {}
     for kind, way in ways.items():
