@@ -58,6 +58,7 @@ from stages.handover import (
     unwritable,
     write_manifest,
 )
+from stages.train.options import PRECISIONS
 
 STAGE = "finetune"
 
@@ -85,6 +86,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     length = f"tokens a row (default: {lengths}; JGLUE's as published), the model's positions at most"
     add("--max-length", type=number(int, 16), metavar="N", help=length)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where it is faster, else float32")
     given = parser.parse_args(arguments)
     if given.grid and (given.learning_rate or given.epochs):
         parser.error("--grid names the rates and epochs; leave out --learning-rate and --epochs")
@@ -124,7 +126,7 @@ def main(arguments: list[str]) -> None:
     with opened_model(given.model) as model:
         max_length = min(given.max_length or task.max_length, model.settings["max_position_embeddings"])
         options = {**given.grid._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch}
-        options.update(max_length=max_length, scratch=given.scratch)
+        options.update(max_length=max_length, scratch=given.scratch, precision=given.precision)
         inputs = {"model": model.identity, "dataset": data.identity}
         if claim(STAGE, given.out, options, inputs):
             print(f"{STAGE}: {given.out} is finished already", file=sys.stderr)
@@ -210,9 +212,11 @@ def _train(
     from stages.finetune.training import Settings, fine_tune, steps_of
     from stages.tokenizer.model_folder import write_tokenizer
     from stages.tokenizer.tokenizer_class import read_tokenizer_class
+    from stages.train.devices import in_bfloat16
 
     logging.disable_progress_bar()
-    settings = Settings(task, given.batch, given.micro_batch, choose_device(given.device))
+    device = choose_device(given.device)
+    settings = Settings(task, given.batch, given.micro_batch, device, in_bfloat16(device, given.precision))
     tokenizer = read_tokenizer_class(model.path)
     rows = _data(task, tokenizer, parts, max_length)
     total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch) * given.batch

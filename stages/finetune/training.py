@@ -59,12 +59,16 @@ EVALUATION_BATCH = 64
 
 
 class Settings(NamedTuple):
-    """What all runs share. `micro_batch`: examples of a batch that go through the model together."""
+    """What all runs share. `micro_batch`: examples of a batch that go through the model together.
+
+    bfloat16: the products are computed in it; weights and their updates are float32.
+    """
 
     task: Task
     batch: int
     micro_batch: int
     device: str
+    bfloat16: bool
 
 
 class Data(NamedTuple):
@@ -77,23 +81,25 @@ class Data(NamedTuple):
     dev_tags: TagRows | None = None
 
 
-def load(folder: ModelFolder, task: Task, pretrained: bool = True) -> Any:
+def load(folder: ModelFolder, task: Task, pretrained: bool = True, attention: str = "sdpa") -> Any:
     """The model with a new layer for the task. Refuses damaged weights, and those of no whole ALBERT.
 
-    `pretrained`: False gives the same architecture with random values.
+    `pretrained`: False gives the same architecture with random values. `attention`: transformers' name of a way.
     """
     labels = task.labels if task.kind in ("classification", "tagging") else ()
     named = {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
     options: dict[str, Any] = {"regression": {"num_labels": 1, "problem_type": "regression"}}.get(task.kind, {})
     options = named if labels else options
     if not pretrained:
-        return HEADS[task.kind](AlbertConfig.from_pretrained(folder.path, local_files_only=True, **options))
+        config = AlbertConfig.from_pretrained(folder.path, local_files_only=True, **options)
+        return HEADS[task.kind]._from_config(config, attn_implementation=attention)
     try:
         model, report = HEADS[task.kind].from_pretrained(
             folder.path,
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
+            attn_implementation=attention,
             output_loading_info=True,
             **options,
         )
@@ -187,7 +193,9 @@ def fine_tune(
     Trainer's defaults, which the published experiments kept.
     """
     set_seed(run.seed)  # Of the new layer's weights; the Trainer sets it again, for the order of the examples.
-    model = load(folder, settings.task, run.pretrained)
+    # On processors PyTorch's fused attention is slow in bfloat16: an epoch of `ner` by `tiny` takes twice as long.
+    plain = settings.bfloat16 and settings.device == "cpu"
+    model = load(folder, settings.task, run.pretrained, "eager" if plain else "sdpa")
     # Their forward passes take `num_items_in_batch` and pass over it: the Trainer would add up the means of a batch's
     # passes, and clip a gradient that is as many times as long.
     model.accepts_loss_kwargs = False
@@ -202,6 +210,7 @@ def fine_tune(
             per_device_eval_batch_size=EVALUATION_BATCH,
             seed=run.seed,
             use_cpu=settings.device == "cpu",
+            bf16=settings.bfloat16,
             # On a GPU some of the operations have no such form.
             full_determinism=settings.device == "cpu",
             logging_steps=max(1, run.epochs * steps_of(len(data.train), settings.batch) // 100),

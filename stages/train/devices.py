@@ -50,10 +50,7 @@ def choose_device(options: Options) -> Device:
             "machine's processors"
         )
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    can = computes_bfloat16(kind)
-    wanted = can and (options.precision == "bfloat16" or (options.precision == "auto" and bfloat16_pays(kind)))
-    if options.precision == "bfloat16" and not can:
-        raise Refusal("this processor does not compute in bfloat16; leave --precision out")
+    wanted = in_bfloat16(kind, options.precision)
     if options.compile == "on" and not _has_compiler(kind):
         raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
     # Compiling takes a minute, which a GPU wins back within some hundred steps.
@@ -65,6 +62,14 @@ def _has_compiler(kind: str) -> bool:
     """Whether there is what torch.compile calls: a C compiler for what starts a GPU's kernels, or g++ for kernels."""
     names = [os.environ.get("CC", "gcc"), "clang"] if kind == "cuda" else [os.environ.get("CXX", "g++")]
     return any(map(shutil.which, names))
+
+
+def in_bfloat16(kind: str, precision: str) -> bool:
+    """Whether `--precision` means bfloat16 on a kind of device. Refusal where it cannot be."""
+    can = computes_bfloat16(kind)
+    if precision == "bfloat16" and not can:
+        raise Refusal("this processor does not compute in bfloat16; leave --precision out")
+    return can and (precision == "bfloat16" or (precision == "auto" and bfloat16_pays(kind)))
 
 
 def computes_bfloat16(kind: str) -> bool:
