@@ -13,7 +13,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN rm -r /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
 COPY stages/__init__.py stages/handover.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
-COPY stages/tokenizer stages/tokenizer
+COPY stages/words/*.py stages/words/*.c stages/words/
 COPY stages/convert stages/convert
 RUN python -m compileall -q stages
 

@@ -13,6 +13,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/tokenizer/requirements.lock
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
+COPY stages/words stages/words
 COPY stages/tokenizer stages/tokenizer
 RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     /compiler/bin/python -m stages.compiled && python -m compileall -q stages

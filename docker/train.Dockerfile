@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN rm -rf /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
-COPY stages/tokenizer stages/tokenizer
+COPY stages/words/*.py stages/words/*.c stages/words/
 COPY stages/tfrecords stages/tfrecords
 COPY stages/tpu_train stages/tpu_train
 COPY stages/convert stages/convert

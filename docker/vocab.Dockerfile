@@ -14,8 +14,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/engine.py stages/local_engine.py stages/slots.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
-COPY stages/tokenizer/__init__.py stages/tokenizer/japanese_subwords.py stages/tokenizer/
-COPY stages/tokenizer/compiled_words.py stages/tokenizer/words.c stages/tokenizer/
+COPY stages/words/*.py stages/words/*.c stages/words/
 COPY stages/vocab stages/vocab
 RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     /compiler/bin/python -m stages.compiled && python -m compileall -q stages

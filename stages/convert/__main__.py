@@ -201,7 +201,7 @@ def _convert(
     from stages.convert.model_card import Known, model_card
     from stages.convert.onnx_model import IR, OPSET, check_activation, write_onnx
     from stages.convert.parity import COMPACT_TOLERANCE, TOLERANCE, onnx_difference
-    from stages.tokenizer.model_folder import write_tokenizer
+    from stages.words.model_folder import write_tokenizer
 
     logging.disable_progress_bar()
     settings = source.settings

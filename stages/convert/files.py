@@ -11,7 +11,7 @@ from stages import storage
 from stages.convert import pytorch_checkpoint
 from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
 from stages.handover import Refusal, read_json
-from stages.tokenizer.japanese_subwords import read_vocabulary
+from stages.words.japanese_subwords import read_vocabulary
 
 SCRATCH = ".model.partial"
 BEST_INDEX = "model.ckpt-best.index"

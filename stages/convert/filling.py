@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import AlbertForMaskedLM
 
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 SENTENCES = (
     "日本の首都は[MASK]である。",

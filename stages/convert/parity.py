@@ -21,7 +21,7 @@ from stages.convert.filling import SENTENCES
 from stages.convert.onnx_model import INPUTS, NAME
 from stages.convert.pytorch_checkpoint import MODEL, TIED
 from stages.handover import Refusal, sha256
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # Same weights in single precision, two implementations: 1e-5 is usual for logits of about 10.
 TOLERANCE = 1e-4

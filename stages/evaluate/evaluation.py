@@ -13,11 +13,11 @@ from stages.evaluate.neighbours import Neighbours
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.handover import Progress, Refusal, read_manifest
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
-from stages.tokenizer.tokenizer_class import read_tokenizer_class
 from stages.tpu_train.shards import Shards
 from stages.train.recipes import Efficient, yardstick
 from stages.train.records import Batch, DynamicMasking, held_out
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenizer_class import read_tokenizer_class
 
 # Held-out sentences shown with a gap in them, and with what each of their tokens costs.
 SHOWN = 5

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from stages import storage
 from stages.handover import MANIFEST, Refusal, read_json, read_manifest, read_shards, sha256, whole_file, write_json
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS, read_vocabulary
 from stages.tpu_train.shards import Shards, find_shards
+from stages.words.japanese_subwords import SPECIAL_TOKENS, read_vocabulary
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")
 EVALUATION, PAGE, PLOT = "evaluation.json", "report.html", "calibration.svg"

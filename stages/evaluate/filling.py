@@ -9,7 +9,7 @@ from stages.evaluate import kinds
 from stages.evaluate.estimates import wilson
 from stages.evaluate.predictions import at_masks
 from stages.evaluate.sentences import Sentence
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 CLOZE = Path(__file__).with_name("cloze.tsv")
 # Held-out sentences longer than this are no pleasure to read.

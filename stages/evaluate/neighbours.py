@@ -11,7 +11,7 @@ tokens of `kinds` different entries were seen in the context, and `lower` is the
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 PAD, CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
 GUESSES = 5

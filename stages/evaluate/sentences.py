@@ -10,8 +10,8 @@ import numpy as np
 
 from stages.evaluate.unmasking import restored
 from stages.handover import documents
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.train.records import Batch
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # What the corpus keeps, in characters; pieces of examples are held to it as well.
 SHORTEST, LONGEST = 10, 250

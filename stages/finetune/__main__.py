@@ -210,9 +210,9 @@ def _train(
 
     from stages.evaluate.predictions import choose_device
     from stages.finetune.training import Settings, fine_tune, steps_of
-    from stages.tokenizer.model_folder import write_tokenizer
-    from stages.tokenizer.tokenizer_class import read_tokenizer_class
     from stages.train.devices import in_bfloat16
+    from stages.words.model_folder import write_tokenizer
+    from stages.words.tokenizer_class import read_tokenizer_class
 
     logging.disable_progress_bar()
     device = choose_device(given.device)

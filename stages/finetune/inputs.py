@@ -18,7 +18,7 @@ from stages.finetune.spans import Places, text_of, tokens_of, windows
 from stages.finetune.tasks import CHOICES, Task
 
 if TYPE_CHECKING:
-    from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+    from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # Texts that are tokenized in one call.
 CHUNK = 1000

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stages.compiled import at, library
 from stages.tfrecords.tokens import Tokens
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
 # Tokens made in one call, 256 examples of the published length: few enough for the cache, enough that the call costs

@@ -28,8 +28,8 @@ from stages.tfrecords.encoding import MOST
 from stages.tfrecords.examples import COUNTS, Masking, ordinary
 from stages.tfrecords.records import records
 from stages.tfrecords.tokens import Words, look_up, split
-from stages.tokenizer import vocabulary_file
-from stages.tokenizer.compiled_words import CompiledVocabulary
+from stages.words import vocabulary_file
+from stages.words.compiled_words import CompiledVocabulary
 
 MODELS = ("wordpiece_tinysegmenter", "character")
 # zlib-ng's level 1: 12 µs and 0.96 kB an example, level 2 22 µs and 0.81 kB. isal's level 1 takes 7 µs for 0.82 kB, but

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.tokenizer.compiled_words import CompiledVocabulary, Texts, code_points, segment
-from stages.tokenizer.japanese_subwords import normalise
+from stages.words.compiled_words import CompiledVocabulary, Texts, code_points, segment
+from stages.words.japanese_subwords import normalise
 
 
 class Words(NamedTuple):

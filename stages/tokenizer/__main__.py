@@ -109,9 +109,9 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
 
 def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
     """Lines and where they stand → the output."""
-    from . import output_lines as out
-    from .encoding import Options
-    from .files import located, read_tokenizer
+    from stages.tokenizer import output_lines as out
+    from stages.words.encoding import Options
+    from stages.words.reading import located, read_tokenizer
 
     if flags.command == "encode":
         options = Options(not flags.no_special_tokens, flags.max_length)
@@ -127,7 +127,7 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
         return lambda lines, where: out.encoded(tokenizer, out.read_texts(lines, where, flags.form), flags.to, options)
     if flags.command == "decode":
         return lambda lines, where: out.decoded(tokenizer, lines, where, flags.to, not flags.keep_special_tokens)
-    from .filling import MaskedLanguageModel
+    from stages.words.filling import MaskedLanguageModel
 
     model = MaskedLanguageModel(folder, tokenizer, flags.threads)
     return lambda lines, where: out.filled(model, out.read_texts(lines, where, flags.form), flags.to, flags.top_k)
@@ -136,11 +136,11 @@ def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
 def main(given: list[str]) -> None:
     flags = parser().parse_args(given)
     if flags.command == "serve":
-        from .service.command import serve
+        from stages.tokenizer.service.command import serve
 
         serve(flags)
         return
-    from .files import BadLine, read_lines
+    from stages.tokenizer.lines import BadLine, read_lines
 
     answer = _answer(flags)
     out = sys.stdout.buffer

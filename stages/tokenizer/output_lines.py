@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .encoding import Options, Tokenizer
-from .files import BadLine, Where
-from .filling import Mask, MaskedLanguageModel, TooLong, WithoutMask
+from stages.tokenizer.lines import BadLine, Where
+from stages.words.encoding import Options, Tokenizer
+from stages.words.filling import Mask, MaskedLanguageModel, TooLong, WithoutMask
 
 TEXT, JSON = "text", "jsonl"
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from stages import storage
 from stages.handover import MANIFEST, RUN, Refusal, read_manifest
-from stages.tokenizer import vocabulary_file
 from stages.tpu_train.preflight import Checks, check_vocabulary, check_writable, read_config, said_of
 from stages.tpu_train.shape import disagreements, trained_config
 from stages.tpu_train.shards import Shards, find_shards
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
 from stages.train.records import DynamicMasking
+from stages.words import vocabulary_file
 
 
 class Start(NamedTuple):

@@ -14,8 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from stages.tfrecords.decoding import ROWS, Chunk, chunks, rows
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
 from stages.train.records import Batch, TrainingData
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[CLS]", "[SEP]", "[MASK]"))
 # The sentence order of an example that has none: cross entropy ignores it.

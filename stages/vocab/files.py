@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from stages import storage
 from stages.handover import Refusal, describe, documents, whole_file
-from stages.tokenizer.compiled_words import WordCounts, code_points, segment
-from stages.tokenizer.japanese_subwords import normalise
 from stages.vocab.sampling import chosen
+from stages.words.compiled_words import WordCounts, code_points, segment
+from stages.words.japanese_subwords import normalise
 
 # Sentences handed to the compiled rules at once: long enough that the calls cost nothing, short enough for memory.
 BATCH = 1 << 13

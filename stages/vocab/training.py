@@ -9,7 +9,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import WordPieceTrainer
 
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 # A pair of pieces is merged when it occurs at least this often (the published recipe's, and the
 # `tokenizers` library's default for BERT).

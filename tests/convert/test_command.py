@@ -61,7 +61,7 @@ report["installed"] = tokenizer.tokenize("東京は[MASK]の首都である。")
 print(json.dumps(report))
 """
     done = subprocess.run(
-        [ROOT / ".venv/convert/bin/python", "-c", program, model, ROOT / "stages/tokenizer"],
+        [ROOT / ".venv/convert/bin/python", "-c", program, model, ROOT / "stages/words"],
         capture_output=True, encoding="utf-8", cwd="/", env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def test_what_the_folder_holds(model: Path, checkpoints: Path) -> None:
     for name, described in manifest["files"].items():
         assert described["sha256"] == hashlib.sha256((model / name).read_bytes()).hexdigest()
     for name in ("tokenization.py", "japanese_subwords.py"):
-        assert (model / name).read_bytes() == (ROOT / "stages/tokenizer" / name).read_bytes()
+        assert (model / name).read_bytes() == (ROOT / "stages/words" / name).read_bytes()
     assert (model / "vocab.txt").read_bytes() == (checkpoints / "vocab.txt").read_bytes()
     assert json.loads((model / "config.json").read_text())["hidden_act"] == "gelu_new"
     assert manifest["step"] == 1234

@@ -19,9 +19,9 @@ import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from transformers import AlbertForPreTraining
 
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.tpu_train.shards import find_shards
 from stages.train.recipes import yardstick
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
 def example_class() -> Any:

@@ -32,7 +32,7 @@ from stages.finetune.inputs import IGNORED
 from stages.finetune.metrics import correlations
 from stages.finetune.tagging import AlbertTagger, sequence_loss
 from stages.handover import run
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 from tests.finetune.make_model import main as make_model
 from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSICK, JSTS, MARC_JA, NER, jsquad
 

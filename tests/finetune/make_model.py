@@ -7,7 +7,7 @@ import torch
 from transformers import AlbertConfig, AlbertForPreTraining
 
 from stages.convert.mapping import model_config
-from stages.tokenizer.model_folder import write_tokenizer
+from stages.words.model_folder import write_tokenizer
 
 CONFIG = {
     "embedding_size": 16, "hidden_size": 24, "intermediate_size": 48, "max_position_embeddings": 64,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.finetune.examples import Entity, Example, Sentence, read_questions
 from stages.finetune.inputs import IGNORED, kept, span_rows, tag_rows, text_rows
 from stages.finetune.tasks import TASKS
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 from tests.finetune.samples import PAIRS, characters, jsquad
 
 

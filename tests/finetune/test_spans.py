@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.finetune.spans import STEP, Places, best_span, text_of, tokens_of, windows
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # Among them: what becomes several characters, what several become, white space, full-width digits, a special token.
 PIECES = [

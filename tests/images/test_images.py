@@ -30,10 +30,10 @@ ENGINE = {"engine.py", "local_engine.py", "slots.py"}
 WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py", "tokenizer/compiled_words.py"}
 COMPILED = {
     "corpus": ["corpus/cleaning", "corpus/sentences"],
-    "vocab": ["tokenizer/words"],
-    "tfrecords": ["tfrecords/encoding", "tfrecords/examples", "tokenizer/words"],
-    "train": ["tfrecords/encoding", "tfrecords/examples", "tokenizer/words"],
-    "tokenizer": ["tokenizer/words"],
+    "vocab": ["words/words"],
+    "tfrecords": ["tfrecords/encoding", "tfrecords/examples", "words/words"],
+    "train": ["tfrecords/encoding", "tfrecords/examples", "words/words"],
+    "tokenizer": ["words/words"],
 }
 # The folders that an image has beside its stage's.
 FOLDERS = {
@@ -175,7 +175,7 @@ def test_the_flow_ends_in_a_model_that_tokenizes(flow: Flow) -> None:
         input="春の山\n\n花を見る\n",
     ).stdout  # fmt: skip
     assert lines == "春 の 山\n\n花 を 見 る\n"
-    fast = "from stages.tokenizer.files import read_tokenizer as r; assert r('/models/character/tiny').rules.compiled"
+    fast = "from stages.words.reading import read_tokenizer as r; assert r('/models/character/tiny').rules.compiled"
     docker("run", "--rm", *mounts, "--entrypoint", "python", "albert-ja/tokenizer", "-c", fast)
     parity = json.loads((flow.folder / "models/character/tiny/manifest.json").read_text())["parity"]
     assert max(parity.values()) < 1e-4

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from stages.tfrecords.decoding import chunks
-from stages.tokenizer.japanese_subwords import read_vocabulary
+from stages.words.japanese_subwords import read_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("wordpiece_tinysegmenter", "character")

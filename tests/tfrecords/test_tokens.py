@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.tfrecords.tokens import look_up, split
-from stages.tokenizer.compiled_words import CompiledVocabulary
-from stages.tokenizer.japanese_subwords import normalise, word_spans, wordpieces
+from stages.words.compiled_words import CompiledVocabulary
+from stages.words.japanese_subwords import normalise, word_spans, wordpieces
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ENTRIES = {e: n for n, e in enumerate([*SPECIALS, "京", "都", "府", "の", "##都", "##府", "京都", " "])}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from stages.tokenizer.japanese_subwords import normalise
-from stages.tokenizer.model_folder import write_tokenizer
+from stages.words.japanese_subwords import normalise
+from stages.words.model_folder import write_tokenizer
 
 ROOT = Path(__file__).parents[2]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", " ", *"私はとでキロ", "です", "単語", "##ロ"]

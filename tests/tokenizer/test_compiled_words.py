@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.compiled import NotCompiled, library, library_path
-from stages.tokenizer.compiled_words import SOURCE, CompiledVocabulary, WordCounts, code_points, segment
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS, normalise, split_words, word_spans, wordpieces
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.compiled_words import SOURCE, CompiledVocabulary, WordCounts, code_points, segment
+from stages.words.japanese_subwords import SPECIAL_TOKENS, normalise, split_words, word_spans, wordpieces
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 

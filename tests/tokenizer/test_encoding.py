@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from transformers import AddedToken
 
 from stages.handover import Refusal
-from stages.tokenizer.encoding import Options, Tokenizer
-from stages.tokenizer.files import read_tokenizer
-from stages.tokenizer.japanese_subwords import WholeToken, normalise
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.encoding import Options, Tokenizer
+from stages.words.japanese_subwords import WholeToken, normalise
+from stages.words.reading import read_tokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", " ", *"私はとでキロガ京都東、。", "です", "単語", "##ロ", "##都",

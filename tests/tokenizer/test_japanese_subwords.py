@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.tokenizer.japanese_subwords import (
+from stages.words.japanese_subwords import (
     LONGEST_WORD,
     normalise,
     normalise_from,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.tokenizer.model_folder import write_tokenizer
+from stages.words.model_folder import write_tokenizer
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "stages/tokenizer"
+SOURCES = ROOT / "stages/words"
 VOCABULARY = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n \n私\nは\nで\nす\nです\n"
 TOKENS = {"wordpiece": "私 は [MASK] です", "character": "私 は [MASK] で す"}
 
@@ -109,7 +109,7 @@ def test_other_albert_models_keep_their_tokenizer(tmp_path: Path) -> None:
 
 def test_the_missing_package_is_named() -> None:
     """`pip install tinysegmenter` is what the module's name suggests, and another project."""
-    script = "import sys\nsys.modules['tinysegmenter'] = None\nimport stages.tokenizer.japanese_subwords"
+    script = "import sys\nsys.modules['tinysegmenter'] = None\nimport stages.words.japanese_subwords"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert "ImportError: words are split by tinysegmenter3; pip install tinysegmenter3==0.1.0" in done.stderr
 

@@ -31,11 +31,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (
         "pyproject.toml",
         "README.md",
-        "stages/tokenizer/tokenization.py",
-        "stages/tokenizer/japanese_subwords.py",
+        "stages/words/tokenization.py",
+        "stages/words/japanese_subwords.py",
     ):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "stages/words/released", copy / "stages/words/released")
     done = subprocess.run(
         [
             sys.executable,
@@ -56,9 +57,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def test_it_holds_two_modules_and_names_what_they_need(installed: Path) -> None:
+def test_it_holds_modules_and_names_what_they_need(installed: Path) -> None:
     modules = {path.name for path in installed.rglob("*.py")}
-    assert modules == {"tokenization.py", "japanese_subwords.py"}
+    assert modules == {"tokenization.py", "japanese_subwords.py", "__init__.py"}
     [metadata] = installed.glob("*.dist-info/METADATA")
     needed = sorted(re.findall(r"^Requires-Dist: (\w+)", metadata.read_text(encoding="utf-8"), re.MULTILINE))
     assert needed == ["tinysegmenter3", "transformers"]

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from stages.tokenizer.japanese_subwords import normalise
-from stages.tokenizer.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
+from stages.words.japanese_subwords import normalise
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Ids:       5    6     7     8     9      10     11      12     13    14     15    16    17    18    19     20
@@ -326,7 +326,7 @@ def test_save_and_load(folder: Path, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     assert (tmp_path / "vocab.txt").read_bytes() == (folder / "character.txt").read_bytes()
     for name in ("tokenization.py", "japanese_subwords.py"):
-        source = Path(__file__).parents[2] / "stages/tokenizer" / name
+        source = Path(__file__).parents[2] / "stages/words" / name
         assert (tmp_path / name).read_bytes() == source.read_bytes()
     config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert config["auto_map"] == {"AutoTokenizer": ["tokenization.BertJapaneseTinySegmenterTokenizer", None]}

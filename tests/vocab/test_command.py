@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stages.tokenizer.japanese_subwords import normalise, read_vocabulary, split_words, wordpieces
+from stages.words.japanese_subwords import normalise, read_vocabulary, split_words, wordpieces
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("--vocab-size", 3000, "--alphabet-size", 1200)

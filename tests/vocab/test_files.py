@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from stages.handover import Refusal, documents, sha256
-from stages.tokenizer.japanese_subwords import normalise, split_words
 from stages.vocab.files import Sampled, count_words
 from stages.vocab.sampling import chosen
+from stages.words.japanese_subwords import normalise, split_words
 
 
 def sentences(corpus: Path, name: str, described: dict[str, Any]) -> list[str]:

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from stages.tokenizer.japanese_subwords import SPECIAL_TOKENS
 from stages.vocab.training import TooSmall, choose_alphabet, train
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 WORDS = Counter({"京都": 5, "京都府": 4, "東京": 3, "東京都": 3, "都": 2, "府": 1})
 

@@ -17,8 +17,8 @@ Answers = list[list[tuple[int, float]]]
 
 def rows(folder: str, path: str, out: str) -> None:
     """The texts' rows → the file `out`."""
-    from stages.tokenizer.encoding import Options
-    from stages.tokenizer.files import read_tokenizer
+    from stages.words.encoding import Options
+    from stages.words.reading import read_tokenizer
 
     tokenizer = read_tokenizer(folder)
     with open(path, encoding="utf-8") as stream:
@@ -30,9 +30,9 @@ def rows(folder: str, path: str, out: str) -> None:
 
 def onnxruntime(folder: str, given: dict[str, Any]) -> Callable[[], Answers]:
     """What `fill-mask` does with rows."""
-    from stages.tokenizer.encoding import Row
-    from stages.tokenizer.files import read_tokenizer
-    from stages.tokenizer.filling import MaskedLanguageModel
+    from stages.words.encoding import Row
+    from stages.words.filling import MaskedLanguageModel
+    from stages.words.reading import read_tokenizer
 
     model = MaskedLanguageModel(folder, read_tokenizer(folder), threads=1)
     batch = [Row(*row) for row in given["rows"]]

@@ -12,7 +12,7 @@ from transformers import AlbertConfig, AlbertForPreTraining
 
 from stages.convert.mapping import model_config
 from stages.convert.onnx_model import write_onnx
-from stages.tokenizer.model_folder import write_tokenizer
+from stages.words.model_folder import write_tokenizer
 
 CONFIGS = Path(__file__).resolve().parents[3] / "stages" / "tpu_train" / "configs"
 

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from scripts.bench.measured.stopwatch import Stopwatch
-from stages.tokenizer import japanese_subwords, tokenization
+from stages.words import japanese_subwords, tokenization
 
 BATCH = 1000
 

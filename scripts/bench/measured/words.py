@@ -15,7 +15,7 @@ BATCH = 1000
 
 def compiled(texts: list[str], watch: Stopwatch) -> str:
     """The SHA-256 of a byte for each character: 1 where a word begins, else 0."""
-    from stages.tokenizer.compiled_words import code_points, segment
+    from stages.words.compiled_words import code_points, segment
 
     segment(code_points(["初"]))  # Reads the tables, once in a process: `tokenizer` measures that.
     digest = hashlib.sha256()

@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from stages.handover import VERSION
+from stages.words.encoding import Encoded, Options, Row, framed
+from stages.words.filling import Mask, Unfit
 
-from ..encoding import Encoded, Options, Row, framed
-from ..filling import Mask, Unfit
 from . import contract
 from .batching import Batcher
 from .contract import Contract, Limits

@@ -14,8 +14,8 @@ import uvicorn
 from starlette.datastructures import State
 
 from stages.handover import Refusal
+from stages.words.reading import located
 
-from ..files import located
 from .app import application
 from .contract import Limits
 from .gate import Gate, LogLines, log

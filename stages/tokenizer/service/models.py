@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from stages import storage
 from stages.handover import Refusal
-
-from ..encoding import Tokenizer
-from ..files import CONFIG, VOCABULARY, read_tokenizer
-from ..filling import MODEL, MaskedLanguageModel
+from stages.words.encoding import Tokenizer
+from stages.words.filling import MODEL, MaskedLanguageModel
+from stages.words.reading import CONFIG, VOCABULARY, read_tokenizer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from stages import storage
 from stages.handover import Refusal, read_json
-
-from .encoding import Options, Row, Tokenizer
-from .files import fetch_model
+from stages.words.encoding import Options, Row, Tokenizer
+from stages.words.reading import fetch_model
 
 MODEL = "model.onnx"
 CONFIG = "config.json"

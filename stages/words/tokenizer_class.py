@@ -6,9 +6,8 @@ import os
 import tempfile
 
 from stages import storage
-
-from .files import CONFIG, VOCABULARY, fetch_model, read_tokenizer
-from .tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.reading import CONFIG, VOCABULARY, fetch_model, read_tokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
 def read_tokenizer_class(folder: str) -> BertJapaneseTinySegmenterTokenizer:

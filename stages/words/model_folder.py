@@ -7,7 +7,7 @@ Written: `vocab.txt` (the same bytes), `tokenizer_config.json`, and the code: `t
 import os
 import shutil
 
-from .tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
 def write_tokenizer(

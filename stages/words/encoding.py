@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import compiled_words
-from .japanese_subwords import SubwordTokenizer, joined, normalise, normalise_from, refuse_surrogates
+from stages.words import compiled_words
+from stages.words.japanese_subwords import SubwordTokenizer, joined, normalise, normalise_from, refuse_surrogates
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A vocab.txt on this machine or at gs:// → its entries."""
 
 from stages import storage
-from stages.tokenizer.japanese_subwords import read_vocabulary
+from stages.words.japanese_subwords import read_vocabulary
 
 
 def read(path: str) -> dict[str, int]:

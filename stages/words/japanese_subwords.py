@@ -24,7 +24,7 @@ except ImportError:
 
 try:
     # Not part of a model folder, and not needed: the same rules, compiled.
-    from stages.tokenizer import compiled_words
+    from stages.words import compiled_words
 except ImportError:
     compiled_words = None  # type: ignore[assignment]
 
