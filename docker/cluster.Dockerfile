@@ -16,6 +16,7 @@ COPY stages/engine.py stages/ray_engine.py stages/local_engine.py stages/slots.p
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
 COPY stages/transfer.py stages/
 COPY stages/words/*.py stages/words/*.c stages/words/
+COPY stages/formats stages/formats
 COPY stages/corpus stages/corpus
 COPY stages/vocab stages/vocab
 COPY stages/tfrecords stages/tfrecords

@@ -14,6 +14,7 @@ RUN rm -r /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/sit
 COPY stages/__init__.py stages/handover.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
 COPY stages/words/*.py stages/words/*.c stages/words/
+COPY stages/formats stages/formats
 COPY stages/convert stages/convert
 RUN python -m compileall -q stages
 

@@ -15,6 +15,7 @@ COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
 COPY stages/engine.py stages/local_engine.py stages/slots.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/
 COPY stages/words/*.py stages/words/*.c stages/words/
+COPY stages/formats stages/formats
 COPY stages/tfrecords stages/tfrecords
 RUN --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     /compiler/bin/python -m stages.compiled && python -m compileall -q stages

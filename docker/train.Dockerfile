@@ -20,12 +20,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/train/requirements.lock
 # What only those need who build or test PyTorch: 145 MB.
 RUN rm -rf /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
-COPY stages/__init__.py stages/compiled.py stages/handover.py stages/
+COPY stages/__init__.py stages/compiled.py stages/handover.py stages/preflight.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/words/*.py stages/words/*.c stages/words/
-COPY stages/tfrecords stages/tfrecords
-COPY stages/tpu_train stages/tpu_train
-COPY stages/convert stages/convert
+COPY stages/formats stages/formats
+COPY stages/tpu_train/configs stages/tpu_train/configs
 COPY stages/evaluate stages/evaluate
 COPY stages/finetune stages/finetune
 COPY stages/train stages/train

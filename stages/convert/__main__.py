@@ -26,8 +26,9 @@ from stages.convert.files import (
     publish,
     tensorflow_metrics,
 )
-from stages.convert.mapping import Mismatch, model_config, weights
+from stages.convert.mapping import weights
 from stages.convert.provenance import provenance
+from stages.formats.albert_config import Mismatch, model_config
 from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, unwritable, whole_file, write_manifest
 
 # Imported late, where they are needed: they take seconds to load.

@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.convert.checkpoint import Checkpoint
-
-
-class Mismatch(ValueError):
-    """A configuration or checkpoint of another architecture: names the field or variable."""
+from stages.formats.albert_config import Mismatch
 
 
 class Rule(NamedTuple):
@@ -19,41 +16,6 @@ class Rule(NamedTuple):
     transformers: str
     shape: tuple[int, ...]
     transposed: bool = False
-
-
-def model_config(config: dict[str, Any]) -> dict[str, Any]:
-    """TensorFlow's configuration → the arguments of transformers' AlbertConfig.
-
-    TensorFlow ALBERT's `gelu` is the tanh form, which transformers calls `gelu_new`. Its sentence order
-    head has no dropout, transformers' has unless told. Layer normalisation: epsilon 1e-12 in both.
-    """
-    needed = (
-        "vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-        "intermediate_size", "max_position_embeddings", "type_vocab_size",
-    )  # fmt: skip
-    for name in needed:
-        if not isinstance(config.get(name), int) or config[name] < 1:
-            raise Mismatch(f"the configuration has no {name} (a whole number); is it one of an ALBERT?")
-    for name, only in (("net_structure_type", 0), ("num_memory_blocks", 0)):
-        if config.get(name, only) != only:
-            raise Mismatch(f"{name} is {config[name]} in the configuration; transformers' ALBERT knows {only} alone")
-    if config["hidden_size"] % config["num_attention_heads"]:
-        raise Mismatch("hidden_size is not a multiple of num_attention_heads in the configuration")
-    activation = config.get("hidden_act", "gelu")
-    return {
-        **{name: config[name] for name in needed},
-        "num_hidden_groups": config.get("num_hidden_groups", 1),
-        "inner_group_num": config.get("inner_group_num", 1),
-        "hidden_act": "gelu_new" if activation == "gelu" else activation,
-        "hidden_dropout_prob": config.get("hidden_dropout_prob", 0.0),
-        "attention_probs_dropout_prob": config.get("attention_probs_dropout_prob", 0.0),
-        "classifier_dropout_prob": 0.0,
-        "initializer_range": config.get("initializer_range", 0.02),
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-    }
 
 
 def rules(config: dict[str, Any]) -> list[Rule]:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.convert.mapping import Mismatch
+from stages.formats.albert_config import Mismatch
 from stages.handover import whole_file
 
 NAME = "model.onnx"

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from stages import storage
-from stages.convert.mapping import Mismatch, refuse_not_finite, rules, size
+from stages.convert.mapping import refuse_not_finite, rules, size
+from stages.formats.albert_config import Mismatch
 from stages.handover import Refusal, read_json
 
 MODEL, CONFIG, STATE = "model.safetensors", "albert_config.json", "state.json"

@@ -21,8 +21,8 @@ from stages.evaluate.files import (
     rounded,
     write_report,
 )
+from stages.formats.shards import Shards
 from stages.handover import HelpFormatter, Retryable, claim, describe, run, unwritable, write_manifest
-from stages.tpu_train.shards import Shards
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

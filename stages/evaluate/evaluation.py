@@ -12,8 +12,8 @@ from stages.evaluate.files import ModelFolder, held_out_corpus
 from stages.evaluate.neighbours import Neighbours
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
+from stages.formats.shards import Shards
 from stages.handover import Progress, Refusal, read_manifest
-from stages.tpu_train.shards import Shards
 from stages.train.recipes import Efficient, yardstick
 from stages.train.records import Batch, DynamicMasking, held_out
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer

@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from stages import storage
+from stages.formats.shards import Shards, find_shards
 from stages.handover import MANIFEST, Refusal, read_json, read_manifest, read_shards, sha256, whole_file, write_json
-from stages.tpu_train.shards import Shards, find_shards
 from stages.words.japanese_subwords import SPECIAL_TOKENS, read_vocabulary
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from stages import engine, storage
+from stages.formats.examples import COUNTS, LONGEST
 from stages.handover import (
     MANIFEST,
     HelpFormatter,
@@ -19,7 +20,6 @@ from stages.handover import (
     sha256,
     write_manifest,
 )
-from stages.tfrecords.examples import COUNTS, LONGEST
 from stages.tfrecords.files import (
     MODELS,
     Options,

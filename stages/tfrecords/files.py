@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
 from stages import storage
+from stages.formats.encoding import MOST
+from stages.formats.examples import COUNTS, Masking, ordinary
 from stages.handover import (
     MANIFEST,
     Refusal,
@@ -24,8 +26,6 @@ from stages.handover import (
     write_json,
 )
 from stages.tfrecords.blocks import blocks
-from stages.tfrecords.encoding import MOST
-from stages.tfrecords.examples import COUNTS, Masking, ordinary
 from stages.tfrecords.records import records
 from stages.tfrecords.tokens import Words, look_up, split
 from stages.words import vocabulary_file

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
-from stages.tfrecords.encoding import encoded
-from stages.tfrecords.examples import Masking, plan
-from stages.tfrecords.tokens import Tokens
+from stages.formats.encoding import encoded
+from stages.formats.examples import Masking, Tokens, plan
 
 # The longest plan: 60 MB. A block has some 25,000 sentences, and at most as many instances a copy: the published 40
 # copies are planned, and shuffled, together. They are far fewer instances, and take 5 MB.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.formats.examples import Tokens
 from stages.words.compiled_words import CompiledVocabulary, Texts, code_points, segment
 from stages.words.japanese_subwords import normalise
 
@@ -15,15 +16,6 @@ class Words(NamedTuple):
     texts: Texts
     begins: NDArray[np.uint8]  # (characters,) whether a piece begins here
     documents: NDArray[np.int64]  # (documents + 1,) into the texts
-
-
-class Tokens(NamedTuple):
-    """A block's tokens for one model, without empty sentences and documents."""
-
-    ids: NDArray[np.int32]  # (tokens,)
-    starts: NDArray[np.bool_]  # (tokens,) whether a word begins here
-    sentences: NDArray[np.int64]  # (sentences + 1,) into ids
-    documents: NDArray[np.int64]  # (documents + 1,) into sentences
 
 
 def split(articles: list[list[str]]) -> Words:

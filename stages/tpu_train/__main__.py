@@ -13,6 +13,8 @@ from dataclasses import MISSING, fields
 from typing import Any, Dict, List
 
 from stages import lock, storage
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, VOCAB_FLAG
+from stages.formats.pretraining import sentence as sentence_of
 from stages.handover import (
     HelpFormatter,
     Retryable,
@@ -26,10 +28,8 @@ from stages.handover import (
 )
 from stages.stopping import Stop, Stopped
 from stages.tpu_train import files
-from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, Options
+from stages.tpu_train.options import Options
 from stages.tpu_train.preflight import Start, preflight
-from stages.tpu_train.results import sentence as sentence_of
-from stages.tpu_train.shape import VOCAB_FLAG
 
 STAGE = "tpu-train"
 

@@ -17,10 +17,10 @@ import zlib
 from typing import Callable, Dict, Iterator, NamedTuple, Optional
 
 from stages import lock, storage
+from stages.formats.shards import Shards
 from stages.handover import MANIFEST, PARTIAL, RUN, Refusal
 from stages.tpu_train.options import Options
 from stages.tpu_train.results import LOSSES
-from stages.tpu_train.shards import Shards
 
 NATIVE, STAGED = "native", "staged"
 EMULATOR = "STORAGE_EMULATOR_HOST"

@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
-# Warm-up as a share of the run: the published 25,000 of 1,000,000 steps.
-WARMUP_SHARE = 0.025
-# The published peak rate, for 1,000,000 steps of 512 examples on a TPU; and one for the few hundred small
-# steps that a person runs on this machine, in which the published rate does not move the loss.
-PUBLISHED_RATE = 2.2e-4
-SHORT_RATE = 5e-3
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
 
 
 @dataclass(frozen=True)

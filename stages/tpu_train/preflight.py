@@ -4,19 +4,18 @@ Nothing here is slow: the TFRecords are compared with their manifest, not read; 
 asked for versions, a TPU or a checkpoint.
 """
 
-import hashlib
 import os
 import platform
-import secrets
-import tempfile
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from stages import storage
-from stages.handover import MANIFEST, PARTIAL, Refusal, Retryable, read_json, unwritable
-from stages.tpu_train import files
+from stages.formats.albert_config import read_config
+from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.shards import Shards, find_shards, has_manifest
+from stages.handover import Refusal
+from stages.preflight import Checks, check_writable
+from stages.tpu_train import files, foreign
 from stages.tpu_train.options import Options
-from stages.tpu_train.shape import check_config, disagreements, trained_config
-from stages.tpu_train.shards import Shards, find_shards
 
 
 class Start(NamedTuple):
@@ -27,36 +26,13 @@ class Start(NamedTuple):
     found: List[Tuple[str, str]]
 
 
-class Checks:
-    """Runs the checks of ``stage``, which raise a ``Refusal``, one after the other; keeps what they find or refuse."""
-
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
-        self.found: List[Tuple[str, str]] = []
-        self.refusals: List[Refusal] = []
-
-    def of(self, check: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``check`` returns; None where it refuses."""
-        try:
-            return check(*arguments)
-        except Refusal as refusal:
-            self.refusals.append(refusal)
-            return None
-
-    def end(self) -> None:
-        """Raise all refusals as one, a line each."""
-        if self.refusals:
-            retryable = all(isinstance(refusal, Retryable) for refusal in self.refusals)
-            lines = ("\n%s: error: " % self.stage).join(map(str, self.refusals))
-            raise (Retryable if retryable else Refusal)(lines)
-
-
 def preflight(options: Options) -> Start:
     """Make every check before anything is read at length or written; ``Refusal`` tells all that failed, a line each."""
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
     config = checks.of(read_config, options.config)
-    shards = checks.of(find_shards, options.tfrecords, options.held_out)
+    find = find_shards if has_manifest(options.tfrecords) else foreign.look
+    shards = checks.of(find, options.tfrecords, options.held_out)
     if config and shards:
         failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
         checks.refusals += failed
@@ -112,73 +88,11 @@ def contradictions(options: Options) -> Iterator[str]:
             yield "%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores)
 
 
-def read_config(path: str) -> Dict[str, Any]:
-    """The configuration in a file, checked."""
-    return check_config(read_json(path), path)
-
-
-def said_of(shards: Shards) -> str:
-    """What TFRecords hold, in words."""
-    return "%s: %d files to train on, %d held out with %s examples; %d tokens, %d predictions" % (
-        shards.folder,
-        len(shards.train),
-        len(shards.held_out),
-        format(shards.held_out_examples, ","),
-        shards.seq_length,
-        shards.max_predictions,
-    )
-
-
-def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:
-    """That ``path`` is the vocabulary of the TFRecords: by its SHA-256, or by its size where they have no manifest."""
-    try:
-        with storage.fetched(path) as local, open(local, "rb") as stream:
-            data = stream.read()
-    except OSError as error:
-        raise Refusal(
-            "there is no vocabulary %s (%s); convert will need it: copy the one that the TFRecords were made with "
-            "there (make upload takes it along), or name it with --vocab" % (path, error.strerror)
-        )
-    digest, entries = hashlib.sha256(data).hexdigest(), data.count(b"\n") + (not data.endswith(b"\n"))
-    if shards and shards.vocabulary and shards.vocabulary != digest:
-        raise Refusal(
-            "%s is not the vocabulary that %s was made with (SHA-256 %.12s…, not %.12s…); "
-            "name that one with --vocab, or make the TFRecords again" % (path, shards.folder, digest, shards.vocabulary)
-        )
-    if config and entries != config["vocab_size"]:
-        raise Refusal(
-            "%s has %d entries, the configuration vocab_size %d; name the vocabulary of the TFRecords with --vocab"
-            % (path, entries, config["vocab_size"])
-        )
-    return "%s: %s entries, SHA-256 %.12s…" % (path, format(entries, ","), digest)
-
-
 def _checkpoint(prefix: str, config: Dict[str, Any]) -> str:
     from stages.tpu_train.checkpoints import check_checkpoint
 
     check_checkpoint(prefix, config)
     return "%s has every variable of the model" % prefix
-
-
-def check_writable(out: str) -> str:
-    """Write and remove a file in OUT, or in the nearest folder above it that is there."""
-    if MANIFEST in storage.names(out):
-        return "%s holds a finished run" % out
-    if storage.remote(out):
-        probe = storage.join(out, ".probe.%s%s" % (secrets.token_hex(4), PARTIAL))
-        with storage.whole_file(probe) as stream:
-            stream.write(b"x")
-        storage.remove(probe)
-    else:
-        folder = os.path.abspath(out)
-        while not os.path.exists(folder):
-            folder = os.path.dirname(folder)
-        try:
-            with tempfile.TemporaryFile(dir=folder) as stream:
-                stream.write(b"x")
-        except OSError as error:
-            raise unwritable(out, error)
-    return "%s can be written" % out
 
 
 def _tpu(options: Options) -> str:

@@ -13,9 +13,9 @@ from typing import Any, Dict, List
 import numpy as np
 
 from stages import storage
+from stages.formats.albert_config import check_config
 from stages.handover import HelpFormatter, read_json, run
 from stages.tpu_train import checkpoints
-from stages.tpu_train.shape import check_config
 from stages.tpu_train.tensorflow_albert import tf
 
 SEQUENCES = 4

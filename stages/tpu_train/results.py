@@ -1,32 +1,15 @@
 """Evaluations and losses of a run → eval_results.jsonl, eval_results.txt, train_loss.tsv, and which step was best."""
 
 import json
-from typing import Any, Dict, List, Optional, Tuple
+from typing import List, Tuple
 
 from stages import storage
+from stages.formats.pretraining import METRICS, Row
 from stages.handover import Refusal
 
-METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
 EVALUATIONS = "eval_results.jsonl"
 PUBLISHED = "eval_results.txt"
 LOSSES = "train_loss.tsv"
-Row = Dict[str, Any]
-
-
-def best(rows: List[Row]) -> Optional[Row]:
-    """The evaluation with the highest masked LM accuracy; ties go to the lower loss, then to the earlier step.
-
-    Step 0, the untrained model, is never the best.
-    """
-    trained = [row for row in rows if row["step"] > 0]
-    return min(trained, key=lambda row: (-row["masked_lm_accuracy"], row["masked_lm_loss"], row["step"]), default=None)
-
-
-def sentence(row: Row) -> str:
-    """An evaluation in words, for a person."""
-    return "masked LM accuracy %.4f, loss %.4f; sentence order accuracy %.4f, loss %.4f on held-out examples" % tuple(
-        row[name] for name in METRICS
-    )
 
 
 def read_evaluations(out: str) -> List[Row]:

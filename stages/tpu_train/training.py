@@ -7,11 +7,13 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from stages import storage
+from stages.formats.pretraining import METRICS, Row, best_evaluation, sentence
+from stages.formats.shards import Shards
 from stages.handover import Progress, Refusal, write_json
 from stages.stopping import Stop, Stopped
 from stages.tpu_train import checkpoints, cloud_tpu, reference, results
+from stages.tpu_train.foreign import damaged_file
 from stages.tpu_train.options import Options
-from stages.tpu_train.shards import Shards, damaged_file
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 CONFIG = "albert_config.json"
@@ -123,7 +125,7 @@ def train(
             rows = _evaluate_new(estimator, options, shards)
             publish()
         progress.close()
-    best = results.best(rows)
+    best = best_evaluation(rows)
     assert best is not None, "the last step was evaluated"
     prefix = storage.join(out, checkpoints.BEST)
     reference.write_reference(prefix, config, prefix + ".reference.npz")
@@ -197,7 +199,7 @@ def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable
     return input_fn
 
 
-def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[results.Row]:
+def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[Row]:
     """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows.
 
     The checkpoint of a run that was asked to stop has none, unless it is one that any run has: how often a
@@ -217,12 +219,12 @@ def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[resu
         found = estimator.evaluate(
             _held_out_input(options, shards, examples), steps=-(-examples // batch), checkpoint_path=paths[step]
         )
-        row = {name: float(found[name]) for name in results.METRICS}
+        row = {name: float(found[name]) for name in METRICS}
         rows = sorted([*rows, dict(row, step=step, examples=examples)], key=lambda row: row["step"])
         results.write_evaluations(options.out, rows)
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-        print("%stpu-train: step %s: %s" % (clear, format(step, ","), results.sentence(row)), file=sys.stderr)
-    best = results.best(rows)
+        print("%stpu-train: step %s: %s" % (clear, format(step, ","), sentence(row)), file=sys.stderr)
+    best = best_evaluation(rows)
     if best is not None and best["step"] in paths:
         checkpoints.keep_best(options.out, paths[best["step"]], best)
     return rows

@@ -16,6 +16,8 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from stages import lock, storage
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, VOCAB_FLAG
+from stages.formats.pretraining import sentence as sentence_of
 from stages.handover import (
     MANIFEST,
     HelpFormatter,
@@ -29,9 +31,6 @@ from stages.handover import (
     write_manifest,
 )
 from stages.stopping import Stop, Stopped
-from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE
-from stages.tpu_train.results import sentence as sentence_of
-from stages.tpu_train.shape import VOCAB_FLAG
 from stages.train.options import DEVICES, HOURS, PRECISIONS, PUBLISHED_STEPS, RECIPES, SHORT, Options
 
 STAGE = "train"

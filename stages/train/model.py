@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AlbertConfig, AlbertForPreTraining
 
-from stages.convert.mapping import model_config
+from stages.formats.albert_config import model_config
 from stages.handover import Refusal
 from stages.train.records import Batch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stages.tpu_train.options import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from stages import storage
-from stages.handover import MANIFEST, RUN, Refusal, read_manifest
-from stages.tpu_train.preflight import Checks, check_vocabulary, check_writable, read_config, said_of
-from stages.tpu_train.shape import disagreements, trained_config
-from stages.tpu_train.shards import Shards, find_shards
+from stages.formats.albert_config import read_config
+from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.shards import Shards, find_shards
+from stages.handover import Refusal, read_manifest
+from stages.preflight import Checks, check_writable
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
 from stages.train.records import DynamicMasking
@@ -33,7 +34,7 @@ def preflight(options: Options) -> Start:
     checks = Checks("train")
     checks.refusals += map(Refusal, contradictions(options))
     config = checks.of(read_config, options.config)
-    shards = checks.of(_shards, options)
+    shards = checks.of(find_shards, options.tfrecords, options.held_out)
     if config and shards:
         failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
         checks.refusals += failed
@@ -68,15 +69,6 @@ def contradictions(options: Options) -> Iterator[str]:
         )
     if options.processes and options.batch_size % options.processes:
         yield f"--batch {options.batch_size} is not a multiple of --processes {options.processes}"
-
-
-def _shards(options: Options) -> Shards:
-    present = storage.names(options.tfrecords)
-    if present and MANIFEST not in present and RUN not in present:
-        raise Refusal(
-            f"{options.tfrecords} has no {MANIFEST}, which make tfrecords writes; make tpu-train reads others"
-        )
-    return find_shards(options.tfrecords, options.held_out)
 
 
 def _tokens_an_example(options: Options, shards: Shards) -> float:

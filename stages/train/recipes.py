@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 
-from stages.tfrecords.decoding import Chunk, rows
-from stages.tpu_train.shards import Shards
+from stages.formats.decoding import Chunk, rows
+from stages.formats.shards import Shards
 from stages.train.held import Held
 from stages.train.lamb import Lamb
 from stages.train.model import Pretraining

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 from numpy.typing import NDArray
 
+from stages.formats.decoding import ROWS, Chunk, chunks, empty, joined, put, rows
+from stages.formats.examples import IS_SWAPPED, LENGTH, SEPARATOR, Masking
 from stages.handover import Refusal
-from stages.tfrecords.decoding import ROWS, Chunk, chunks, empty, joined, put, rows
-from stages.tfrecords.examples import IS_SWAPPED, LENGTH, SEPARATOR, Masking
 
 FILES = 8
 POOL = 8192

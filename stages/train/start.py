@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AlbertForPreTraining
 
-from stages.tfrecords.decoding import Chunk
+from stages.formats.decoding import Chunk
 from stages.train.heads import Room, aim_heads
 from stages.train.windows import CLS, MASK, SEP
 

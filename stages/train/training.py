@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from stages import storage
+from stages.formats.pretraining import best_evaluation
+from stages.formats.shards import Shards
 from stages.handover import Progress, Refusal, read_json, write_json
 from stages.stopping import Stop, Stopped
-from stages.tpu_train import results
-from stages.tpu_train.shards import Shards
 from stages.train import checkpoints
 from stages.train.checkpoints import Checkpoint
 from stages.train.devices import Device
@@ -75,7 +75,7 @@ def train(
     finally:
         stop.training = False
         run.close()
-    return results.best(run.metrics.held_out()) if group.first else None
+    return best_evaluation(run.metrics.held_out()) if group.first else None
 
 
 def _steps_of(
@@ -149,7 +149,7 @@ class _Run:
             self.metrics = Metrics(self.out, self.step)
             self.plot = Plot(self.out, f"{os.path.basename(self.options.config)}, {self.options.out}")
             self.events = _Events(self.out, self.step)
-            best = results.best(self.metrics.held_out())
+            best = best_evaluation(self.metrics.held_out())
             if best:
                 checkpoints.write_best(self.out, best, self.config)
             checkpoints.prune(self.out, self.options.keep)
@@ -314,7 +314,7 @@ class _Run:
 
     def _keep_results(self) -> None:
         if self.group.first:
-            best = results.best(self.metrics.held_out())
+            best = best_evaluation(self.metrics.held_out())
             if best:
                 checkpoints.write_best(self.out, best, self.config)
             checkpoints.prune(self.out, self.options.keep)

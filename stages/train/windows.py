@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stages.tfrecords.decoding import ROWS, Chunk, chunks, rows
+from stages.formats.decoding import ROWS, Chunk, chunks, rows
 from stages.train.records import Batch, TrainingData
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 

@@ -19,7 +19,7 @@ import torch
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from transformers import AlbertForPreTraining
 
-from stages.tpu_train.shards import find_shards
+from stages.formats.shards import find_shards
 from stages.train.recipes import yardstick
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 

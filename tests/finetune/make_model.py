@@ -6,7 +6,7 @@ import tempfile
 import torch
 from transformers import AlbertConfig, AlbertForPreTraining
 
-from stages.convert.mapping import model_config
+from stages.formats.albert_config import model_config
 from stages.words.model_folder import write_tokenizer
 
 CONFIG = {

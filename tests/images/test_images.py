@@ -31,8 +31,8 @@ WORDS = {"tokenizer/__init__.py", "tokenizer/japanese_subwords.py", "tokenizer/c
 COMPILED = {
     "corpus": ["corpus/cleaning", "corpus/sentences"],
     "vocab": ["words/words"],
-    "tfrecords": ["tfrecords/encoding", "tfrecords/examples", "words/words"],
-    "train": ["tfrecords/encoding", "tfrecords/examples", "words/words"],
+    "tfrecords": ["formats/encoding", "formats/examples", "words/words"],
+    "train": ["formats/encoding", "formats/examples", "words/words"],
     "tokenizer": ["words/words"],
 }
 # The folders that an image has beside its stage's.

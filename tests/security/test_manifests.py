@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.formats.shards import find_shards
 from stages.handover import Refusal, read_json, read_manifest, read_shards
 from stages.tfrecords.__main__ import main as tfrecords
-from stages.tpu_train.shards import find_shards
 from stages.vocab.__main__ import main as vocab
 
 TEXT = "外の文章である。\n\n".encode()

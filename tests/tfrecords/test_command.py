@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.tfrecords.decoding import chunks
+from stages.formats.decoding import chunks
 from stages.words.japanese_subwords import read_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]

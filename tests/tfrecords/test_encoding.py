@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.tfrecords.encoding import checksum, encoded, has_crc_instruction, most_bytes
-from stages.tfrecords.examples import Examples
+from stages.formats.encoding import checksum, encoded, has_crc_instruction, most_bytes
+from stages.formats.examples import Examples
 
 FEATURES = {
     "input_ids", "input_mask", "segment_ids", "token_boundary", "masked_lm_positions", "masked_lm_ids",

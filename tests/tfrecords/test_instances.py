@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
-from stages.tfrecords.examples import plan
-from stages.tfrecords.tokens import Tokens
+from stages.formats.examples import Tokens, plan
 
 
 def offsets(lengths: list[int]) -> np.ndarray:

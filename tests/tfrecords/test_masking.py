@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
-from stages.tfrecords.examples import COUNTS, LENGTH, LONGEST, PREDICTED, SEPARATOR, Examples, Masking, budget
-from stages.tfrecords.tokens import Tokens
+from stages.formats.examples import COUNTS, LENGTH, LONGEST, PREDICTED, SEPARATOR, Examples, Masking, Tokens, budget
 
 CLS, SEP, MASK = 2, 3, 4
 # 5 is unused and 6 to 9 are ordinary, the last of them the text of all tests.

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
-from stages.tfrecords.examples import COUNTS, Masking
+from stages.formats.examples import COUNTS, Masking, Tokens
 from stages.tfrecords.records import records
-from stages.tfrecords.tokens import Tokens
 
 ENTRIES = {e: n for n, e in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0x4F00))])}
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import AlbertConfig, AlbertForPreTraining
 
-from stages.convert.mapping import model_config
 from stages.convert.onnx_model import write_onnx
+from stages.formats.albert_config import model_config
 from stages.words.model_folder import write_tokenizer
 
 CONFIG = {

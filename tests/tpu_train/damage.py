@@ -16,9 +16,9 @@ import tempfile
 from collections import Counter
 from typing import Any, Callable, Dict, List, Union
 
+from stages.formats.shards import find_shards
 from stages.handover import Refusal
 from stages.tpu_train import checkpoints
-from stages.tpu_train.shards import find_shards
 from stages.tpu_train.tensorflow_albert import tf
 
 # Examples in the file of which every bit is flipped.

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.formats.albert_config import check_config
+from stages.formats.pretraining import best_evaluation
 from stages.handover import Refusal
-from stages.tpu_train.results import best
-from stages.tpu_train.shape import check_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "stages" / "tpu_train" / "configs"
 
@@ -77,14 +77,14 @@ def row(step: int, accuracy: float, loss: float) -> dict[str, Any]:
     ],
 )
 def test_best(rows: list[dict[str, Any]], step: int | None) -> None:
-    found = best(rows)
+    found = best_evaluation(rows)
     assert (found and found["step"]) == step
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0.1, 0.2]), st.sampled_from([1.0, 2.0])), min_size=1))
 def test_no_row_is_better_than_the_best(values: list[tuple[int, float, float]]) -> None:
     rows = [row(*value) for value in values]
-    found = best(rows)
+    found = best_evaluation(rows)
     assert found in rows
     rank = (found["masked_lm_accuracy"], -found["masked_lm_loss"])
     assert all((other["masked_lm_accuracy"], -other["masked_lm_loss"]) <= rank for other in rows)

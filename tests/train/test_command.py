@@ -210,7 +210,7 @@ def test_a_compiler_that_fails_is_one_line(inputs: list[object], run_stage: Run,
                 *("--batch 8 is not a multiple of --processes 3", "--seq-length 32, not 64"),
             ],
         ),
-        (["--tfrecords", "/nowhere"], ["no files match /nowhere"]),
+        (["--tfrecords", "/nowhere"], ["there is no folder /nowhere"]),
         (["--batch", 0], ["--batch", "0 is no whole number of 1 or more"]),
     ],
 )

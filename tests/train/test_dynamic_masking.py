@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from numpy.random import SFC64
 
-from stages.tfrecords.decoding import Chunk, chunks, joined
-from stages.tfrecords.encoding import encoded
-from stages.tfrecords.examples import Masking, budget, plan
-from stages.tfrecords.tokens import Tokens
+from stages.formats.decoding import Chunk, chunks, joined
+from stages.formats.encoding import encoded
+from stages.formats.examples import Masking, Tokens, budget, plan
 from stages.train.records import Batch, DynamicMasking, TrainingData, held_out
 
 SEQUENCE, PREDICTIONS, NGRAM, SHARE, MASK = 64, 6, 3, 0.15, 4

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.tfrecords.decoding import Chunk
+from stages.formats.decoding import Chunk
 from stages.train.records import Batch
 from stages.train.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
 from tests.conftest import Run

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.formats.decoding import FEATURES, Chunk, chunks, joined
+from stages.formats.encoding import encoded
+from stages.formats.examples import Examples
 from stages.handover import Refusal
-from stages.tfrecords.decoding import FEATURES, Chunk, chunks, joined
-from stages.tfrecords.encoding import encoded
-from stages.tfrecords.examples import Examples
 from stages.train import records
 from stages.train.records import Batch, TrainingData, held_out
 
@@ -268,8 +268,8 @@ def test_records_may_end_anywhere_in_what_is_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     path = file_of(tmp_path / "a.tfrecord.gz", payload(examples(range(40))))
-    monkeypatch.setattr("stages.tfrecords.decoding._COMPRESSED", size)
-    monkeypatch.setattr("stages.tfrecords.decoding._UNPACKED", 333)
+    monkeypatch.setattr("stages.formats.decoding._COMPRESSED", size)
+    monkeypatch.setattr("stages.formats.decoding._UNPACKED", 333)
     found = joined(list(chunks(path, SEQUENCE, PREDICTIONS)))
     assert (found.ids == examples(range(40)).ids).all()
 

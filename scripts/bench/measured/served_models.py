@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from transformers import AlbertConfig, AlbertForPreTraining
 
-from stages.convert.mapping import model_config
 from stages.convert.onnx_model import write_onnx
+from stages.formats.albert_config import model_config
 from stages.words.model_folder import write_tokenizer
 
 CONFIGS = Path(__file__).resolve().parents[3] / "stages" / "tpu_train" / "configs"

@@ -8,9 +8,9 @@ import sys
 
 import torch
 
+from stages.formats.shards import find_shards
 from stages.handover import read_json
 from stages.storage import join
-from stages.tpu_train.shards import find_shards
 from stages.train import checkpoints
 from stages.train.metrics import SUMS, means
 from stages.train.model import Pretraining, new_model, tensors

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from stages import storage
 from stages.compiled import at, library
+from stages.formats.encoding import SOURCE, has_crc_instruction
 from stages.handover import Refusal
-from stages.tfrecords.encoding import SOURCE, has_crc_instruction
 
 # Examples of a chunk: 1 MB at length 512.
 ROWS = 256

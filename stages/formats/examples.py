@@ -21,7 +21,6 @@ from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
 from stages.compiled import at, library
-from stages.tfrecords.tokens import Tokens
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
@@ -36,6 +35,15 @@ COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "s
 # Columns of a plan, and of Examples.shapes.
 A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
 LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
+
+
+class Tokens(NamedTuple):
+    """A block's tokens for one model, without empty sentences and documents."""
+
+    ids: NDArray[np.int32]  # (tokens,)
+    starts: NDArray[np.bool_]  # (tokens,) whether a word begins here
+    sentences: NDArray[np.int64]  # (sentences + 1,) into ids
+    documents: NDArray[np.int64]  # (documents + 1,) into sentences
 
 
 class Examples(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.compiled import at, library
-from stages.tfrecords.examples import LENGTH, LONGEST, SEPARATOR, Examples
+from stages.formats.examples import LENGTH, LONGEST, SEPARATOR, Examples
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "encoding.c")
 # Every number written is below this: ids, positions, sizes. Three bytes are enough for it.

@@ -1,0 +1,118 @@
+"""What both trainers share: the published numbers, whether TFRecords fit a model, and how an evaluation is told."""
+
+import hashlib
+from typing import Any, Dict, Iterator, List, Optional
+
+from stages import storage
+from stages.formats.shards import Shards
+from stages.handover import Refusal
+
+# Warm-up as a share of the run: the published 25,000 of 1,000,000 steps.
+WARMUP_SHARE = 0.025
+# The published peak rate, for 1,000,000 steps of 512 examples on a TPU; and one for the few hundred small
+# steps that a person runs on this machine, in which the published rate does not move the loss.
+PUBLISHED_RATE = 2.2e-4
+SHORT_RATE = 5e-3
+METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
+VOCAB_FLAG = "--vocab-size-from-tfrecords"
+Row = Dict[str, Any]
+
+
+def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Iterator[str]:
+    """Every reason why ``shards`` cannot train the model of ``config`` as the flags say, of either trainer."""
+    for flag, asked, found in (
+        ("--seq-length", options.seq_length, shards.seq_length),
+        ("--max-predictions", options.max_predictions, shards.max_predictions),
+    ):
+        if asked not in (None, found):
+            yield "%s was made with %s %d, not %d; leave the flag out or make the TFRecords again" % (
+                shards.folder, flag, found, asked,
+            )  # fmt: skip
+    if options.on_tpu and shards.held_out_examples < options.eval_batch:
+        yield (
+            "the held-out files of %s have %d examples, a TPU evaluates whole batches of --eval-batch %d; "
+            "hold out more with --held-out" % (shards.folder, shards.held_out_examples, options.eval_batch)
+        )
+    if shards.unmasked and not getattr(options, "masks_anew", False):
+        yield (
+            "%s was made with --unmasked, so that nothing is to be predicted; train masks it with --dynamic-masking, "
+            "or make the TFRecords without" % shards.folder
+        )
+    longest = config["max_position_embeddings"]
+    if shards.seq_length > longest:
+        yield (
+            "%s holds sequences of %d tokens, %s has max_position_embeddings %d; "
+            "make the TFRecords with --seq-length %d"
+            % (shards.folder, shards.seq_length, options.config, longest, longest)
+        )
+    if options.vocab_size_from_tfrecords:
+        if shards.vocab_size is None:
+            yield "%s has no manifest that gives a vocabulary size; leave out %s" % (shards.folder, VOCAB_FLAG)
+    elif shards.vocab_size not in (None, config["vocab_size"]):
+        yield (
+            "%s was made with a vocabulary of %d, %s has vocab_size %d; name the configuration of that vocabulary, "
+            "or add %s to train a model of %d"
+            % (shards.folder, shards.vocab_size, options.config, config["vocab_size"], VOCAB_FLAG, shards.vocab_size)
+        )
+    elif shards.largest_id is not None and shards.largest_id >= config["vocab_size"]:
+        yield (
+            "%s holds token id %d; %s has vocab_size %d: name the configuration of the vocabulary it was made with"
+            % (shards.folder, shards.largest_id, options.config, config["vocab_size"])
+        )
+
+
+def trained_config(config: Dict[str, Any], shards: Shards, options: Any) -> Dict[str, Any]:
+    """The configuration of the model that ``shards`` will train, where the two do not disagree."""
+    return dict(config, vocab_size=shards.vocab_size) if options.vocab_size_from_tfrecords else config
+
+
+def said_of(shards: Shards) -> str:
+    """What TFRecords hold, in words."""
+    return "%s: %d files to train on, %d held out with %s examples; %d tokens, %d predictions" % (
+        shards.folder,
+        len(shards.train),
+        len(shards.held_out),
+        format(shards.held_out_examples, ","),
+        shards.seq_length,
+        shards.max_predictions,
+    )
+
+
+def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:
+    """That ``path`` is the vocabulary of the TFRecords: by its SHA-256, or by its size where they have no manifest."""
+    try:
+        with storage.fetched(path) as local, open(local, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise Refusal(
+            "there is no vocabulary %s (%s); convert will need it: copy the one that the TFRecords were made with "
+            "there (make upload takes it along), or name it with --vocab" % (path, error.strerror)
+        )
+    digest, entries = hashlib.sha256(data).hexdigest(), data.count(b"\n") + (not data.endswith(b"\n"))
+    if shards and shards.vocabulary and shards.vocabulary != digest:
+        raise Refusal(
+            "%s is not the vocabulary that %s was made with (SHA-256 %.12s…, not %.12s…); "
+            "name that one with --vocab, or make the TFRecords again" % (path, shards.folder, digest, shards.vocabulary)
+        )
+    if config and entries != config["vocab_size"]:
+        raise Refusal(
+            "%s has %d entries, the configuration vocab_size %d; name the vocabulary of the TFRecords with --vocab"
+            % (path, entries, config["vocab_size"])
+        )
+    return "%s: %s entries, SHA-256 %.12s…" % (path, format(entries, ","), digest)
+
+
+def best_evaluation(rows: List[Row]) -> Optional[Row]:
+    """The evaluation with the highest masked LM accuracy; ties go to the lower loss, then to the earlier step.
+
+    Step 0, the untrained model, is never the best.
+    """
+    trained = [row for row in rows if row["step"] > 0]
+    return min(trained, key=lambda row: (-row["masked_lm_accuracy"], row["masked_lm_loss"], row["step"]), default=None)
+
+
+def sentence(row: Row) -> str:
+    """An evaluation in words, for a person."""
+    return "masked LM accuracy %.4f, loss %.4f; sentence order accuracy %.4f, loss %.4f on held-out examples" % tuple(
+        row[name] for name in METRICS
+    )

@@ -1,0 +1,54 @@
+"""Checks that a long run makes before it begins: all of them, so that one answer names every reason against it."""
+
+import os
+import secrets
+import tempfile
+from typing import Any, Callable, List, Tuple
+
+from stages import storage
+from stages.handover import MANIFEST, PARTIAL, Refusal, Retryable, unwritable
+
+
+class Checks:
+    """Runs the checks of ``stage``, which raise a ``Refusal``, one after the other; keeps what they find or refuse."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.found: List[Tuple[str, str]] = []
+        self.refusals: List[Refusal] = []
+
+    def of(self, check: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``check`` returns; None where it refuses."""
+        try:
+            return check(*arguments)
+        except Refusal as refusal:
+            self.refusals.append(refusal)
+            return None
+
+    def end(self) -> None:
+        """Raise all refusals as one, a line each."""
+        if self.refusals:
+            retryable = all(isinstance(refusal, Retryable) for refusal in self.refusals)
+            lines = ("\n%s: error: " % self.stage).join(map(str, self.refusals))
+            raise (Retryable if retryable else Refusal)(lines)
+
+
+def check_writable(out: str) -> str:
+    """Write and remove a file in OUT, or in the nearest folder above it that is there."""
+    if MANIFEST in storage.names(out):
+        return "%s holds a finished run" % out
+    if storage.remote(out):
+        probe = storage.join(out, ".probe.%s%s" % (secrets.token_hex(4), PARTIAL))
+        with storage.whole_file(probe) as stream:
+            stream.write(b"x")
+        storage.remove(probe)
+    else:
+        folder = os.path.abspath(out)
+        while not os.path.exists(folder):
+            folder = os.path.dirname(folder)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as stream:
+                stream.write(b"x")
+        except OSError as error:
+            raise unwritable(out, error)
+    return "%s can be written" % out

@@ -1,0 +1,98 @@
+"""TFRecords that another program wrote → Shards, by TensorFlow's own reader; and which file is damaged."""
+
+import gzip
+import itertools
+import zlib
+from typing import Any, Dict, List, Optional
+
+from stages import storage
+from stages.formats.shards import SUFFIX, Shards, hold_out
+from stages.handover import Refusal
+
+# Examples that are looked at before training.
+LOOKED_AT = 100
+
+
+def look(folder: str, held_out: Optional[int]) -> Shards:
+    """The TFRecords of a folder that has no manifest, by their first examples."""
+    found = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
+    if not found:
+        raise Refusal("no files match %s; make tfrecords writes them" % storage.join(folder, "*" + SUFFIX))
+    for name in found:
+        _begun(storage.join(folder, name))
+    train, held = hold_out(folder, found, held_out)
+    first = _read_examples(storage.join(folder, train[0]), LOOKED_AT)
+    if not first:
+        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % storage.join(folder, train[0]))
+    try:
+        seq_length = len(first[0]["input_ids"])
+        max_predictions = len(first[0]["masked_lm_positions"])
+        largest_id = max(max(example["input_ids"]) for example in first)
+    except (KeyError, ValueError):
+        raise Refusal("%s holds no ALBERT pretraining examples" % storage.join(folder, train[0]))
+    held_out_examples = sum(_count_examples(storage.join(folder, name)) for name in held)
+    if not held_out_examples:
+        raise Refusal("the held-out files of %s (%s) hold no examples" % (folder, ", ".join(held)))
+    return Shards(
+        folder=folder,
+        train=train,
+        held_out=held,
+        held_out_examples=held_out_examples,
+        seq_length=seq_length,
+        max_predictions=max_predictions,
+        vocab_size=None,
+        vocabulary=None,
+        largest_id=largest_id,
+        identity={"files": {name: storage.size(storage.join(folder, name)) for name in found}, "held_out": held},
+    )
+
+
+def _records(path: str) -> Any:
+    from stages.tpu_train.tensorflow_albert import tf
+
+    compressed = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
+    try:
+        with storage.fetched(path) as local:
+            yield from tf.io.tf_record_iterator(local, compressed)
+    except tf.errors.OpError as error:
+        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
+
+
+def _begun(path: str) -> None:
+    """``Refusal`` for a file that is cut off in its first example: to TensorFlow it is one without examples."""
+    if next(_records(path), None) is not None:
+        return
+    try:
+        with storage.fetched(path) as local, gzip.open(local) as stream:
+            stream.read(1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error))
+
+
+def damaged_file(shards: Shards) -> Optional[str]:
+    """The first file that is not what it was when it was made, after TensorFlow has met one; None if there is none."""
+    for name in shards.train + shards.held_out:
+        path = storage.join(shards.folder, name)
+        if shards.vocab_size is not None:
+            if storage.sha256(path) != shards.identity["files"][name]:
+                return path
+            continue
+        try:
+            _count_examples(path)
+        except Refusal:
+            return path
+    return None
+
+
+def _count_examples(path: str) -> int:
+    return sum(1 for _ in _records(path))
+
+
+def _read_examples(path: str, count: int) -> List[Dict[str, List[int]]]:
+    from stages.tpu_train.tensorflow_albert import tf
+
+    examples = (tf.train.Example.FromString(record) for record in itertools.islice(_records(path), count))
+    return [
+        {name: list(feature.int64_list.value) for name, feature in example.features.feature.items()}
+        for example in examples
+    ]
