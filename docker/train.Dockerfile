@@ -21,6 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # What only those need who build or test PyTorch: 145 MB.
 RUN rm -rf /venv/lib/python3.11/site-packages/torch/test /venv/lib/python3.11/site-packages/torch/include
 COPY stages/__init__.py stages/compiled.py stages/handover.py stages/preflight.py stages/
+COPY stages/devices.py stages/estimates.py stages/
 COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/words/*.py stages/words/*.c stages/words/
 COPY stages/formats stages/formats

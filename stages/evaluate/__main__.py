@@ -12,15 +12,9 @@ from importlib.metadata import version
 from typing import Any
 
 from stages import storage
-from stages.evaluate.files import (
-    PAGE,
-    ModelFolder,
-    held_out_corpus,
-    open_tfrecords,
-    opened_model,
-    rounded,
-    write_report,
-)
+from stages.estimates import rounded
+from stages.evaluate.files import PAGE, held_out_corpus, open_tfrecords, write_report
+from stages.formats.model_folder import ModelFolder, opened_model
 from stages.formats.shards import Shards
 from stages.handover import HelpFormatter, Retryable, claim, describe, run, unwritable, write_manifest
 
@@ -86,10 +80,10 @@ def _evaluate(
     import torch  # 2 s, with transformers 4 s
     from transformers.utils import logging
 
+    from stages.devices import choose_device
     from stages.evaluate.calibration_plot import calibration_plot
     from stages.evaluate.evaluation import Options, evaluate
     from stages.evaluate.page import page
-    from stages.evaluate.predictions import choose_device
     from stages.evaluate.summary import summary
 
     logging.disable_progress_bar()

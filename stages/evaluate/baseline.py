@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stages.evaluate.neighbours import GUESSES, Neighbours
 from stages.evaluate.unmasking import restored
-from stages.train.records import Batch
+from stages.formats.batches import Batch
 
 # Losses in nats of n masked tokens, and the most probable entries there: (n,), (n, GUESSES).
 Guesses = tuple[NDArray[np.floating], NDArray[np.int64]]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.estimates import wilson
+from stages.estimates import wilson
 
 BINS = 10
 

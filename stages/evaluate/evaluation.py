@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from stages.evaluate import baseline, filling, pseudo_perplexity, sentences
-from stages.evaluate.files import ModelFolder, held_out_corpus
+from stages.evaluate.files import held_out_corpus
 from stages.evaluate.neighbours import Neighbours
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
+from stages.formats.batches import Batch, DynamicMasking, held_out
+from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards
+from stages.formats.yardstick import LENGTH, MASKED, yardstick
 from stages.handover import Progress, Refusal, read_manifest
-from stages.train.recipes import Efficient, yardstick
-from stages.train.records import Batch, DynamicMasking, held_out
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.words.tokenizer_class import read_tokenizer_class
 
@@ -106,7 +107,7 @@ def evaluate(
     progress.close()
 
     # The efficient recipe's own evaluation, with as many tokens in a batch as above.
-    length = min(Efficient.LENGTH, shards.seq_length)
+    length = min(LENGTH, shards.seq_length)
     at_once = max(1, batch * shards.seq_length // length)
     windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, at_once))
 
@@ -150,7 +151,7 @@ def evaluate(
         "masked_lm": masked.described(),
         "masked_windows": {
             "tokens": length,
-            "masked_share": Efficient.YARDSTICK,
+            "masked_share": MASKED,
             "windows": windows.ratios.units,
             **windows.described()[0],
         },

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.estimates import wilson
 from stages.evaluate import kinds
-from stages.evaluate.estimates import wilson
 from stages.evaluate.predictions import at_masks
 from stages.evaluate.sentences import Sentence
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer

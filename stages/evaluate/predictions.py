@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AlbertForPreTraining
 
-from stages.evaluate.files import ModelFolder
+from stages.formats.batches import Batch
+from stages.formats.model_folder import ModelFolder
 from stages.handover import Refusal
-from stages.train.records import Batch
 
 TOP = 5
 # Positions whose logits are in memory at a time: 130 MB for 32,768 entries.
@@ -24,15 +24,6 @@ class Predictions(NamedTuple):
     losses: NDArray[np.float32]  # (n,) -ln P(right entry), in nats
     best: NDArray[np.int64]  # (n, TOP) the most probable entries
     probabilities: NDArray[np.float32]  # (n, TOP) theirs
-
-
-def choose_device(wanted: str) -> str:
-    """`auto`: a GPU where PyTorch finds one. Refusal where `cuda` is asked for and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise Refusal(
-            f"there is no CUDA device that PyTorch {torch.__version__} can use; --device cpu takes the processors"
-        )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def load(folder: ModelFolder, device: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.estimates import Ratios, exponential, scaled
+from stages.estimates import Ratios, exponential, scaled
 from stages.evaluate.predictions import at_masks, masked_in_turn
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.estimates import Ratios, share
 from stages.evaluate import kinds
 from stages.evaluate.baseline import Guesses
 from stages.evaluate.calibration import Calibration
-from stages.evaluate.estimates import Ratios, share
 from stages.evaluate.predictions import Predictions
 from stages.evaluate.unmasking import TREATMENTS, treatments
-from stages.train.records import Batch
+from stages.formats.batches import Batch
 
 MEASURES = ("loss", "accuracy", "top_5_accuracy")
 PIECES = ("begins a word", "continues a word")

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.evaluate.unmasking import restored
+from stages.formats.batches import Batch
 from stages.handover import documents
-from stages.train.records import Batch
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # What the corpus keeps, in characters; pieces of examples are held to it as well.

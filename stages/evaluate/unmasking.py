@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.train.records import Batch
+from stages.formats.batches import Batch
 
 TREATMENTS = ("[MASK]", "kept", "random")
 

@@ -27,7 +27,7 @@ from importlib.metadata import version
 from typing import Any, cast
 
 from stages import storage
-from stages.evaluate.files import ModelFolder, opened_model, rounded
+from stages.estimates import rounded
 from stages.finetune.baselines import baselines
 from stages.finetune.entities import labels_of
 from stages.finetune.examples import Example, Questions, Sentence
@@ -47,6 +47,8 @@ from stages.finetune.grid import GRIDS, Grid, Run, runs
 from stages.finetune.parts import Parts, read_parts
 from stages.finetune.results import best_run, better, table
 from stages.finetune.tasks import TASKS, Task
+from stages.formats.model_folder import ModelFolder, opened_model
+from stages.formats.pretraining import PRECISIONS
 from stages.handover import (
     HelpFormatter,
     Progress,
@@ -58,7 +60,6 @@ from stages.handover import (
     unwritable,
     write_manifest,
 )
-from stages.train.options import PRECISIONS
 
 STAGE = "finetune"
 
@@ -208,9 +209,8 @@ def _train(
     import torch  # 2 s, with transformers 4 s
     from transformers.utils import logging
 
-    from stages.evaluate.predictions import choose_device
+    from stages.devices import choose_device, in_bfloat16
     from stages.finetune.training import Settings, fine_tune, steps_of
-    from stages.train.devices import in_bfloat16
     from stages.words.model_folder import write_tokenizer
     from stages.words.tokenizer_class import read_tokenizer_class
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.estimates import NORMAL
+from stages.estimates import NORMAL
 from stages.finetune.examples import Entity
 
 RESAMPLES = 1000

@@ -24,8 +24,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from stages.evaluate.estimates import wilson
-from stages.evaluate.files import ModelFolder
+from stages.estimates import wilson
 from stages.finetune.entities import best_tags, entities_of
 from stages.finetune.examples import Entity
 from stages.finetune.grid import WARMUP, Run
@@ -44,6 +43,7 @@ from stages.finetune.metrics import (
 from stages.finetune.spans import best_span
 from stages.finetune.tagging import AlbertTagger
 from stages.finetune.tasks import Kind, Task
+from stages.formats.model_folder import ModelFolder
 from stages.handover import Progress, Refusal
 
 HEADS = {

@@ -14,6 +14,7 @@ WARMUP_SHARE = 0.025
 PUBLISHED_RATE = 2.2e-4
 SHORT_RATE = 5e-3
 METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
+PRECISIONS = ("auto", "float32", "bfloat16")
 VOCAB_FLAG = "--vocab-size-from-tfrecords"
 Row = Dict[str, Any]
 

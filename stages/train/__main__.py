@@ -16,7 +16,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from stages import lock, storage
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, VOCAB_FLAG
+from stages.formats.pretraining import PRECISIONS, PUBLISHED_RATE, SHORT_RATE, VOCAB_FLAG
 from stages.formats.pretraining import sentence as sentence_of
 from stages.handover import (
     MANIFEST,
@@ -31,7 +31,7 @@ from stages.handover import (
     write_manifest,
 )
 from stages.stopping import Stop, Stopped
-from stages.train.options import DEVICES, HOURS, PRECISIONS, PUBLISHED_STEPS, RECIPES, SHORT, Options
+from stages.train.options import DEVICES, HOURS, PUBLISHED_STEPS, RECIPES, SHORT, Options
 
 STAGE = "train"
 

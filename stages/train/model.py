@@ -14,8 +14,8 @@ from torch.nn import functional
 from transformers import AlbertConfig, AlbertForPreTraining
 
 from stages.formats.albert_config import model_config
+from stages.formats.batches import Batch
 from stages.handover import Refusal
-from stages.train.records import Batch
 
 # The least that a sum of weights is divided by: numerator / (denominator + 1e-5) in run_pretraining.py.
 EPSILON = 1e-5

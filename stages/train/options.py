@@ -15,7 +15,6 @@ BATCH = {"published": 512, "efficient": 16}
 # The length of a run that names none: steps of the published recipe, hours of the efficient one.
 PUBLISHED_STEPS, HOURS = 1_000_000, 2.0
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from stages import storage
 from stages.formats.albert_config import read_config
+from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
 from stages.formats.shards import Shards, find_shards
 from stages.handover import Refusal, read_manifest
 from stages.preflight import Checks, check_writable
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
-from stages.train.records import DynamicMasking
 from stages.words import vocabulary_file
 
 

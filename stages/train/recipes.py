@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 
-from stages.formats.decoding import Chunk, rows
+from stages.formats.batches import Batch, DynamicMasking, Position, TrainingData, held_out
+from stages.formats.decoding import Chunk
 from stages.formats.shards import Shards
+from stages.formats.windows import Examples, Whole, masked_examples, masked_windows
+from stages.formats.yardstick import yardstick
 from stages.train.held import Held
 from stages.train.lamb import Lamb
 from stages.train.model import Pretraining
 from stages.train.muon import MuonAdamW
 from stages.train.options import Options
-from stages.train.records import Batch, DynamicMasking, Position, TrainingData, held_out
 from stages.train.schedule import learning_rate
 from stages.train.start import counted, neighbour_start
-from stages.train.windows import Examples, Whole, held_out_examples, masked_examples, masked_windows
 
-# What is random in the efficient recipe, beside the uses of records.py.
-_MASKS, _HELD_OUT = 100, 101
+# What is random in the efficient recipe, beside the uses of batches.py.
+_MASKS = 100
 
 
 class Efficient:
@@ -33,8 +34,6 @@ class Efficient:
     WORDS = 0.75  # share of the windows and examples that are masked by whole words; the others, by single tokens
     WARMUP = 78  # steps
     RATE, MUON = 4e-4, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
-    YARDSTICK = 0.15  # share of the tokens masked in evaluations, all by whole words
-    YARDSTICK_TOKENS = 32_768  # of an evaluation, at each length
 
     def __init__(self, options: Options, shards: Shards, tokens_an_example: float, entries: int) -> None:
         self.options, self.shards, self.entries = options, shards, entries
@@ -128,38 +127,12 @@ class Published:
 Recipe = Efficient | Published
 
 
-def yardstick(shards: Shards, entries: int, length: int | None) -> Iterator[Batch]:
-    """Held-out batches of the efficient recipe, the same at every call: windows, or examples where `length` is None.
-
-    The rest are constants of Efficient: YARDSTICK_TOKENS tokens, of which a share of YARDSTICK is masked.
-    """
-    left = Efficient.YARDSTICK_TOKENS
-    files = shards.paths(shards.held_out)
-    whole = held_out_examples(files, shards.seq_length, shards.max_predictions, entries)
-    for number, chunk in enumerate(_sixteen(whole)):
-        generator = Generator(SFC64(SeedSequence(0, spawn_key=(_HELD_OUT, number))))
-        if length is None:
-            yield masked_examples(chunk, Efficient.YARDSTICK, 1, generator)
-        else:
-            yield masked_windows(chunk, length, Efficient.YARDSTICK, 1, generator)
-        left -= int(chunk.mask.sum())
-        if left <= 0:
-            return
-
-
 def _first_epoch(stream: Iterator[tuple[Chunk, Position]]) -> Iterator[Chunk]:
     """Chunks of a stream until it begins anew."""
     for chunk, position in stream:
         if position["epoch"]:
             return
         yield chunk
-
-
-def _sixteen(whole: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Chunks cut to sixteen examples."""
-    for chunk in whole:
-        for first in range(0, len(chunk.ids), 16):
-            yield rows(chunk, slice(first, first + 16))
 
 
 def tokens_of(batch: Batch) -> int:

@@ -23,8 +23,8 @@ from torch import Tensor
 from transformers import AlbertForPreTraining
 
 from stages.formats.decoding import Chunk
+from stages.formats.windows import CLS, MASK, SEP
 from stages.train.heads import Room, aim_heads
-from stages.train.windows import CLS, MASK, SEP
 
 # Of the sines and cosines; of what tells segments and special tokens apart.
 AMPLITUDE, MARK = 0.04, 0.06

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from stages import storage
+from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import best_evaluation
 from stages.formats.shards import Shards
 from stages.handover import Progress, Refusal, read_json, write_json
@@ -37,7 +38,6 @@ from stages.train.plot import FILES as PICTURES
 from stages.train.plot import Plot
 from stages.train.processes import Group
 from stages.train.recipes import Efficient, Published, Recipe, tokens_of
-from stages.train.records import DynamicMasking
 
 # Gradients are clipped to this global norm, as ALBERT's optimization.py does.
 LONGEST_GRADIENT = 1.0

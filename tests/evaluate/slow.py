@@ -20,7 +20,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from transformers import AlbertForPreTraining
 
 from stages.formats.shards import find_shards
-from stages.train.recipes import yardstick
+from stages.formats.yardstick import yardstick
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 

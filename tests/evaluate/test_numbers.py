@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
+from stages.estimates import Ratios, exponential, share, wilson
 from stages.evaluate.calibration import Calibration
-from stages.evaluate.estimates import Ratios, exponential, share, wilson
 from stages.evaluate.figures import interval, number, percent
 from stages.evaluate.kinds import continued, kind
 

@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
 def test_a_run_in_bfloat16_goes_on_to_the_bit_as_well(
     whole: Path, inputs: list[object], run_stage: Run, tmp_path: Path, train_python: Program
 ) -> None:
-    found = train_python("-c", "import stages.train.devices as d; print(d.computes_bfloat16('cpu'))")
+    found = train_python("-c", "import stages.devices as d; print(d.computes_bfloat16('cpu'))")
     if found != "True\n":
         pytest.skip("this processor does not compute in bfloat16")
     flags = [*inputs, "--precision", "bfloat16"]

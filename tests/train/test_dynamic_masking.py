@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.random import SFC64
 
+from stages.formats.batches import Batch, DynamicMasking, TrainingData, held_out
 from stages.formats.decoding import Chunk, chunks, joined
 from stages.formats.encoding import encoded
 from stages.formats.examples import Masking, Tokens, budget, plan
-from stages.train.records import Batch, DynamicMasking, TrainingData, held_out
 
 SEQUENCE, PREDICTIONS, NGRAM, SHARE, MASK = 64, 6, 3, 0.15, 4
 ENTRIES = {e: n for n, e in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0x5000))])}

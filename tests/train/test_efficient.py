@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.formats.batches import Batch
 from stages.formats.decoding import Chunk
-from stages.train.records import Batch
-from stages.train.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
+from stages.formats.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
 from tests.conftest import Run
 from tests.train.conftest import Program
 from tests.train.test_command import begun, inputs, rows, same_run

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.formats import batches as records
+from stages.formats.batches import Batch, TrainingData, held_out
 from stages.formats.decoding import FEATURES, Chunk, chunks, joined
 from stages.formats.encoding import encoded
 from stages.formats.examples import Examples
 from stages.handover import Refusal
-from stages.train import records
-from stages.train.records import Batch, TrainingData, held_out
 
 SEQUENCE, PREDICTIONS = 16, 3
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,7 +187,7 @@ def test_batches_have_memory_of_their_own(files: list[str]) -> None:
 
 def test_a_program_ends_though_nobody_has_closed_the_data(files: list[str]) -> None:
     program = (
-        "import sys; from stages.train.records import TrainingData\n"
+        "import sys; from stages.formats.batches import TrainingData\n"
         f"next(TrainingData(sys.argv[1:], {SEQUENCE}, {PREDICTIONS}, 8, 1).batches())"
     )
     done = subprocess.run(

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.convert.mapping import rules
+from stages.formats.batches import Batch
 from stages.train.lamb import LEFT_OUT, Lamb, clip
 from stages.train.model import EPSILON, Pretraining, Sums, loss, new_model, tensors
-from stages.train.records import Batch
 
 CPU = torch.device("cpu")
 Arrays = dict[str, Any]

@@ -51,7 +51,7 @@ def main(side: str, folder: str, sequence: str, predictions: str, examples: str,
 
 def ours(files: List[str], sequence: int, predictions: int, in_order: int) -> Any:
     """Endless shuffled batches, and so many in the files' order."""
-    from stages.train.records import TrainingData, held_out
+    from stages.formats.batches import TrainingData, held_out
 
     shuffled = (batch for batch, _ in TrainingData(files, sequence, predictions, BATCH, 1).batches())
     return shuffled, held_out(files, sequence, predictions, BATCH, in_order)

@@ -21,10 +21,10 @@ import torch
 
 from scripts.bench.measured.stopwatch import Stopwatch
 from stages.convert.mapping import rules
-from stages.train.devices import computes_bfloat16
+from stages.devices import computes_bfloat16
+from stages.formats.batches import Batch, held_out
 from stages.train.lamb import Lamb, clip
 from stages.train.model import Pretraining, loss, new_model, tensors
-from stages.train.records import Batch, held_out
 
 
 def batch(folder: str, sequence: str, predictions: str, examples: str, out: str) -> None:

@@ -9,12 +9,12 @@ import sys
 import torch
 
 from stages.formats.shards import find_shards
+from stages.formats.yardstick import LENGTH, yardstick
 from stages.handover import read_json
 from stages.storage import join
 from stages.train import checkpoints
 from stages.train.metrics import SUMS, means
 from stages.train.model import Pretraining, new_model, tensors
-from stages.train.recipes import Efficient, yardstick
 
 
 def main(tfrecords: str, run: str) -> None:
@@ -26,7 +26,7 @@ def main(tfrecords: str, run: str) -> None:
         pretraining = Pretraining(new_model(config, 1)).eval()
         pretraining.load(checkpoints.load(run, step).model)
         row = found[step] = {}
-        for prefix, length in (("", min(Efficient.LENGTH, shards.seq_length)), ("full_length_", None)):
+        for prefix, length in (("", min(LENGTH, shards.seq_length)), ("full_length_", None)):
             sums = torch.zeros(len(SUMS), dtype=torch.float64)
             with torch.inference_mode():
                 for batch in yardstick(shards, config["vocab_size"], length):

@@ -1,5 +1,6 @@
 """Sums of one example after another → ratios with their 95 % intervals, in memory that does not grow."""
 
+import json
 import math
 from typing import Any
 
@@ -69,3 +70,12 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, z = right / count, NORMAL * NORMAL / count
     middle, spread = share + z / 2, NORMAL * math.sqrt(share * (1 - share) / count + z / count / 4)
     return max((middle - spread) / (1 + z), 0.0), min((middle + spread) / (1 + z), 1.0)
+
+
+def rounded(value: Any) -> Any:
+    """JSON with six significant digits: the last ones of a sum depend on the number of threads."""
+    if isinstance(value, float):
+        return json.loads(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    return [rounded(entry) for entry in value] if isinstance(value, list) else value

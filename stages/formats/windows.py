@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from stages.formats.batches import Batch, TrainingData
 from stages.formats.decoding import ROWS, Chunk, chunks, rows
-from stages.train.records import Batch, TrainingData
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[CLS]", "[SEP]", "[MASK]"))
