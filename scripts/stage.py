@@ -436,7 +436,7 @@ def steps_of(stage: str, at: Places) -> list[Step]:
 
 
 def on_cluster(step: Step) -> Step:
-    """The same step, where the Ray of stages/cluster.lock is."""
+    """The same step, where the Ray of stages/cluster/requirements.lock is."""
     return step._replace(stage="cluster", arguments=[*step.arguments, "--engine", "ray"])
 
 

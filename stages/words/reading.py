@@ -24,7 +24,7 @@ NO_LENGTH = 1 << 40
 def located(folder: str) -> str:
     """Where a folder of models is. `released`, and all below it, comes with this project, unless the folder exists."""
     ours = folder.split("/")[0] == RELEASED and not os.path.isdir(folder)
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), folder) if ours else folder
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), folder) if ours else folder
 
 
 def read_tokenizer(folder: str) -> Tokenizer:

@@ -36,7 +36,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
-    shutil.copytree(ROOT / "stages/words/released", copy / "stages/words/released")
+    shutil.copytree(ROOT / "stages/released", copy / "stages/released")
     done = subprocess.run(
         [
             sys.executable,
