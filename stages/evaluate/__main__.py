@@ -92,8 +92,8 @@ def _evaluate(
         found = rounded(evaluate(model, other, shards, given.corpus, Options(**options), given.batch, device))
     except torch.OutOfMemoryError:
         raise Retryable("the device has not enough memory; a smaller --batch needs less")
-    plot = calibration_plot(found["calibration"], standalone=True)
-    names = write_report(given.out, found, page(found), plot)
+    plot = calibration_plot(found["calibration"])
+    names = write_report(given.out, found, page(found, plot), plot)
     write_manifest(
         "evaluate",
         given.out,

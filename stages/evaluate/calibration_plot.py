@@ -1,77 +1,55 @@
 """Calibration → a plot of what was predicted against what came true, as SVG without anything foreign."""
 
+import io
 import math
-from html import escape
+import re
 from typing import Any
 
-TITLES = {
-    "first": "The first of the five",
-    "each_of_five": "Each of the five",
-    "five_together": "The five together",
-}
-WIDTH, HEIGHT = 300, 290
-_LEFT, _TOP, _SIDE = 46, 30, 220
-# Standing alone, in the colours of a page that has none; in the report the page's own rules apply.
-_STYLE = """svg{font:12px system-ui,sans-serif;--ink:#1d2127;--muted:#59616e;--line:#d5dae1;--accent:#0b62c4}
-@media(prefers-color-scheme:dark){svg{--ink:#e8eaee;--muted:#a3acba;--line:#3a424e;--accent:#6fb1ff}}"""
-# Both in the report and alone.
-RULES = """.frame{fill:none;stroke:var(--line)}.even{stroke:var(--muted);stroke-dasharray:4 4}
-.range{stroke:var(--accent);stroke-width:1.5}.curve{fill:none;stroke:var(--accent);stroke-width:1.5;opacity:.55}
-.bin{fill:var(--accent)}.tick{fill:var(--muted)}.title{fill:var(--ink);font-weight:600}"""
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+TITLES = {"first": "The first of the five", "each_of_five": "Each of the five", "five_together": "The five together"}
+INK, MUTED, LINE, ACCENT = "#1d2127", "#59616e", "#d5dae1", "#0b62c4"
+# The colours where the reader's pages are dark; report.html has the same.
+_DARK = {INK: "#e8eaee", MUTED: "#a3acba", LINE: "#3a424e", ACCENT: "#6fb1ff"}
+_STYLE = {
+    "svg.hashsalt": "calibration", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "axes.titlesize": 9, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlecolor": INK,
+    "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "xtick.major.size": 0, "ytick.major.size": 0, "xtick.major.pad": 6, "ytick.major.pad": 6,
+}  # fmt: skip
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-def panel(title: str, described: dict[str, Any]) -> str:
-    """One plot, 300 × 290: the bins with their 95 % intervals; a point's area tells how many predictions it has."""
+def calibration_plot(calibration: dict[str, Any]) -> str:
+    """Three panels in one SVG, in light or dark colours as its reader prefers; of the same numbers the same bytes."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.4, 3.1))
+        figure.subplots_adjust(left=0.07, right=0.98, top=0.9, bottom=0.16, wspace=0.3)
+        for axes, (name, title) in zip(figure.subplots(1, 3), TITLES.items(), strict=True):
+            _panel(axes, title, calibration[name]["bins"])
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", transparent=True, metadata=_METADATA)
+    svg = re.sub('<g id="([^"]* predictions [^"]*)">', r"<g><title>\1</title>", drawn.getvalue())
+    svg = re.sub("(fill|stroke): (#.{6})", lambda m: f"{m[0]}; {m[1]}: light-dark({m[2]}, {_DARK[m[2]]})", svg)
+    svg = svg.replace("</style>", "svg{color-scheme: light dark}</style>", 1)
+    return svg.replace("<svg ", '<svg role="img" aria-label="Calibration of the first, each and all of the five" ', 1)
 
-    def x(value: float) -> str:
-        return f"{_LEFT + _SIDE * value:.1f}"
 
-    def y(value: float) -> str:
-        return f"{_TOP + _SIDE * (1 - value):.1f}"
-
-    parts = [f'<text class="title" x="{_LEFT}" y="18">{escape(title)}</text>']
-    parts.append(f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}"/>')
-    parts.append(f'<line class="even" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
-    for tick in (0, 0.5, 1):
-        parts.append(f'<text class="tick" x="{x(tick)}" y="{_TOP + _SIDE + 16}" text-anchor="middle">{tick:.0%}</text>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{_TOP + _SIDE * (1 - tick) + 4:.1f}" '
-                     f'text-anchor="end">{tick:.0%}</text>')  # fmt: skip
-    middle = _TOP + _SIDE // 2
-    parts.append(f'<text class="tick" x="{x(0.5)}" y="{HEIGHT - 8}" text-anchor="middle">predicted probability</text>')
-    parts.append(f'<text class="tick" x="12" y="{middle}" text-anchor="middle" '
-                 f'transform="rotate(-90 12 {middle})">how often right</text>')  # fmt: skip
-    bins = described["bins"]
-    points = " ".join(f"{x(one['predicted'])},{y(one['frequency']['value'])}" for one in bins)
-    parts.append(f'<polyline class="curve" points="{points}"/>')
+def _panel(axes: Any, title: str, bins: list[dict[str, Any]]) -> None:
+    """The bins with their 95 % intervals; a point's area tells how many predictions it has, and so does its tooltip."""
+    axes.set(title=title, xlabel="predicted probability", ylabel="how often right", aspect="equal")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    # Nothing is clipped: points at 0 % and 100 % are seen whole.
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, dashes=(5, 5), clip_on=False)
+    line = {"color": ACCENT, "linewidth": 1.2, "clip_on": False}
+    axes.plot([one["predicted"] for one in bins], [one["frequency"]["value"] for one in bins], **line, alpha=0.55)
     most = max((one["count"] for one in bins), default=1)
     for one in bins:
-        at, seen = x(one["predicted"]), one["frequency"]
-        radius = 2.5 + 4.5 * math.sqrt(one["count"] / most)
-        parts.append(f'<line class="range" x1="{at}" y1="{y(seen["low"])}" x2="{at}" y2="{y(seen["high"])}"/>')
-        words = f"{one['count']:,} predictions of {one['predicted']:.1%} on average, right {seen['value']:.1%}"
-        parts.append(
-            f'<circle class="bin" cx="{at}" cy="{y(seen["value"])}" r="{radius:.1f}"><title>{words}</title></circle>'
-        )
-    return "\n".join(parts)
-
-
-def calibration_plot(calibration: dict[str, Any], standalone: bool = False) -> str:
-    """Three plots: beside one another in one file (`standalone`), or an `<svg>` each for a page to arrange."""
-    panels = [(TITLES[name], panel(TITLES[name], calibration[name])) for name in TITLES]
-    size = f'width="{WIDTH}" height="{HEIGHT}"'
-    if not standalone:
-        return "\n".join(
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" {size} role="img" aria-label="Calibration: {escape(title)}">\n'
-            f"{drawn}\n</svg>"
-            for title, drawn in panels
-        )
-    placed = [f'<g transform="translate({WIDTH * n} 0)">\n{drawn}\n</g>' for n, (_, drawn) in enumerate(panels)]
-    whole = f'viewBox="0 0 {WIDTH * len(panels)} {HEIGHT}" width="{WIDTH * len(panels)}" height="{HEIGHT}"'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {whole} role="img" aria-label="Calibration">',
-            f"<style>{_STYLE}\n{RULES}</style>",
-            *placed,
-            "</svg>\n",
-        ]
-    )
+        at, seen, size = one["predicted"], one["frequency"], 3 + 7 * math.sqrt(one["count"] / most)
+        axes.plot([at, at], [seen["low"], seen["high"]], **line)
+        words = f"{one['count']:,} predictions of {at:.1%} on average, right {seen['value']:.1%}"
+        axes.plot(at, seen["value"], "o", color=ACCENT, markersize=size, markeredgewidth=0, clip_on=False, gid=words)

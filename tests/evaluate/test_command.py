@@ -167,7 +167,7 @@ def test_the_page_is_whole_and_needs_nothing_else(evaluation: Evaluation) -> Non
     assert "日本で一番高い" in evaluation.page
     svg = ElementTree.parse(evaluation.out / "calibration.svg").getroot()
     bins = sum(len(one["bins"]) for one in evaluation.found["calibration"].values())
-    assert len(svg.findall(".//{*}circle")) == bins
+    assert len(svg.findall(".//{*}use")) == bins == evaluation.page.count("<use ")
 
 
 def test_a_table_is_printed(evaluation: Evaluation) -> None:
