@@ -170,11 +170,12 @@ def _recipe(provenance: dict[str, Facts]) -> list[str]:
         )
     if records:
         options, examples = records["options"], records["counts"].get("examples")
-        lines.append(
-            f"- Examples: {f'{examples:,} ' if examples else ''}of {options['seq_length']} tokens, "
+        masked = (
             f"{options['masked_lm_prob']:.0%} of the tokens masked but at most {options['max_predictions']}, n-grams "
-            f"of up to {options['ngram']} words, {options['dupe_factor']} copies of the corpus, masked differently."
+            f"of up to {options['ngram']} words, {options['dupe_factor']} copies of the corpus, masked differently"
         )
+        masked = "masked by the training" if options.get("unmasked") else masked
+        lines.append(f"- Examples: {f'{examples:,} ' if examples else ''}of {options['seq_length']} tokens, {masked}.")
     if training:
         options = training["options"]
         said = [PROGRAMS[training["program"]]]
@@ -185,7 +186,9 @@ def _recipe(provenance: dict[str, Facts]) -> list[str]:
             if isinstance(options.get(name), int | float):
                 said.append(words.format(options[name]))
         said += ["masked anew each epoch"] * bool(options.get("dynamic_masking"))
-        lines.append(f"- Training: {', '.join(said).replace(' steps, of', ' steps of')}, LAMB.")
+        efficient = options.get("recipe") == "efficient"
+        said += ["recipe `efficient` (Muon and AdamW)"] if efficient else ["LAMB"]
+        lines.append(f"- Training: {', '.join(said).replace(' steps, of', ' steps of')}.")
     return lines
 
 

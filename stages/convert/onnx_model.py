@@ -4,6 +4,7 @@ The graph is written node by node, in 1.5 s for a base model. PyTorch's exporter
 and speed, needs two packages more, and writes the paths of the machine into it.
 """
 
+import math
 import os
 from typing import Any
 
@@ -29,6 +30,8 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "tanh": ("Tanh", {}),
     "linear": ("Identity", {}),
 }
+# Values of a row that share a scale. A row has a few large ones, which would make the others coarse.
+BLOCK = 32
 # What protobuf takes in one message, less a little for the graph.
 LARGEST = (1 << 31) - (1 << 20)
 Array = NDArray[Any]
@@ -46,8 +49,8 @@ def write_onnx(
     """Write model.onnx into `folder`: int64 ids, mask, types (batch, sequence) → logits (batch, sequence, vocabulary).
 
     Each array is in the file once, however many layers use it: its size is that of the masked LM's parameters, and the
-    same weights give the same bytes. compact: token embeddings as int8 with a scale for each token, all else as
-    float16; computed in float32. Raises Mismatch for a model of over 2 GB, which one file cannot hold.
+    same weights give the same bytes. compact: token embeddings as int8 with a scale for every BLOCK of a row, all else
+    as float16; computed in float32. Raises Mismatch for a model of over 2 GB, which one file cannot hold.
     """
     graph = _Graph(config, arrays, compact)
     graph.masked_lm()
@@ -96,14 +99,17 @@ class _Graph:
         return name
 
     def _scaled(self, name: str) -> str:
-        """A table as int8, and the node that makes float32 of it; onnxruntime does that when it loads the file."""
+        """A table as int8, and the nodes that make float32 of it; onnxruntime does that when it loads the file."""
         kept, scale = f"{name}.int8", f"{name}.scale"
         if kept not in self.tensors:
-            scales = np.maximum(np.abs(self.arrays[name]).max(1) / 127, np.finfo(np.float32).tiny)
-            rounded = np.rint(self.arrays[name] / scales[:, None]).astype(np.int8)
+            width = self.arrays[name].shape[1]
+            blocks = self.arrays[name].reshape(-1, math.gcd(width, BLOCK))
+            scales = np.maximum(np.abs(blocks).max(1) / 127, np.finfo(np.float32).tiny)
+            rounded = np.rint(blocks / scales[:, None]).astype(np.int8)
             self.tensors[kept] = numpy_helper.from_array(rounded, kept)
             self.tensors[scale] = numpy_helper.from_array(scales.astype(np.float32), scale)
-            self.node("DequantizeLinear", kept, scale, to=name, axis=0)
+            values = self.node("DequantizeLinear", kept, scale, axis=0)
+            self.node("Reshape", values, self.constant(f"{name}.shape", [-1, width]), to=name)
         return name
 
     def constant(self, name: str, value: Any, kind: type = np.int64) -> str:
