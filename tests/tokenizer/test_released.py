@@ -31,7 +31,8 @@ def test_they_are_small() -> None:
 def test_a_mask_is_filled_without_any_model_of_ones_own(run_stage: Any, tmp_path: Path) -> None:
     masked = tmp_path / "masked.txt"
     masked.write_text("日本の首都は[MASK]京である。\n彼は毎朝、駅[MASK]行く。\n")
-    [place, case] = run_stage("tokenizer", "fill-mask", "--model", "released/character/tiny", masked).stdout.splitlines()
+    filled = run_stage("tokenizer", "fill-mask", "--model", "released/character/tiny", masked).stdout
+    [place, case] = filled.splitlines()
     assert "東" in place.split()[::2]
     assert {"へ", "に"} & set(case.split()[::2])
 
