@@ -72,6 +72,12 @@ class Step(NamedTuple):
     network: bool = False
 
 
+@functools.cache
+def tell(line: str) -> None:
+    """A line for the person at the terminal, once."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def setting(name: str, default: str = "") -> str:
     """A variable of make; an empty one counts as not set."""
     return os.environ.get(name, "").strip() or default
@@ -376,7 +382,7 @@ def serve(at: Places) -> list[Step]:
     here = places_here().models
     models = at.models if is_remote(here) or any(Path(here).rglob("vocab.txt")) else RELEASED
     if models == RELEASED:
-        print(f"serve: no model in {here}; serving those that come with this project", file=sys.stderr, flush=True)
+        tell(f"serve: no model in {here}; serving those that come with this project")
     return [Step("tokenizer", "stages.tokenizer", ["serve", "--models", models, *place])]
 
 
@@ -395,7 +401,7 @@ def tokenizer(at: Places) -> list[Step]:
     found = [f"{model}/{size}" for model in chosen_models() for size in sizes if (here / model / size).is_dir()]
     if not found and not setting("SIZE") and not any(here.rglob("vocab.txt")):
         model = f"{RELEASED}/{chosen_models()[0] if setting('MODEL') else 'character'}/tiny"
-        print(f"tokenize: no model in {here}; taking {model}, which comes with this project", file=sys.stderr)
+        tell(f"tokenize: no model in {here}; taking {model}, which comes with this project")
         return [Step("tokenizer", "stages.tokenizer", ["tokenize", "--model", model])]
     if not found:
         wanted = " ".join(word for word in (setting("MODEL"), setting("SIZE"), "model") if word)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -107,6 +106,10 @@ def onnx_difference(folder: str, settings: dict[str, Any], tokenizer: BertJapane
     On the sentences whose masks are filled, one by one and padded together, and on ids at random (`_random_batches`).
     NaN where either is NaN.
     """
+    # It reports its use to its makers, and writes an id of this machine for that, unless told not to.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(os.path.join(folder, NAME), options, providers=["CPUExecutionProvider"])

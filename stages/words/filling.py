@@ -78,6 +78,8 @@ class MaskedLanguageModel:
         path = os.path.join(folder, MODEL)
         if not os.path.isfile(path):
             raise Refusal(f"{named} has no {MODEL}, which fills masks; make convert writes one")
+        # It reports its use to its makers, and writes an id of this machine for that, unless told not to.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime  # 30 ms, which the other commands need not take
 
         options = onnxruntime.SessionOptions()
