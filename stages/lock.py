@@ -116,7 +116,7 @@ class _Lease:
     def _take_over(self, folder: str) -> int:
         """Watch the other one's object for a lease: it is ours when nobody has renewed it."""
         before = self._storage.look_at(self._path)
-        owner = self._storage.read_small(self._path).decode("utf-8", "replace").partition("\n")[0]
+        owner = self._owner_there()
         print(
             "%s is locked by %s; waiting up to %d s for a sign of it" % (folder, owner or "another process", LEASE),
             file=sys.stderr,
@@ -126,12 +126,16 @@ class _Lease:
             time.sleep(min(1.0, LEASE / 10))
             now = self._storage.look_at(self._path)
             if now is not None and now.generation != before.generation:
-                raise _taken(folder, owner)
+                # A renewal just before may have kept the owner from being read.
+                raise _taken(folder, owner or self._owner_there())
             before = now
         made = self._storage.create(self._path, self._data.encode(), before.generation if before else 0)
         if made is None:
             raise _taken(folder, owner)
         return int(made)
+
+    def _owner_there(self) -> str:
+        return self._storage.read_small(self._path).decode("utf-8", "replace").partition("\n")[0]
 
     def _renew(self) -> None:
         number = 0
