@@ -193,7 +193,7 @@ def fine_tune(
     Trainer's defaults, which the published experiments kept.
     """
     set_seed(run.seed)  # Of the new layer's weights; the Trainer sets it again, for the order of the examples.
-    # On processors PyTorch's fused attention is slow in bfloat16: an epoch of `ner` by `tiny` takes twice as long.
+    # PyTorch's fused attention is slow in bfloat16 on processors (stages/train/model.py has the times).
     plain = settings.bfloat16 and settings.device == "cpu"
     model = load(folder, settings.task, run.pretrained, "eager" if plain else "sdpa")
     # Their forward passes take `num_items_in_batch` and pass over it: the Trainer would add up the means of a batch's

@@ -1,4 +1,4 @@
-"""What both trainers share: the published numbers, whether TFRecords fit a model, and how an evaluation is told."""
+"""Shared by both trainers: the published numbers, the checks of TFRecords against a model, an evaluation in words."""
 
 import hashlib
 from typing import Any, Dict, Iterator, List, Optional
