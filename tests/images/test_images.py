@@ -84,7 +84,7 @@ def test_an_image_is_its_stage_and_runs_as_nobody_in_particular(built: None, sta
     assert image["Config"]["User"] == "1000:1000"
     assert image["Config"]["Labels"]["org.opencontainers.image.title"] == f"albert-ja/{stage}"
     rights = ["--network=none", "--read-only", "--cap-drop=ALL", "--user=54321:54321"]
-    assert "usage:" in docker("run", "--rm", *rights, f"albert-ja/{stage}", "--help").stdout
+    assert f"usage: {stage} " in docker("run", "--rm", *rights, f"albert-ja/{stage}", "--help").stdout
     refused = docker("run", "--rm", f"albert-ja/{stage}", "--no-such-flag", code=2)
     assert "usage:" in refused.stderr
     assert "Traceback" not in refused.stderr
