@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from stages import storage
@@ -22,9 +23,17 @@ NO_LENGTH = 1 << 40
 
 
 def located(folder: str) -> str:
-    """Where a folder of models is. `released`, and all below it, comes with this project, unless the folder exists."""
-    ours = folder.split("/")[0] == RELEASED and not os.path.isdir(folder)
-    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), folder) if ours else folder
+    """Where a folder of models is. `released`, and all below it, comes with this project, unless the folder exists.
+
+    Refuses a name that is none of these.
+    """
+    if folder.split("/")[0] != RELEASED or os.path.isdir(folder):
+        return folder
+    stages = Path(__file__).resolve().parents[1]
+    if not (stages / folder).is_dir():
+        names = sorted(str(config.parent.relative_to(stages)) for config in stages.glob(f"{RELEASED}/*/*/{CONFIG}"))
+        raise Refusal(f"no model {folder} comes with this project; there is {', '.join(names)}")
+    return str(stages / folder)
 
 
 def read_tokenizer(folder: str) -> Tokenizer:
