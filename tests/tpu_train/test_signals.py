@@ -119,5 +119,8 @@ def test_a_second_signal_and_one_before_training_end_at_once(tfrecords: Path, co
         time.sleep(random.uniform(0, 1.5))
         running.process.send_signal(signum)
         start = time.monotonic()
-        assert running.ended() == (code, "tpu-train: interrupted; the same command goes on from here\n")
-        assert time.monotonic() - start < 6
+        ended, said = running.ended()
+        # Where the signal comes while Python runs a `__del__` of TensorFlow's, Python prints the exception and goes
+        # on; stopping.Stop then ends the process after its GRACE.
+        assert said.endswith("tpu-train: interrupted; the same command goes on from here\n"), said
+        assert (ended, time.monotonic() - start < 6) == (code, True), said
