@@ -223,7 +223,8 @@ class _Run:
             reason = str(error).strip().splitlines()[0]
             raise Refusal(f"torch.compile failed ({reason}); --compile off trains without it") from error
         norm = clip(self.pretraining.parameters(), LONGEST_GRADIENT)
-        self.optimizer.step(rate)
+        with self._precision():
+            self.optimizer.step(rate)
         self.optimizer.zero_grad()
         self.step, self.position = self.step + 1, position
         self.sums[-1] += 1

@@ -182,6 +182,45 @@ print(json.dumps([len(held), changed, still, [float(sizes.min()), float(sizes.ma
     assert of_others == 0  # a model of another start learns everywhere
 
 
+def test_an_orthogonal_update_has_the_singular_vectors_of_the_matrix(train_python: Program) -> None:
+    program = """
+import json, torch
+from stages.train.muon import ITERATIONS, POLYNOMIAL, orthogonal
+torch.manual_seed(1)
+errors = []
+for shape in ((5, 80), (80, 5), (40, 40)):
+    matrix = torch.randn(shape, dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
+    for _ in range(ITERATIONS):
+        values = sum(factor * values ** power for factor, power in zip(POLYNOMIAL, (1, 3, 5)))
+    errors.append(float((orthogonal(matrix) - left * values @ right).abs().max()))
+print(json.dumps(errors))
+"""
+    assert max(json.loads(train_python("-c", program))) < 1e-12
+
+
+def test_muon_moves_matrices_as_pytorch_s_own_does(train_python: Program) -> None:
+    program = """
+import json, torch
+from stages.train.muon import DECAY, MOMENTUM, MuonAdamW
+torch.manual_seed(1)
+own, theirs = (torch.nn.Parameter(values.clone()) for values in [torch.randn(30, 12)] * 2)
+optimizer = MuonAdamW([(".albert_layers.weight", own), ("rest", torch.nn.Parameter(torch.ones(3)))], 14.0)
+of_pytorch = torch.optim.Muon([theirs], lr=0.14, weight_decay=DECAY, momentum=MOMENTUM)
+before = own.detach().clone()
+for _ in range(3):
+    own.grad = theirs.grad = torch.randn(30, 12)
+    optimizer.named["rest"].grad = torch.ones(3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        optimizer.step(0.01)
+    of_pytorch.step()
+print(json.dumps([float((own - theirs).abs().max()), float((own - before).abs().min())]))
+"""
+    apart, moved = json.loads(train_python("-c", program))
+    assert apart < 0.005  # the last digits of bfloat16
+    assert moved > 0
+
+
 def efficient(inputs: list[object]) -> list[object]:
     return [*inputs, "--recipe", "efficient", "--warmup", 5]
 
