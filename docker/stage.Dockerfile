@@ -21,13 +21,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=bind,source=stages,target=/stages \
     --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     mkdir stages && cp -p /stages/*.py stages/ \
-    && for part in $PARTS "$STAGE"; do mkdir -p "stages/$part" && cp -rp "/stages/$part/." "stages/$part/"; done \
+    && for part in command handover engine $PARTS "$STAGE"; do mkdir -p "stages/$part" && cp -rp "/stages/$part/." "stages/$part/"; done \
     && /compiler/bin/python -m stages.compiled && python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm
-ARG STAGE DESCRIPTION
+ARG STAGE
 LABEL org.opencontainers.image.title="albert-ja/$STAGE" \
-      org.opencontainers.image.description="$DESCRIPTION" \
+      org.opencontainers.image.description="Japanese ALBERT: the stage $STAGE" \
       org.opencontainers.image.licenses="Apache-2.0"
 # /cluster: for the token of a Ray cluster, a volume, which whoever runs the head may write.
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \

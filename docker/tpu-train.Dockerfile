@@ -9,10 +9,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /venv/bin/python install --require-hashes -r stages/tpu_train/requirements.lock
 # What only those need who build TensorFlow operations: 34 MB.
 RUN rm -r /venv/lib/python3.7/site-packages/tensorflow_core/include && /venv/bin/python -m pip uninstall --yes pip
-COPY stages/__init__.py stages/handover.py stages/preflight.py stages/
+COPY stages/__init__.py stages/
+COPY stages/command stages/command
+COPY stages/handover stages/handover
 COPY stages/formats/__init__.py stages/formats/albert_config.py stages/formats/pretraining.py stages/formats/shards.py \
     stages/formats/
-COPY stages/storage.py stages/cloud_storage.py stages/lock.py stages/refusal.py stages/stopping.py stages/
 COPY stages/tpu_train stages/tpu_train
 RUN /venv/bin/python -m stages.tpu_train.patch_albert \
     && python -m compileall -q stages /venv/lib/python3.7/site-packages/albert

@@ -1,38 +1,30 @@
 """A Ray cluster on this machine, through the compose profile `cluster`, for `make corpus vocab tfrecords ENGINE=ray`.
 
-`scripts/cluster.py cluster` starts a head and WORKERS workers (2), of JOBS processes each, with the folders that DATA,
-WORK_DIR and DUMP name, and returns when they are there. `scripts/cluster.py cluster-stop` takes them away; the
-folders stay. Needs a Docker engine, and nothing but Python 3.9.
+`python3 -m scripts.cluster cluster` starts a head and WORKERS workers (2), of JOBS processes each, with the folders
+that DATA, WORK_DIR and DUMP name, and returns when they are there. `cluster-stop` takes them away; the folders stay.
+Needs a Docker engine, and nothing but Python 3.9.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from stage import (
-    MOUNTED,
-    ROOT,
-    Problem,
-    compose_variables,
-    credentials,
-    engine_answers,
-    is_remote,
-    mounted_folders,
-    setting,
-)
-from stage import places_here as places
+from scripts.containers import MOUNTED, ROOT, credentials, engine_answers, folder_variables, make_folders
+from stages.command.folders import data, remote, setting, training
+from stages.command.refusal import Refusal
 
 COMPOSE = ("docker", "compose", "--profile", "cluster")
 
 
 def start() -> None:
     """Start the head and the workers."""
-    workers = setting("WORKERS", "2")
+    workers = setting(os.environ, "WORKERS", "2")
     if not workers.isdecimal() or int(workers) < 1:
-        raise Problem(f"WORKERS={workers} is no number of workers")
-    mounted_folders()
+        raise Refusal(f"WORKERS={workers} is no number of workers")
+    make_folders()
     compose("build", "--quiet")
     up = ("up", "--detach", "--wait", "--scale", f"ray-worker={workers}")
     try:
@@ -48,18 +40,18 @@ def start() -> None:
 
 def compose(*words: str) -> None:
     """A command of compose; its own words are for the person."""
-    here = places()
-    variables = compose_variables()
-    if any(map(is_remote, (here.data, here.training))):
+    folders = {"DATA": data(os.environ), "TRAINING": training(os.environ)}
+    variables = folder_variables()
+    if any(map(remote, folders.values())):
         variables.update(CLUSTER_INTERNAL="false", CREDENTIALS=credentials())
-    for name, place in (("DATA", here.data), ("TRAINING", here.training)):
-        if is_remote(place):
+    for name, folder in folders.items():
+        if remote(folder):
             variables[name] = lasting_folder(name)
     subprocess.run([*COMPOSE, *words], cwd=ROOT, env=variables, check=True)
 
 
 def lasting_folder(name: str) -> str:
-    """A folder to mount in place of DATA or TRAINING in a bucket, as `stage.empty_folder` makes for one command.
+    """A folder to mount in place of DATA or TRAINING in a bucket, as `containers.empty_folder` makes for one command.
 
     It stays: a worker that has lost its head starts again, and mounts what it mounted before.
     """
@@ -71,16 +63,16 @@ def lasting_folder(name: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if arguments not in (["cluster"], ["cluster-stop"]):
-        print("usage: scripts/cluster.py cluster|cluster-stop", file=sys.stderr)
+        print("usage: python3 -m scripts.cluster cluster|cluster-stop", file=sys.stderr)
         return 2
     try:
         if not engine_answers():
-            raise Problem("needs a Docker engine with compose; make doctor says what is missing")
+            raise Refusal("needs a Docker engine with compose; make doctor says what is missing")
         if arguments == ["cluster"]:
             start()
         else:
             compose("rm", "--force", "--stop", "ray-worker", "ray-head")
-    except Problem as problem:
+    except Refusal as problem:
         print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as failed:

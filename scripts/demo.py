@@ -16,7 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stage import FOLDERS, ROOT, Problem, chosen_runner, chosen_trainer
+from scripts.containers import ROOT
+from scripts.run import chosen_runner
+from stages.command.folders import MODELS as FOLDERS
+from stages.command.folders import trainer as trainer_of
+from stages.command.refusal import Refusal
+from stages.pipeline import variables
 
 DEMO = Path("demo")
 TIMES = DEMO / "times.json"
@@ -64,9 +69,7 @@ def commands(runner: str, trainer: str) -> list[tuple[str, list[str]]]:
 
 def environment() -> dict[str, str]:
     """This process's variables without make's own: only what a command says counts."""
-    with open(ROOT / "Makefile", encoding="utf-8") as stream:
-        exported = {name for line in stream if line.startswith("export ") for name in line.split()[1:]}
-    dropped = exported | {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"}
+    dropped = {*variables(), "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"}
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
@@ -212,8 +215,8 @@ def main() -> int:
     """Run the demo and tell about it."""
     os.chdir(ROOT)
     try:
-        runner, trainer = chosen_runner(), chosen_trainer("torch")
-    except Problem as problem:
+        runner, trainer = chosen_runner(), trainer_of(os.environ, "torch")
+    except Refusal as problem:
         print(f"demo: error: {problem}", file=sys.stderr)
         return 2
     if SUMMARY.exists():

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stage import ROOT, engine_answers
+from scripts.containers import ROOT, engine_answers
 
 # Measured: the demo's training takes 0.8 GB of memory; all environments 2.6 GB of disk, all images 2.2 GB beside
 # the two Python bases. Room is left for the system, pip's cache and the builder's.

@@ -1,7 +1,7 @@
 """BUCKET=bucket[/prefix] → the folder MOUNT/data, through the compose service `mount`; and away again.
 
-`scripts/mount.py mount` starts the service and returns when the folder is there. `scripts/mount.py unmount` returns
-when everything is in the bucket and the folder is gone. Needs a Docker engine, and nothing but Python 3.9.
+`python3 -m scripts.mount mount` starts the service and returns when the folder is there. `unmount` returns when
+everything is in the bucket and the folder is gone. Needs a Docker engine, and nothing but Python 3.9.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stage import RETRYABLE, ROOT, Problem, credentials, engine_answers, network, setting
+from scripts.containers import ROOT, credentials, engine_answers, network
+from stages.command.folders import setting
+from stages.command.refusal import RETRYABLE, Refusal
 
 COMPOSE = ("docker", "compose", "--profile", "mount")
 
 
 def mount() -> int:
     """Start the service; exit code 2 and its own words where it cannot mount."""
-    bucket, data = setting("BUCKET"), place() / "data"
+    bucket, data = setting(os.environ, "BUCKET"), place() / "data"
     if not bucket:
-        raise Problem("say which bucket: BUCKET=bucket, or BUCKET=bucket/prefix for a part of it")
+        raise Refusal("say which bucket: BUCKET=bucket, or BUCKET=bucket/prefix for a part of it")
     make_empty(data)
     refuse_private(data.parent)
     compose("build", "--quiet", "mount").check_returncode()
@@ -30,7 +32,7 @@ def mount() -> int:
         said = compose("logs", "--no-log-prefix", "--tail", "1", "mount", quiet=True).stdout.strip()
         compose("rm", "--force", "--stop", "mount", quiet=True)
         # What the service says begins with its name, as this script's errors do.
-        raise Problem(said.rpartition("mount: error: ")[2] if said else started.stderr.strip().splitlines()[-1])
+        raise Refusal(said.rpartition("mount: error: ")[2] if said else started.stderr.strip().splitlines()[-1])
     print(f"mount: gs://{bucket.removeprefix('gs://')} is {data}: make … DATA={data}, and in the end make unmount")
     return 0
 
@@ -53,7 +55,7 @@ def unmount() -> int:
 
 def place() -> Path:
     """The folder that the mount is in: MOUNT, or mount."""
-    return Path(setting("MOUNT", "mount")).resolve()
+    return Path(setting(os.environ, "MOUNT", "mount")).resolve()
 
 
 def make_empty(data: Path) -> None:
@@ -62,11 +64,11 @@ def make_empty(data: Path) -> None:
         if not os.path.ismount(data):
             data.mkdir(parents=True, exist_ok=True)
             if os.listdir(data):
-                raise Problem(f"{data} holds files, which the mount would hide; name another folder with MOUNT")
+                raise Refusal(f"{data} holds files, which the mount would hide; name another folder with MOUNT")
     except OSError as error:
         # A mount that was killed: the service takes it away.
         if error.errno != errno.ENOTCONN:
-            raise Problem(f"cannot make {data}: {error.strerror}")
+            raise Refusal(f"cannot make {data}: {error.strerror}")
 
 
 def refuse_private(folder: Path) -> None:
@@ -78,7 +80,7 @@ def refuse_private(folder: Path) -> None:
     points = {Path(words[4]): words[6:] for words in map(str.split, lines)}
     options = next(points[parent] for parent in (folder, *folder.parents) if parent in points)
     if not any(option.startswith("shared:") for option in options[: options.index("-")]):
-        raise Problem(
+        raise Refusal(
             f"{folder} is on a private mount, out of which no container can hand a folder: "
             f"sudo mount --bind {folder} {folder} && sudo mount --make-rshared {folder}"
         )
@@ -100,13 +102,13 @@ def main(arguments: list[str]) -> int:
     """Do what the one argument says."""
     actions = {"mount": mount, "unmount": unmount}
     if len(arguments) != 1 or arguments[0] not in actions:
-        print(f"usage: scripts/mount.py {'|'.join(actions)}", file=sys.stderr)
+        print(f"usage: python3 -m scripts.mount {'|'.join(actions)}", file=sys.stderr)
         return 2
     try:
         if not engine_answers():
-            raise Problem("a bucket is mounted by a container, and no Docker engine answers; make doctor says more")
+            raise Refusal("a bucket is mounted by a container, and no Docker engine answers; make doctor says more")
         return actions[arguments[0]]()
-    except Problem as problem:
+    except Refusal as problem:
         print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as failed:

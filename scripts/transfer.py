@@ -1,8 +1,8 @@
 """A run's folders on this machine → WORK_DIR=gs://bucket/prefix (`upload`), and back (`download`).
 
-`scripts/transfer.py upload` copies what the stages have left in DATA and MODELS, to where they find it with
+`python3 -m scripts.transfer upload` copies what the stages have left in DATA and MODELS, to where they find it with
 DATA=gs://bucket/prefix and MODELS=gs://bucket/prefix/models. STAGE, MODEL and SIZE choose a part of it, DRY_RUN=1
-prints what would be copied. The copying is done by `stages.transfer`, in the environment or the image of `corpus`.
+prints what would be copied. `stages.handover.transfer` does the copying, in the environment or the image of `corpus`.
 Needs nothing but Python 3.9.
 """
 
@@ -14,30 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stage import (
-    Problem,
-    Step,
-    chosen_models,
-    chosen_runner,
-    chosen_size,
-    compose_variables,
-    finish,
-    in_image,
-    in_venv,
-    is_remote,
-    mounted_folders,
-    setting,
-)
+from scripts import containers
+from scripts.run import Step, chosen_runner, in_venv
+from stages.command.folders import model_names, remote, setting, size
+from stages.command.refusal import Refusal
+from stages.pipeline import STAGES
 
-# Stage → the folder of what it makes: of DATA, but of convert, which fills MODELS.
-MADE = {
-    "corpus": "corpus",
-    "vocab": "vocab",
-    "tfrecords": "tfrecords",
-    "tpu-train": "checkpoints",
-    "train": "runs",
-    "convert": "models",
-}
+# What can be copied, in the order of the flow.
+MADE = {name: STAGES[name] for name in ("corpus", "vocab", "tfrecords", "tpu-train", "train", "convert")}
+MODULE = "stages.handover.transfer"
 DIRECTIONS = ("upload", "download")
 # Where a container has them.
 INSIDE = {"DATA": "/transfer/data", "MODELS": "/transfer/models"}
@@ -45,91 +30,92 @@ INSIDE = {"DATA": "/transfer/data", "MODELS": "/transfer/models"}
 
 def chosen_stages() -> list[str]:
     """STAGE, one or several; without it all whose results MODEL and SIZE, where they are said, can choose from."""
-    said = setting("STAGE").replace(",", " ").split()
+    said = setting(os.environ, "STAGE").replace(",", " ").split()
     unknown = [stage for stage in said if stage not in MADE]
     if unknown:
-        raise Problem(f"STAGE={unknown[0]} is none of {', '.join(MADE)}")
+        raise Refusal(f"STAGE={unknown[0]} is none of {', '.join(MADE)}")
     if said:
         return said
-    if setting("SIZE"):
-        return ["tpu-train", "train", "convert"]
-    return ["tfrecords", "tpu-train", "train", "convert"] if setting("MODEL") else list(MADE)
+    return [
+        name
+        for name, stage in MADE.items()
+        if (stage.per_size or not setting(os.environ, "SIZE")) and (stage.per_model or not setting(os.environ, "MODEL"))
+    ]
 
 
 def folders() -> list[str]:
     """The folders to copy, as they are called in a bucket: `corpus`, `checkpoints/character/tiny`."""
     found = []
-    for stage in chosen_stages():
-        sized = stage in ("tpu-train", "train", "convert")
-        if setting("SIZE") and sized:
-            found += [f"{MADE[stage]}/{model}/{chosen_size()}" for model in chosen_models()]
-        elif setting("MODEL") and (sized or stage == "tfrecords"):
-            found += [f"{MADE[stage]}/{model}" for model in chosen_models()]
+    for stage in (MADE[name] for name in chosen_stages()):
+        if setting(os.environ, "SIZE") and stage.per_size:
+            found += [f"{stage.makes}/{model}/{size(os.environ)}" for model in model_names(os.environ)]
+        elif setting(os.environ, "MODEL") and stage.per_model:
+            found += [f"{stage.makes}/{model}" for model in model_names(os.environ)]
         else:
-            found.append(MADE[stage])
+            found.append(stage.makes)
     return found
 
 
 def lies_in(folder: str) -> tuple[str, str]:
     """The variable below whose folder it is on this machine, and the path within."""
     first, _, rest = folder.partition("/")
-    return ("MODELS", rest) if first == MADE["convert"] else ("DATA", folder)
+    return ("MODELS", rest) if first == MADE["convert"].makes else ("DATA", folder)
 
 
 def root(variable: str) -> Path:
     """The folder that DATA or MODELS names."""
-    said = setting(variable, variable.lower())
-    if is_remote(said):
-        raise Problem(f"{variable}={said} is no folder of this machine, from which or to which to copy")
+    said = setting(os.environ, variable, variable.lower())
+    if remote(said):
+        raise Refusal(f"{variable}={said} is no folder of this machine, from which or to which to copy")
     return Path(said).resolve()
 
 
 def arguments_for(direction: str, docker: bool) -> list[str]:
-    """The words for `stages.transfer`."""
-    bucket = setting("WORK_DIR").rstrip("/")
+    """The words for `stages.handover.transfer`."""
+    bucket = setting(os.environ, "WORK_DIR").rstrip("/")
     if not bucket.startswith("gs://"):
-        raise Problem(f"say where in a bucket: make {direction} WORK_DIR=gs://bucket/prefix")
+        raise Refusal(f"say where in a bucket: make {direction} WORK_DIR=gs://bucket/prefix")
     arguments = []
     for folder in folders():
         variable, within = lies_in(folder)
         local = root(variable) / within
         if direction == "upload" and not local.is_dir():
-            if setting("STAGE"):
-                raise Problem(f"there is no {local} to upload")
+            if setting(os.environ, "STAGE"):
+                raise Refusal(f"there is no {local} to upload")
             continue
         pair = [str(Path(INSIDE[variable], within) if docker else local), f"{bucket}/{folder}"]
         arguments += ["--copy", *(pair if direction == "upload" else pair[::-1])]
     if not arguments:
-        raise Problem("there is nothing to upload: no stage has written to DATA or MODELS")
-    return [*arguments, "--dry-run"] if setting("DRY_RUN") not in ("", "0") else arguments
+        raise Refusal("there is nothing to upload: no stage has written to DATA or MODELS")
+    return [*arguments, "--dry-run"] if setting(os.environ, "DRY_RUN") not in ("", "0") else arguments
 
 
 def command(direction: str, docker: bool) -> tuple[list[str], dict[str, str]]:
     """The command line that copies, and its environment."""
-    step = Step("corpus", "stages.transfer", arguments_for(direction, docker), network=True)
+    words = arguments_for(direction, docker)
     if not docker:
-        return in_venv(step), dict(os.environ)
-    mounted_folders()
+        return in_venv(Step(MADE["corpus"], words, {}, MODULE)), dict(os.environ)
+    containers.make_folders()
     volumes = []
     for variable, inside in INSIDE.items():
         # The engine would make it itself, and it would be root's.
         root(variable).mkdir(parents=True, exist_ok=True)
         volumes += ["--volume", f"{root(variable)}:{inside}{':ro' * (direction == 'upload')}"]
-    words = in_image(step)
-    at = words.index("--rm")
-    return [*words[:at], *volumes, *words[at:]], compose_variables(step)
+    run = containers.command(MADE["corpus"], MODULE, words, os.environ)
+    at = run.index("--rm")
+    return [*run[:at], *volumes, *run[at:]], containers.compose_variables(MADE["corpus"], words, os.environ)
 
 
 def main(arguments: list[str]) -> int:
     """Copy in the direction that the argument names."""
     if len(arguments) != 1 or arguments[0] not in DIRECTIONS:
-        print(f"usage: scripts/transfer.py {'|'.join(DIRECTIONS)}", file=sys.stderr)
+        print(f"usage: python3 -m scripts.transfer {'|'.join(DIRECTIONS)}", file=sys.stderr)
         return 2
     try:
         words, environment = command(arguments[0], chosen_runner() == "docker")
         print("$", shlex.join(words), file=sys.stderr, flush=True)
-        code = finish(words, environment)
-    except Problem as problem:
+        code = containers.finish(words, environment)
+    except Refusal as problem:
         print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as failed:

@@ -21,7 +21,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from stages.handover import PARTIAL, Refusal
+from stages.command.refusal import Refusal
+from stages.handover.storage import PARTIAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 # How much faster a product in bfloat16 must be.
 _PAYS = 1.2

@@ -15,7 +15,11 @@ from scripts.bench.material import FULL, QUICK, Material
 from scripts.bench.plot import plot
 from scripts.bench.rows import Row
 from scripts.bench.table import notes, table
-from stages.handover import HelpFormatter, Refusal, duration, run, write_json
+from stages.command.options import HelpFormatter
+from stages.command.progress import duration
+from stages.command.refusal import Refusal
+from stages.command.running import run
+from stages.handover.manifests import write_json
 
 METHOD = (
     "Each side runs in its stage's environment, the two in turn; the best round of each counts, but for words, where "

@@ -11,7 +11,10 @@ from scripts.bench.material import EQUAL, MODELS, SHARDS, Material, count
 from scripts.bench.rows import Bar, Figure, Row, best_rate, best_wall_rate, rate
 from scripts.bench.running import ROOT, Measured, Ran, measure, run
 from scripts.bench.table import short
-from stages.handover import cores, duration, read_manifest, sha256
+from stages.command.progress import duration
+from stages.engine.options import cores
+from stages.handover.manifests import read_manifest
+from stages.handover.storage import sha256
 
 # The published script makes 224 to 257 examples in the CPU time in which tinysegmenter3 segments 260,000 characters.
 PUBLISHED_EXAMPLES_PER_CHARACTER = 9e-4

@@ -3,7 +3,7 @@
 from typing import Any
 
 from scripts.bench.rows import Row
-from stages.handover import duration
+from stages.command.progress import duration
 
 CORES = 8
 # The corpus of tohoku-nlp/bert-base-japanese-v3 (its model card): CirrusSearch dump of 2023-01-02, 34 M sentences.

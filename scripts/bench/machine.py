@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 from scripts.bench.running import ROOT, python
-from stages.handover import cores
+from stages.engine.options import cores
 
 # What each stage's speed hangs on.
 PACKAGES = {

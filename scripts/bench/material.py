@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from scripts.bench.running import ROOT, run
-from stages.handover import documents, read_manifest
+from stages.formats.corpus import documents
+from stages.handover.manifests import read_manifest
 
 REAL = ROOT.parent / "shared" / "data"
 REAL_DUMP = REAL / "jawiki-sample-cirrussearch-content.json.gz"

@@ -20,7 +20,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from scripts.bench.running import ROOT, python
-from stages.handover import HelpFormatter, Refusal, number, run, write_json
+from stages.command.options import HelpFormatter
+from stages.command.refusal import Refusal
+from stages.command.running import run
+from stages.handover.manifests import write_json
 
 MODELS = ("character", "wordpiece_tinysegmenter")
 SHORT = 1.5  # minutes
@@ -40,7 +43,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", default="data", metavar="DIR", help="folder with vocab and tfrecords, as the stages leave them")
     add("--out", default="bench/recipes", metavar="DIR", help="folder for the results; a run that was stopped resumes")
-    add("--minutes", type=number(float, 0.1), default=20.0, metavar="N", help="of each run")
+    add("--minutes", type=float, default=20.0, metavar="N", help="of each run")
     add("--models", default=",".join(MODELS), metavar="NAMES", help="some of them, separated by commas")
     add("--size", default="tiny", metavar="SIZE", help="of the models")
     return parser.parse_args(arguments)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "scripts" / "bench" / "measured" / "launch.py"

@@ -22,7 +22,10 @@ from scripts.torture import faults
 from scripts.torture.faults import Fault, Survived
 from scripts.torture.flow import Flow
 from scripts.torture.runs import Broken, python
-from stages.handover import HelpFormatter, Refusal, duration, run
+from stages.command.options import HelpFormatter
+from stages.command.progress import duration
+from stages.command.refusal import Refusal
+from stages.command.running import run
 
 ARTICLES = 6000
 ALL = ("corpus", "corpus of bzip2", "vocab", "tfrecords")

@@ -3,9 +3,8 @@
 The checkpoint is one of TensorFlow, of Google's program or of tpu-train, or a folder of PyTorch's that train wrote.
 """
 
-import argparse
+import dataclasses
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,9 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.command.options import parse
+from stages.command.refusal import Refusal, unwritable
+from stages.command.running import run
 from stages.convert import pytorch_checkpoint
 from stages.convert.checkpoint import open_prefix
 from stages.convert.files import (
+    configuration_beside,
     fetched_inputs,
     fresh_scratch,
     open_checkpoint,
@@ -27,9 +30,11 @@ from stages.convert.files import (
     tensorflow_metrics,
 )
 from stages.convert.mapping import weights
+from stages.convert.options import Options
 from stages.convert.provenance import provenance
 from stages.formats.albert_config import Mismatch, model_config
-from stages.handover import HelpFormatter, Refusal, claim, describe, run, sha256, unwritable, whole_file, write_manifest
+from stages.handover.manifests import claim, write_manifest
+from stages.handover.storage import describe, sha256, whole_file
 
 # Imported late, where they are needed: they take seconds to load.
 Parity = Callable[[str], dict[str, float]]
@@ -49,67 +54,17 @@ class Source(NamedTuple):
     parity: Parity
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser("convert", description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="PREFIX",
-        help="TensorFlow checkpoint, such as …/model.ckpt-best, or the folder of a PyTorch one, such as …/best",
-    )
-    add("--config", metavar="FILE", help="its configuration (default: albert_config.json of a PyTorch checkpoint)")
-    add("--vocab", required=True, metavar="FILE", help="its vocabulary (vocab.txt)")
-    add("--out", required=True, metavar="DIR", help="the model folder")
-    add(
-        "--subwords",
-        choices=["wordpiece", "character"],
-        help="(default: wordpiece where the vocabulary has ## entries)",
-    )
-    add(
-        "--verify",
-        action="store_true",
-        help="compare the logits with TensorFlow's or PyTorch's of the checkpoint; a difference of 1e-4 is an error",
-    )
-    add(
-        "--compact",
-        action="store_true",
-        help="half the size: weights as float16, in model.onnx token embeddings as int8; logits change in the second "
-        "decimal, those of model.onnx in the first",
-    )
-    add(
-        "--reference", metavar="FILE", help="TensorFlow's logits (default: PREFIX.reference.npz, which training leaves)"
-    )
-    add("--tfrecords", metavar="DIR", help="what the model was trained on; the model card then tells of it")
-    add("--corpus", metavar="DIR", help="what the TFRecords were made from; the model card then tells of it")
-    add(
-        "--license",
-        type=_licence,
-        metavar="ID",
-        help="licence of the weights, as the Hub calls it (default: cc-by-sa-4.0 where the corpus is known to be "
-        "Wikipedia's, else none is named)",
-    )
-    return parser.parse_args(arguments)
-
-
-def _licence(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no licence's name at the Hub, such as apache-2.0 or cc-by-sa-4.0"
-        )
-    return text
-
-
 def main(arguments: list[str]) -> None:
     """Fetch what lies at gs://, then convert."""
-    given = parse(arguments)
+    given = parse(Options, "convert", __doc__, arguments)
     inputs = {name: getattr(given, name) for name in ("checkpoint", "config", "vocab", "reference")}
+    inputs["config"] = given.config or configuration_beside(given.checkpoint)
     with fetched_inputs(inputs) as here:
-        _main(argparse.Namespace(**{**vars(given), **here, "checkpoint_given": given.checkpoint}))
+        copies: dict[str, Any] = here
+        _main(dataclasses.replace(given, **copies), given.checkpoint)
 
 
-def _main(given: argparse.Namespace) -> None:
+def _main(given: Options, checkpoint: str) -> None:
     """Check all that needs no large library, then convert."""
     try:
         source = _source(given)
@@ -132,7 +87,7 @@ def _main(given: argparse.Namespace) -> None:
         "config": sha256(source.config_file),
         "vocabulary": sha256(given.vocab),
     }
-    known = provenance(given.checkpoint_given, source.config, inputs["vocabulary"], given.tfrecords, given.corpus)
+    known = provenance(checkpoint, source.config, inputs["vocabulary"], given.tfrecords, given.corpus)
     if known:
         inputs["provenance"] = known
     if claim("convert", given.out, options, inputs):
@@ -146,7 +101,7 @@ def _main(given: argparse.Namespace) -> None:
         raise unwritable(given.out, error)
 
 
-def _source(given: argparse.Namespace) -> Source:
+def _source(given: Options) -> Source:
     """The checkpoint at --checkpoint. Raises Mismatch, ValueError, Refusal."""
     prefix = open_prefix(given.checkpoint)
     folder = None if os.path.exists(prefix + ".index") else pytorch_checkpoint.find_folder(given.checkpoint)
@@ -167,10 +122,11 @@ def _source(given: argparse.Namespace) -> Source:
     return Source("PyTorch", config, config_file, settings, arrays, state.step, state.metrics, [digest], parity)
 
 
-def _of_tensorflow(given: argparse.Namespace) -> Source:
-    if not given.config:
+def _of_tensorflow(given: Options) -> Source:
+    config_file = given.config
+    if not config_file:
         raise Refusal(f"a TensorFlow checkpoint needs --config, and {given.checkpoint} is no folder of a PyTorch one")
-    config = open_config(given.config)
+    config = open_config(config_file)
     checkpoint = open_checkpoint(given.checkpoint)
     settings = model_config(config)
     arrays = weights(checkpoint, settings)
@@ -181,16 +137,14 @@ def _of_tensorflow(given: argparse.Namespace) -> Source:
         from stages.convert.parity import find_reference, largest_differences
 
         with tempfile.TemporaryDirectory() as folder:
-            reference = find_reference(checkpoint, given.config, given.reference, folder)
+            reference = find_reference(checkpoint, config_file, given.reference, folder)
             return largest_differences(model, checkpoint, reference)
 
     metrics = tensorflow_metrics(checkpoint.prefix, digests)
-    return Source("TensorFlow", config, given.config, settings, arrays, step, metrics, digests, parity)
+    return Source("TensorFlow", config, config_file, settings, arrays, step, metrics, digests, parity)
 
 
-def _convert(
-    given: argparse.Namespace, source: Source, subwords: str, options: dict[str, Any], inputs: dict[str, Any]
-) -> None:
+def _convert(given: Options, source: Source, subwords: str, options: dict[str, Any], inputs: dict[str, Any]) -> None:
     # Nothing is fetched, and nothing that the libraries say while they work is of use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.

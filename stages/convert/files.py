@@ -7,14 +7,21 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.convert import pytorch_checkpoint
 from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
-from stages.handover import Refusal, read_json
+from stages.handover import storage
+from stages.handover.manifests import read_json
 from stages.words.japanese_subwords import read_vocabulary
 
 SCRATCH = ".model.partial"
 BEST_INDEX = "model.ckpt-best.index"
+
+
+def configuration_beside(checkpoint: str) -> str | None:
+    """The configuration that training left in the folder of a checkpoint, or None."""
+    beside = storage.join(checkpoint.rpartition("/")[0] or ".", pytorch_checkpoint.CONFIG)
+    return beside if storage.exists(checkpoint + ".index") and storage.exists(beside) else None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from stages.formats.albert_config import Mismatch
-from stages.handover import whole_file
+from stages.handover.storage import whole_file
 
 NAME = "model.onnx"
 # Operators as of onnx 1.15: the first set with Gelu, and with its tanh form. onnxruntime 1.17 and later read it.

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from transformers import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining
 
+from stages.command.refusal import Refusal
 from stages.convert.checkpoint import Checkpoint
 from stages.convert.filling import SENTENCES
 from stages.convert.onnx_model import INPUTS, NAME
 from stages.convert.pytorch_checkpoint import MODEL, TIED
-from stages.handover import Refusal, sha256
+from stages.handover.storage import sha256
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # Same weights in single precision, two implementations: 1e-5 is usual for logits of about 10.

@@ -8,8 +8,10 @@ out, and a line says so: a conversion does not fail for a card.
 import sys
 from typing import Any
 
-from stages import storage
-from stages.handover import MANIFEST, RUN, Refusal, read_json, read_manifest, sha256
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST, RUN, read_json, read_manifest
+from stages.handover.storage import sha256
 
 Facts = dict[str, Any]
 TRAINERS = ("train", "tpu-train")

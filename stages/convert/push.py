@@ -5,47 +5,28 @@ to the byte, those that its manifest lists is refused. The token comes from HF_T
 (`hf auth login`).
 """
 
-import argparse
 import os
 import re
 import sys
 from typing import Any
 
-from stages import storage
-from stages.handover import MANIFEST, HelpFormatter, Refusal, Retryable, describe, read_manifest, run
+from stages.command.options import parse
+from stages.command.refusal import Refusal, Retryable
+from stages.command.running import run
+from stages.convert.options import Push
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST, read_manifest
+from stages.handover.storage import describe
 
-# user/name, as the Hub has them: letters, digits, "-", "_" and "."; at most 96.
-REPOSITORY = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9_](?:[\w.-]*\w)?", re.ASCII)
-LONGEST_NAME = 96
 # Formats that run code when they are loaded.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
 # What a server says when it cannot now: too many requests, or a fault of its own.
 LATER = (408, 429, 500, 502, 503, 504)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser("push", description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
-    add("--model", required=True, metavar="DIR", help="model folder that convert wrote")
-    add("--repo", required=True, metavar="USER/NAME", help="repository at the Hub; made where it is not there")
-    add("--public", action="store_true", help="make the new repository one that everyone sees (default: private)")
-    add("--message", default="Upload model", metavar="TEXT", help="the commit's message")
-    add("--confirm", action="store_true", help="upload; without it nothing is sent")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: list[str]) -> None:
     """Check the folder, say what there is, and upload it if that is confirmed."""
-    given = parse(arguments)
-    if (
-        not REPOSITORY.fullmatch(given.repo)
-        or len(given.repo) > LONGEST_NAME
-        or re.search(r"--|\.\.|\.git$", given.repo)
-    ):
-        raise Refusal(
-            f"--repo is {given.repo!r}; it is user/name, of letters, digits, '-', '_' and '.', {LONGEST_NAME} at most"
-        )
+    given = parse(Push, "push", __doc__, arguments)
     files = checked_files(given.model)
     whose = "public" if given.public else "private"
     print(f"{given.model} → {given.repo} ({whose} where it is made anew)")
@@ -82,7 +63,7 @@ def checked_files(folder: str) -> dict[str, int]:
     return dict(present)
 
 
-def _upload(given: argparse.Namespace, names: list[str]) -> str:
+def _upload(given: Push, names: list[str]) -> str:
     """One commit with all files; gives its address. The Hub's errors, each in one line."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

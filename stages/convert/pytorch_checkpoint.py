@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.convert.mapping import refuse_not_finite, rules, size
 from stages.formats.albert_config import Mismatch
-from stages.handover import Refusal, read_json
+from stages.handover import storage
+from stages.handover.manifests import read_json
 
 MODEL, CONFIG, STATE = "model.safetensors", "albert_config.json", "state.json"
 FILES = (MODEL, CONFIG, STATE)

@@ -1,6 +1,5 @@
 """Command line → a corpus: N shards of clean sentences, one a line, a blank line behind each article."""
 
-import argparse
 import contextlib
 import functools
 import os
@@ -8,15 +7,20 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from stages import engine, handover, storage
+from stages.command.options import decisive, parse
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal, unwritable
+from stages.command.running import run
 from stages.corpus import documents, sentences, sources, spools
 from stages.corpus.articles import Made, Rules
 from stages.corpus.documents import Batch
-from stages.corpus.files import MOST_SHARDS, InputFile, Shards, read_skip_ids
-from stages.handover import Refusal
+from stages.corpus.files import InputFile, Shards, read_skip_ids
+from stages.corpus.options import Options
+from stages.engine.ordered import in_order
+from stages.handover import storage
+from stages.handover.manifests import claim, write_manifest
 
 DESCRIPTION = """
 Clean Japanese text, split it into sentences and write them as a corpus.
@@ -28,59 +32,32 @@ documents; gzip, bzip2 or neither.
 """
 
 
-@dataclass(frozen=True)
-class Options:
-    """What decides the bytes of a corpus, besides its input. Lengths of sentences are in characters."""
-
-    shards: int = 640
-    min_length: int = 10
-    max_length: int = 250
-    skip_bad_lines: bool = False
-
-
 def main(arguments: list[str]) -> None:
-    flags = parser().parse_args(arguments)
-    options = Options(flags.shards, flags.min_length, flags.max_length, flags.skip_bad_lines)
-    if not 1 <= options.shards <= MOST_SHARDS:
-        raise Refusal(f"--shards is {options.shards}; it must be from 1 to {MOST_SHARDS}")
-    if not 1 <= options.min_length <= options.max_length:
-        raise Refusal("--min-length must be at least 1 and not greater than --max-length")
-    if flags.jobs < 1:
-        raise Refusal(f"--jobs is {flags.jobs}; it must be at least 1")
-    skip_ids = read_skip_ids(flags.skip_ids) if flags.skip_ids else frozenset()
-    settings = sources.Settings(flags.downloads, flags.retries)
-    found = sources.find(flags.dump, flags.mirror, settings)
-    out = os.path.realpath(flags.out)
-    for dump in filter(os.path.isdir, flags.dump):
-        if not storage.remote(flags.out) and os.path.commonpath([out, os.path.realpath(dump)]) == os.path.realpath(
-            dump
-        ):
-            raise Refusal(f"--out {flags.out} lies inside --dump {dump}, which is only read; name another folder")
+    options = parse(Options, "corpus", DESCRIPTION, arguments)
+    skip_ids = read_skip_ids(options.skip_ids) if options.skip_ids else frozenset()
+    found = sources.find(list(options.dump), options.mirror, sources.Settings(options.downloads, options.retries))
+    out = os.path.realpath(options.out)
+    for dump in filter(os.path.isdir, options.dump):
+        folder = os.path.realpath(dump)
+        if not storage.remote(options.out) and os.path.commonpath([out, folder]) == folder:
+            raise Refusal(f"--out {options.out} lies inside --dump {dump}, which is only read; name another folder")
     files = [InputFile(source.path, source.name) for source in found]
     inputs = {
         "files": [{"name": file.name, "bytes": file.bytes, "kind": file.kind} for file in files],
-        "skip_ids": handover.sha256(flags.skip_ids) if flags.skip_ids else None,
+        "skip_ids": storage.sha256(options.skip_ids) if options.skip_ids else None,
     }
-    if handover.claim("corpus", flags.out, asdict(options), inputs):
-        print(f"corpus: {flags.out} is finished already; nothing to do", file=sys.stderr)
+    if claim("corpus", options.out, decisive(options), inputs):
+        print(f"corpus: {options.out} is finished already; nothing to do", file=sys.stderr)
         return
     try:
-        make(files, flags.out, options, skip_ids, inputs, flags.jobs, flags.engine)
+        make(files, options, skip_ids, inputs)
     except OSError as error:
-        raise handover.unwritable(flags.out, error)
+        raise unwritable(options.out, error)
 
 
-def make(
-    files: list[InputFile],
-    out: str,
-    options: Options,
-    skip_ids: frozenset[str],
-    inputs: dict[str, Any],
-    jobs: int,
-    engine_name: str,
-) -> None:
+def make(files: list[InputFile], options: Options, skip_ids: frozenset[str], inputs: dict[str, Any]) -> None:
     """Read the files, write the shards and, last, the manifest."""
-    progress = handover.Progress("corpus", "MB read", sum(file.bytes for file in files) / 1e6)
+    progress = Progress("corpus", "MB read", sum(file.bytes for file in files) / 1e6)
     rules = Rules(options.min_length, options.max_length, options.skip_bad_lines, skip_ids)
     work = functools.partial(spools.work, rules=rules)
     counts: Counter[str] = Counter()
@@ -89,10 +66,10 @@ def make(
         "sentences": dict.fromkeys(sentences.REASONS, 0),
         "lines": dict.fromkeys(documents.LINE_REASONS, 0),
     }
-    whole = spools.whole(files, jobs, engine_name)
-    with Shards(out, options.shards) as shards:
-        todo = items(files, whole, out, progress)
-        with contextlib.closing(engine.in_order(work, todo, jobs, engine_name, _place)) as results:
+    whole = spools.whole(files, options.jobs, options.engine)
+    with Shards(options.out, options.shards) as shards:
+        todo = items(files, whole, options.out, progress)
+        with contextlib.closing(in_order(work, todo, options.jobs, options.engine, _place)) as results:
             for made in unspooled(results, files, progress):
                 counts.update(made.counts)
                 for (what, reason), number in made.dropped.items():
@@ -103,14 +80,14 @@ def make(
             raise Refusal(
                 f"of {counts['documents']} documents no sentence is left: {_told(dropped) or 'nothing to read'}"
             )
-        if storage.remote(out):
-            print(f"corpus: uploading {options.shards} files to {out}", file=sys.stderr)
+        if storage.remote(options.out):
+            print(f"corpus: uploading {options.shards} files to {options.out}", file=sys.stderr)
         described = shards.finish()
     kept = {what: sum(file[what] for file in described.values()) for what in ("articles", "sentences", "characters")}
-    handover.write_manifest(
+    write_manifest(
         "corpus",
-        out,
-        asdict(options),
+        options.out,
+        decisive(options),
         inputs,
         described,
         counts={
@@ -127,9 +104,7 @@ def make(
     progress.close(f"{kept['articles']:,} articles, {kept['sentences']:,} sentences kept; {_told(dropped)}")
 
 
-def items(
-    files: list[InputFile], whole: list[int], out: str, progress: handover.Progress
-) -> Iterator[Batch | spools.WholeFile]:
+def items(files: list[InputFile], whole: list[int], out: str, progress: Progress) -> Iterator[Batch | spools.WholeFile]:
     """What the workers get: the batches of a file, or all of it where its number is in `whole`."""
     for number, file in enumerate(files):
         if number in whole:
@@ -138,9 +113,7 @@ def items(
             yield from file.batches(lambda read: progress.add(read / 1e6))
 
 
-def unspooled(
-    results: Iterable[Made | spools.Spooled], files: list[InputFile], progress: handover.Progress
-) -> Iterator[Made]:
+def unspooled(results: Iterable[Made | spools.Spooled], files: list[InputFile], progress: Progress) -> Iterator[Made]:
     """What came of each batch, also of those whose articles lie in spools."""
     for result in results:
         if isinstance(result, Made):
@@ -165,24 +138,5 @@ def _told(dropped: dict[str, dict[str, int]]) -> str:
     return "; ".join(parts)
 
 
-def parser() -> argparse.ArgumentParser:
-    defaults = Options()
-    made = argparse.ArgumentParser("corpus", description=DESCRIPTION, formatter_class=handover.HelpFormatter)
-    made.add_argument("--dump", required=True, nargs="+", help="what to read, in this order")
-    made.add_argument("--out", required=True, help="folder for the corpus")
-    made.add_argument("--shards", type=int, default=defaults.shards, help="number of corpus files")
-    made.add_argument("--min-length", type=int, default=defaults.min_length, help="shortest sentence, in characters")
-    made.add_argument("--max-length", type=int, default=defaults.max_length, help="longest sentence, in characters")
-    made.add_argument("--skip-ids", metavar="FILE", help="page ids to leave out of a CirrusSearch dump, one a line")
-    made.add_argument(
-        "--skip-bad-lines", action="store_true", help="count lines that cannot be read in the manifest and go on"
-    )
-    engine.add_flags(made, handover.cores())
-    made.add_argument("--downloads", metavar="DIR", default="data/downloads", help="folder that keeps downloads")
-    made.add_argument("--mirror", metavar="URL", default="https://dumps.wikimedia.org", help='server of "latest"')
-    made.add_argument("--retries", type=int, default=6, help="failures in a row that a download survives")
-    return made
-
-
 if __name__ == "__main__":
-    sys.exit(handover.run("corpus", main))
+    sys.exit(run("corpus", main))

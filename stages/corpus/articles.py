@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stages.command.refusal import Refusal
 from stages.corpus import sentences
 from stages.corpus.cleaning import Cleaner
 from stages.corpus.documents import Batch, Fault, documents
-from stages.handover import Refusal
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,11 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal, Retryable, unwritable
 from stages.corpus.sources import Settings
-from stages.handover import PARTIAL, VERSION, Progress, Refusal, Retryable, unwritable, write_json
+from stages.handover.manifests import VERSION, write_json
+from stages.handover.storage import PARTIAL
 
 T = TypeVar("T")
 

@@ -13,13 +13,12 @@ from typing import Any
 
 from isal import igzip_lib
 
-from stages import lock, storage
+from stages.command.refusal import Refusal, Retryable
 from stages.corpus import documents
 from stages.corpus.articles import Article
-from stages.handover import PARTIAL, RUN, Refusal, Retryable
-
-# Shard numbers have five digits, so that the order of names is the order of numbers.
-MOST_SHARDS = 100_000
+from stages.handover import lock, storage
+from stages.handover.manifests import RUN
+from stages.handover.storage import PARTIAL
 
 # What the name of a file ends in that holds the articles of an input file until the corpus is done.
 SPOOL = ".spool"

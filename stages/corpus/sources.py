@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from stages import storage
-from stages.handover import PARTIAL, Refusal
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.storage import PARTIAL
 
 LATEST = "latest"
 DUMPS = "/other/cirrus_search_index/"

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Generator
 from typing import NamedTuple
 
-from stages import storage
 from stages.corpus.articles import Made, Rules, make_articles
 from stages.corpus.documents import Batch
 from stages.corpus.files import SPOOL, InputFile
+from stages.handover import storage
 
 
 class WholeFile(NamedTuple):

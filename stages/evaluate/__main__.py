@@ -4,52 +4,34 @@ Masked LM and sentence order loss and accuracy, pseudo-perplexity, calibration, 
 counts and, if you like, another model; with 95 % intervals, and what the model puts into gaps of sentences.
 """
 
-import argparse
 import contextlib
 import os
 import sys
 from importlib.metadata import version
 from typing import Any
 
-from stages import storage
+from stages.command.options import decisive, parse
+from stages.command.refusal import Retryable, unwritable
+from stages.command.running import run
 from stages.estimates import rounded
 from stages.evaluate.files import PAGE, held_out_corpus, open_tfrecords, write_report
+from stages.evaluate.options import Options
 from stages.formats.model_folder import ModelFolder, opened_model
 from stages.formats.shards import Shards
-from stages.handover import HelpFormatter, Retryable, claim, describe, run, unwritable, write_manifest
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser("evaluate", description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
-    add("--model", required=True, metavar="DIR", help="model folder, as convert writes it")
-    add("--tfrecords", required=True, metavar="DIR", help="the TFRecords it was trained on")
-    add("--out", required=True, metavar="DIR", help="folder of the report")
-    add("--compare", metavar="DIR", help="another model folder")
-    add("--corpus", metavar="DIR", help="the corpus of the TFRecords, to take held-out sentences from (default: them)")
-    add("--held-out", type=int, metavar="N", help="files that training held out (default: its own, 1 %%)")
-    add("--examples", type=int, default=256, metavar="N", help="held-out examples, from the first on")
-    add("--sentences", type=int, default=64, metavar="N", help="held-out sentences whose every token is masked")
-    add("--baseline-records", type=int, default=20_000, metavar="N", help="training examples the baselines count")
-    add("--batch", type=int, default=16, metavar="N", help="examples that go through the model together")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
-    given = parser.parse_args(arguments)
-    for name in ("held_out", "examples", "sentences", "baseline_records", "batch"):
-        if getattr(given, name) is not None and not 1 <= getattr(given, name) <= 10**9:
-            parser.error(f"--{name.replace('_', '-')} must be from 1 to 1000000000")
-    return given
+from stages.handover import storage
+from stages.handover.manifests import claim, write_manifest
+from stages.handover.storage import describe
 
 
 def main(arguments: list[str]) -> None:
     """Check all that needs no large library, then evaluate."""
-    given = parse(arguments)
+    given = parse(Options, "evaluate", __doc__, arguments)
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(opened_model(given.model))
         other = stack.enter_context(opened_model(given.compare)) if given.compare else None
         shards = open_tfrecords(given.tfrecords, given.held_out, model)
         sentences_of = held_out_corpus(given.corpus, shards) if given.corpus else []
-        options = {name: getattr(given, name) for name in ("examples", "sentences", "baseline_records")}
+        options = decisive(given)
         inputs = {
             "model": model.identity,
             "compare": other.identity if other else None,
@@ -66,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _evaluate(
-    given: argparse.Namespace,
+    given: Options,
     model: ModelFolder,
     other: ModelFolder | None,
     shards: Shards,
@@ -82,14 +64,14 @@ def _evaluate(
 
     from stages.devices import choose_device
     from stages.evaluate.calibration_plot import calibration_plot
-    from stages.evaluate.evaluation import Options, evaluate
+    from stages.evaluate.evaluation import evaluate
     from stages.evaluate.page import page
     from stages.evaluate.summary import summary
 
     logging.disable_progress_bar()
     device = choose_device(given.device)
     try:
-        found = rounded(evaluate(model, other, shards, given.corpus, Options(**options), given.batch, device))
+        found = rounded(evaluate(model, other, shards, given, device))
     except torch.OutOfMemoryError:
         raise Retryable("the device has not enough memory; a smaller --batch needs less")
     plot = calibration_plot(found["calibration"])

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal
 from stages.evaluate import baseline, filling, pseudo_perplexity, sentences
 from stages.evaluate.files import held_out_corpus
 from stages.evaluate.neighbours import Neighbours
+from stages.evaluate.options import Options
 from stages.evaluate.predictions import load, of_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.formats.batches import Batch, DynamicMasking, held_out
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards
 from stages.formats.yardstick import LENGTH, MASKED, yardstick
-from stages.handover import Progress, Refusal, read_manifest
+from stages.handover.manifests import read_manifest
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.words.tokenizer_class import read_tokenizer_class
 
@@ -26,15 +29,6 @@ SHOWN = 5
 READ = 64
 SEED = 0
 MODEL, UNIGRAM, NEIGHBOURS, OTHER = "model", "unigram", "neighbours", "other"
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides the numbers."""
-
-    examples: int = 256
-    sentences: int = 64
-    baseline_records: int = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +76,11 @@ def evaluate(
     folder: ModelFolder,
     other: ModelFolder | None,
     shards: Shards,
-    corpus: str | None,
     options: Options,
-    batch: int,
     device: str,
 ) -> dict[str, Any]:
-    """Every number of the report. `batch`: examples that go through a model together."""
+    """Every number of the report."""
+    batch, corpus = options.batch, options.corpus
     models = [_opened(each, device, shards.vocabulary) for each in (folder, other) if each is not None]
     held = shards.paths(shards.held_out)
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from stages import storage
+from stages.command.refusal import Refusal
+from stages.formats.corpus import read_shards
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards, find_shards
-from stages.handover import MANIFEST, Refusal, read_manifest, read_shards, sha256, whole_file, write_json
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST, read_manifest, write_json
+from stages.handover.storage import sha256, whole_file
 
 EVALUATION, PAGE, PLOT = "evaluation.json", "report.html", "calibration.svg"
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AlbertForPreTraining
 
+from stages.command.refusal import Refusal
 from stages.formats.batches import Batch
 from stages.formats.model_folder import ModelFolder
-from stages.handover import Refusal
 
 TOP = 5
 # Positions whose logits are in memory at a time: 130 MB for 32,768 entries.

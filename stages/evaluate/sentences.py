@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.evaluate.unmasking import restored
 from stages.formats.batches import Batch
-from stages.handover import documents
+from stages.formats.corpus import documents
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 # What the corpus keeps, in characters; pieces of examples are held to it as well.

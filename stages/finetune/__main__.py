@@ -18,7 +18,6 @@ that are missed.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -26,7 +25,10 @@ import tempfile
 from importlib.metadata import version
 from typing import Any, cast
 
-from stages import storage
+from stages.command.options import parse
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal, Retryable, unwritable
+from stages.command.running import run
 from stages.estimates import rounded
 from stages.finetune.baselines import baselines
 from stages.finetune.entities import labels_of
@@ -43,90 +45,30 @@ from stages.finetune.files import (
     publish_model,
     write_results,
 )
-from stages.finetune.grid import GRIDS, Grid, Run, runs
+from stages.finetune.grid import Run, runs
+from stages.finetune.options import Options
 from stages.finetune.parts import Parts, read_parts
 from stages.finetune.results import best_run, better, table
 from stages.finetune.tasks import TASKS, Task
 from stages.formats.model_folder import ModelFolder, opened_model
-from stages.formats.pretraining import PRECISIONS
-from stages.handover import (
-    HelpFormatter,
-    Progress,
-    Refusal,
-    Retryable,
-    claim,
-    describe,
-    run,
-    unwritable,
-    write_manifest,
-)
+from stages.handover import storage
+from stages.handover.manifests import claim, write_manifest
+from stages.handover.storage import describe
 
 STAGE = "finetune"
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line, with `grid` as the Grid to run and `batch`, `micro_batch` filled in."""
-    parser = argparse.ArgumentParser(STAGE, description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
-    add("--task", required=True, choices=TASKS, help="what to learn")
-    add("--dataset", required=True, metavar="DIR", help="folder of the task's train and valid files")
-    add("--model", required=True, metavar="DIR", help="model folder, as convert writes it")
-    add("--out", required=True, metavar="DIR", help="folder of the results and of the best model")
-    add("--grid", choices=GRIDS, help="the published rates (5e-5, 3e-5, 2e-5) and epochs (3, 4): six runs a seed")
-    rates = "peak rates of AdamW (default: 5e-05)"
-    add("--learning-rate", type=number(float, 1e-12), nargs="+", metavar="R", help=rates)
-    add("--epochs", type=number(int, 1), nargs="+", metavar="N", help="times through the examples (default: 3)")
-    add("--seed", type=number(int, 0), nargs="+", metavar="S", help="of new layers and of the order (default: 42)")
-    scratch = "also fine-tune random values of the same architecture with the best run's settings, to compare"
-    add("--scratch", action="store_true", help=scratch)
-    batch = "examples a step (default: the published 32, of jcommonsenseqa 64)"
-    add("--batch", type=number(int, 1), metavar="N", help=batch)
-    micro = "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
-    add("--micro-batch", type=number(int, 1), metavar="N", help=micro)
-    lengths = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
-    length = f"tokens a row (default: {lengths}; JGLUE's as published), the model's positions at most"
-    add("--max-length", type=number(int, 16), metavar="N", help=length)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU where there is one")
-    add("--precision", choices=PRECISIONS, default="auto", help="auto: bfloat16 where it is faster, else float32")
-    given = parser.parse_args(arguments)
-    if given.grid and (given.learning_rate or given.epochs):
-        parser.error("--grid names the rates and epochs; leave out --learning-rate and --epochs")
-    chosen = Grid(tuple(given.learning_rate or [5e-5]), tuple(given.epochs or [3]))
-    given.grid = GRIDS[given.grid] if given.grid else chosen
-    given.seed = given.seed or [42]
-    given.batch = given.batch or TASKS[given.task].batch
-    given.micro_batch = min(given.micro_batch or given.batch, given.batch)
-    if given.batch % given.micro_batch:
-        parser.error(f"--micro-batch {given.micro_batch} does not divide the batch of {given.batch}")
-    return given
-
-
-def number(kind: type[int] | type[float], least: float) -> Any:
-    """A flag's type: a finite number of `kind` from `least` to 10^9."""
-
-    def parsed(text: str) -> float:
-        try:
-            value: float = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= 10**9:
-            raise argparse.ArgumentTypeError(f"{text} is no {'whole ' * (kind is int)}number of {least:g} or more")
-        return value
-
-    return parsed
-
-
 def main(arguments: list[str]) -> None:
     """Check all that needs no large library, then make the runs that are not finished."""
-    given = parse(arguments)
+    given = parse(Options, STAGE, __doc__, arguments)
     task = TASKS[given.task]
     data = find_data(given.dataset, task)
     parts = read_parts(data, task)
     if task.kind == "tagging":
         task = dataclasses.replace(task, labels=labels_of(cast(list[Sentence], parts.train)))
     with opened_model(given.model) as model:
-        max_length = min(given.max_length or task.max_length, model.settings["max_position_embeddings"])
-        options = {**given.grid._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch}
+        max_length = given.max_tokens(task, model.settings["max_position_embeddings"])
+        options = {**given.runs._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch_size}
         options.update(max_length=max_length, scratch=given.scratch, precision=given.precision)
         inputs = {"model": model.identity, "dataset": data.identity}
         if claim(STAGE, given.out, options, inputs):
@@ -140,7 +82,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _make_runs(
-    given: argparse.Namespace,
+    given: Options,
     task: Task,
     model: ModelFolder,
     parts: Parts,
@@ -148,7 +90,7 @@ def _make_runs(
     data: DataFiles,
 ) -> dict[str, Any]:
     """Make and record all runs, publish the best, and write the results; gives them."""
-    wanted = runs(given.grid, given.seed)
+    wanted = runs(given.runs, given.seed)
     recorded = finished_runs(given.out, wanted)
     missing = [each for each in wanted if each not in recorded]
     if missing:
@@ -180,7 +122,7 @@ def _make_runs(
 
 
 def _untrained(
-    given: argparse.Namespace, task: Task, model: ModelFolder, parts: Parts, max_length: int, best: Run
+    given: Options, task: Task, model: ModelFolder, parts: Parts, max_length: int, best: Run
 ) -> dict[str, Any]:
     """The record of the best run's settings without pretraining, made where it is not there."""
     run = best._replace(pretrained=False)
@@ -191,7 +133,7 @@ def _untrained(
 
 
 def _train(
-    given: argparse.Namespace,
+    given: Options,
     task: Task,
     model: ModelFolder,
     parts: Parts,
@@ -216,10 +158,10 @@ def _train(
 
     logging.disable_progress_bar()
     device = choose_device(given.device)
-    settings = Settings(task, given.batch, given.micro_batch, device, in_bfloat16(device, given.precision))
+    settings = Settings(task, given.batch_size, given.pass_size, device, in_bfloat16(device, given.precision))
     tokenizer = read_tokenizer_class(model.path)
     rows = _data(task, tokenizer, parts, max_length)
-    total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch) * given.batch
+    total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch_size) * given.batch_size
     progress = Progress(STAGE, "examples", total)
     try:
         for each in missing:

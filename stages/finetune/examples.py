@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.finetune.tasks import LEAST, MOST, Task
-from stages.handover import Refusal, read_json
+from stages.handover import storage
+from stages.handover.manifests import read_json
 
 
 class Example(NamedTuple):

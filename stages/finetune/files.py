@@ -7,10 +7,12 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.finetune.grid import Run
 from stages.finetune.tasks import Task
-from stages.handover import Refusal, read_json, whole_file, write_json
+from stages.handover import storage
+from stages.handover.manifests import read_json, write_json
+from stages.handover.storage import whole_file
 
 RESULTS, TABLE = "results.json", "results.md"
 RUNS, MODEL = "runs", "model"

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
+from stages.command.refusal import Refusal
 from stages.finetune.examples import (
     Example,
     Questions,
@@ -22,7 +23,6 @@ from stages.finetune.examples import (
 )
 from stages.finetune.files import DataFiles
 from stages.finetune.tasks import Task
-from stages.handover import Refusal
 
 Examples = list[Example] | Questions | list[Sentence]
 Row = TypeVar("Row")

@@ -24,6 +24,8 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal
 from stages.estimates import wilson
 from stages.finetune.entities import best_tags, entities_of
 from stages.finetune.examples import Entity
@@ -44,7 +46,6 @@ from stages.finetune.spans import best_span
 from stages.finetune.tagging import AlbertTagger
 from stages.finetune.tasks import Kind, Task
 from stages.formats.model_folder import ModelFolder
-from stages.handover import Progress, Refusal
 
 HEADS = {
     "regression": AlbertForSequenceClassification,

@@ -2,7 +2,8 @@
 
 from typing import Any, Dict
 
-from stages.handover import Refusal, read_json
+from stages.command.refusal import Refusal
+from stages.handover.manifests import read_json
 
 SIZES = (
     "vocab_size",

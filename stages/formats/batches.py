@@ -19,9 +19,9 @@ import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 from numpy.typing import NDArray
 
+from stages.command.refusal import Refusal
 from stages.formats.decoding import ROWS, Chunk, chunks, empty, joined, put, rows
 from stages.formats.examples import IS_SWAPPED, LENGTH, SEPARATOR, Masking
-from stages.handover import Refusal
 
 FILES = 8
 POOL = 8192

@@ -15,10 +15,10 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.compiled import at, library
 from stages.formats.encoding import SOURCE, has_crc_instruction
-from stages.handover import Refusal
+from stages.handover import storage
 
 # Examples of a chunk: 1 MB at length 512.
 ROWS = 256

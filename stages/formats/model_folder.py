@@ -9,8 +9,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from stages import storage
-from stages.handover import Refusal, read_json, sha256
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import read_json
+from stages.handover.storage import sha256
 from stages.words.japanese_subwords import SPECIAL_TOKENS, read_vocabulary
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt")

@@ -1,11 +1,14 @@
 """Shared by both trainers: the published numbers, the checks of TFRecords against a model, an evaluation in words."""
 
 import hashlib
+import os
 from typing import Any, Dict, Iterator, List, Optional
 
-from stages import storage
+from stages.command.folders import Environment, data, model, remote, setting, training
+from stages.command.refusal import Refusal
 from stages.formats.shards import Shards
-from stages.handover import Refusal
+from stages.handover import storage
+from stages.handover.manifests import read_manifest
 
 # Warm-up as a share of the run: the published 25,000 of 1,000,000 steps.
 WARMUP_SHARE = 0.025
@@ -13,10 +16,38 @@ WARMUP_SHARE = 0.025
 # steps that a person runs on this machine, in which the published rate does not move the loss.
 PUBLISHED_RATE = 2.2e-4
 SHORT_RATE = 5e-3
+VOCAB_FLAG = "--vocab-size-from-tfrecords"
 METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
 PRECISIONS = ("auto", "float32", "bfloat16")
-VOCAB_FLAG = "--vocab-size-from-tfrecords"
 Row = Dict[str, Any]
+
+
+def known_vocabulary(environment: Environment) -> Optional[str]:
+    """The vocabulary of MODEL in WORK_DIR, where that is a bucket, else in DATA, where there is one."""
+    if not setting(environment, "MODEL"):
+        return None
+    within = "vocab/%s/vocab.txt" % model(environment)
+    if remote(training(environment)):
+        return "%s/%s" % (training(environment), within)
+    path = os.path.join(data(environment), within)
+    return path if not remote(path) and os.path.exists(path) else None
+
+
+def takes_size(options: Any, shards: Shards) -> bool:
+    """Whether the TFRecords decide the vocabulary size of the model, whatever its configuration says.
+
+    As the flag says; also where ``--vocab`` is what the stage vocab made, by the manifest there, and the TFRecords
+    were made with it: from a small corpus it is smaller than the recipe's. One from elsewhere must have the right size.
+    """
+    vocab = options.vocab
+    if options.vocab_size_from_tfrecords or not (vocab and shards.vocabulary and vocab.count("/") > 1):
+        return bool(options.vocab_size_from_tfrecords)
+    folder, name = vocab.rsplit("/", 2)[0], "/".join(vocab.rsplit("/", 2)[1:])
+    try:
+        made = read_manifest(folder, "vocab")["files"].get(name, {})
+    except Refusal:
+        return False
+    return bool(made.get("sha256") == shards.vocabulary)
 
 
 def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Iterator[str]:
@@ -46,7 +77,7 @@ def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Itera
             "make the TFRecords with --seq-length %d"
             % (shards.folder, shards.seq_length, options.config, longest, longest)
         )
-    if options.vocab_size_from_tfrecords:
+    if takes_size(options, shards):
         if shards.vocab_size is None:
             yield "%s has no manifest that gives a vocabulary size; leave out %s" % (shards.folder, VOCAB_FLAG)
     elif shards.vocab_size not in (None, config["vocab_size"]):
@@ -64,7 +95,7 @@ def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Itera
 
 def trained_config(config: Dict[str, Any], shards: Shards, options: Any) -> Dict[str, Any]:
     """The configuration of the model that ``shards`` will train, where the two do not disagree."""
-    return dict(config, vocab_size=shards.vocab_size) if options.vocab_size_from_tfrecords else config
+    return dict(config, vocab_size=shards.vocab_size) if takes_size(options, shards) else config
 
 
 def said_of(shards: Shards) -> str:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
-from stages import storage
-from stages.handover import MANIFEST, RUN, Refusal, read_manifest
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST, RUN, read_manifest
 
 SUFFIX = ".tfrecord.gz"
 # How gzip begins: its magic number, deflate, no flags.

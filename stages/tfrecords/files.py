@@ -12,50 +12,24 @@ from numpy.random import SFC64
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
-from stages import storage
+from stages.command.refusal import Refusal
+from stages.formats.corpus import documents
 from stages.formats.encoding import MOST
 from stages.formats.examples import COUNTS, Masking, ordinary
-from stages.handover import (
-    MANIFEST,
-    Refusal,
-    documents,
-    read_json,
-    read_manifest,
-    sha256,
-    whole_file,
-    write_json,
-)
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST, read_json, read_manifest, write_json
+from stages.handover.storage import sha256, whole_file
 from stages.tfrecords.blocks import blocks
+from stages.tfrecords.options import MODELS, Options
 from stages.tfrecords.records import records
 from stages.tfrecords.tokens import Words, look_up, split
 from stages.words import vocabulary_file
 from stages.words.compiled_words import CompiledVocabulary
 
-MODELS = ("wordpiece_tinysegmenter", "character")
 # zlib-ng's level 1: 12 µs and 0.96 kB an example, level 2 22 µs and 0.81 kB. isal's level 1 takes 7 µs for 0.82 kB, but
 # its bytes depend on where in memory its buffers come to lie: in 4 of 124 processes some of 400 streams were not those
 # of the others (isal 1.9.1, levels 1 and 2; level 0 and zlib-ng: none).
 GZIP_LEVEL = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What decides the examples; the defaults are the published recipe."""
-
-    seq_length: int = 512
-    dupe_factor: int = 40
-    max_predictions: int = 20
-    masked_lm_prob: float = 0.15
-    ngram: int = 3
-    short_seq_prob: float = 0.1
-    seed: int = 12345
-    unmasked: bool = False
-
-    def decisive(self) -> dict[str, Any]:
-        """The options as the manifest holds them. `unmasked` is there where it is set: without it, folders that were
-        made before there was such an option stay the same run."""
-        options = dataclasses.asdict(self)
-        return options if self.unmasked else {name: value for name, value in options.items() if name != "unmasked"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from stages.handover import HelpFormatter, Refusal, number, run
+from stages.command.options import HelpFormatter, add_options, made
+from stages.command.refusal import Refusal
+from stages.command.running import run
+from stages.tokenizer.options import Decode, Encode, FillMask, Serve, Tokenize
 
 DESCRIPTION = """Text to tokens and ids, ids to text, and masked words filled, with the tokenizer of a model folder.
 
@@ -29,122 +34,73 @@ EXAMPLES = {
   tokenizer serve --models models
   curl -s localhost:8000/v1/tokenize --json '{"text": "日本語の文です。"}'""",
 }
-IDS = "ids: numbers and spaces, JSON lists, or JSON objects with input_ids; - or none is standard input"
-MODEL = "model folder, as make convert writes it, or one that comes with this project: released/character/tiny"
 COMMANDS = {
-    "tokenize": "tokens, joined by spaces",
-    "encode": "JSON lines: input_ids, tokens, offsets in the text, word_ids",
-    "decode": "ids → text",
-    "fill-mask": "what the model would put for each [MASK]; needs the folder's model.onnx",
-    "serve": "all of these over HTTP, and a page that shows them",
+    "tokenize": (Tokenize, "tokens, joined by spaces"),
+    "encode": (Encode, "JSON lines: input_ids, tokens, offsets in the text, word_ids"),
+    "decode": (Decode, "ids → text"),
+    "fill-mask": (FillMask, "what the model would put for each [MASK]; needs the folder's model.onnx"),
+    "serve": (Serve, "all of these over HTTP, and a page that shows them"),
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="tokenizer", description=DESCRIPTION, formatter_class=HelpFormatter)
-    commands = made.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
-    added = {
-        name: commands.add_parser(
-            name, help=text, description=f"{text}\n\nexamples:{EXAMPLES[name]}", formatter_class=HelpFormatter
-        )
-        for name, text in COMMANDS.items()
-    }
-    for name in ("tokenize", "encode", "decode", "fill-mask"):
-        command = added[name]
-        command.add_argument("--model", required=True, metavar="M", help=MODEL)
-        command.add_argument(
-            "files", nargs="*", metavar="FILE", help=IDS if name == "decode" else "UTF-8; - or none is standard input"
-        )
-        if name != "decode":
-            command.add_argument(
-                "--from", dest="form", choices=("text", "jsonl"), default="text",
-                help='input: a text a line, or JSON a line, a string or an object with "text"',
-            )  # fmt: skip
-        command.add_argument(
-            "--to", choices=("text", "jsonl"), default="jsonl" if name == "encode" else "text",
-            help="output: text or JSON lines" + "; an object of the input keeps its other fields" * (name != "decode"),
-        )  # fmt: skip
-    encode = added["encode"]
-    encode.add_argument(
-        "--no-special-tokens", action="store_true", help="leave out [CLS] at the start and [SEP] at the end"
-    )
-    encode.add_argument(
-        "--max-length", type=int, metavar="N", help="cut a text to N tokens, [CLS] and [SEP] counted (default: no cut)"
-    )
-    added["decode"].add_argument("--keep-special-tokens", action="store_true", help="write [CLS], [MASK] and the like")
-    added["fill-mask"].add_argument("--top-k", type=number(int, 1), default=5, metavar="K", help="entries for a mask")
-    for name in ("fill-mask", "serve"):
-        added[name].add_argument(
-            "--threads", type=number(int, 0), default=0, metavar="N", help="processors for a model; 0: all"
-        )
-    _add_serve(added["serve"])
-    return made
+def read_command(arguments: list[str]) -> Any:
+    """The options of the command that the arguments name."""
+    parser = argparse.ArgumentParser(prog="tokenizer", description=DESCRIPTION, formatter_class=HelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
+    for name, (kind, text) in COMMANDS.items():
+        shown = f"{text}\n\nexamples:{EXAMPLES[name]}"
+        added = commands.add_parser(name, help=text, description=shown, formatter_class=HelpFormatter)
+        add_options(added, kind, os.environ)
+    given = parser.parse_args(arguments)
+    options: Any = made(COMMANDS[given.command][0], given, os.environ)
+    name = "models" if given.command == "serve" else "model"
+    used = getattr(options, name)
+    if not getattr(given, name) and used.startswith("released"):
+        print(f"tokenizer: taking {used}, which comes with this project: there is no model of yours", file=sys.stderr)
+    return options
 
 
-def _add_serve(serve: argparse.ArgumentParser) -> None:
-    add = serve.add_argument
-    add(
-        "--models",
-        default="models",
-        metavar="DIR",
-        help="a model folder, or a folder of them: a model's name is its path; released: those of this project",
-    )
-    add("--default", metavar="NAME", help="the model of a request that names none (default: the first by name)")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all of them")
-    add("--port", type=number(int, 0), default=8000, help="port to listen on; 0: any that is free")
-    add(
-        "--max-body",
-        type=number(int, 1),
-        default=1 << 20,
-        metavar="BYTES",
-        help="a longer request body is refused, 413",
-    )
-    add("--max-texts", type=number(int, 1), default=256, metavar="N", help="more texts in a request are refused, 422")
-    add("--max-characters", type=number(int, 1), default=100_000, metavar="N", help="longer texts are refused, 422")
-    add("--max-waiting", type=number(int, 1), default=1024, metavar="N", help="requests at once; more are refused, 503")
-    add("--timeout", type=number(float, 0.001), default=30.0, metavar="S", help="seconds that a request may take")
-    add("--quiet", action="store_true", help="log no requests, only the start, the end and faults")
-
-
-def _answer(flags: argparse.Namespace) -> Callable[..., bytes]:
+def _answer(options: Any) -> Callable[..., bytes]:
     """Lines and where they stand → the output."""
     from stages.tokenizer import output_lines as out
     from stages.words.encoding import Options
     from stages.words.reading import located, read_tokenizer
 
-    if flags.command == "encode":
-        options = Options(not flags.no_special_tokens, flags.max_length)
-        if options.max_length is not None and options.max_length < options.least:
-            raise Refusal(
-                f"--max-length is {options.max_length}; it must be {options.least} or more to leave room for text"
-            )
-    folder = located(flags.model)
+    framing = Options(not options.no_special_tokens, options.max_length) if isinstance(options, Encode) else Options()
+    if framing.max_length is not None and framing.max_length < framing.least:
+        raise Refusal(
+            f"--max-length is {framing.max_length}; it must be {framing.least} or more to leave room for text"
+        )
+    folder = located(options.model)
     tokenizer = read_tokenizer(folder)
-    if flags.command == "tokenize":
-        return lambda lines, where: out.tokenized(tokenizer, out.read_texts(lines, where, flags.form), flags.to)
-    if flags.command == "encode":
-        return lambda lines, where: out.encoded(tokenizer, out.read_texts(lines, where, flags.form), flags.to, options)
-    if flags.command == "decode":
-        return lambda lines, where: out.decoded(tokenizer, lines, where, flags.to, not flags.keep_special_tokens)
-    from stages.words.filling import MaskedLanguageModel
+    if isinstance(options, Decode):
+        return lambda lines, where: out.decoded(tokenizer, lines, where, options.to, not options.keep_special_tokens)
 
-    model = MaskedLanguageModel(folder, tokenizer, flags.threads)
-    return lambda lines, where: out.filled(model, out.read_texts(lines, where, flags.form), flags.to, flags.top_k)
+    def texts(lines: Any, where: Any) -> Any:
+        return out.read_texts(lines, where, options.form)
+
+    if isinstance(options, Encode):
+        return lambda lines, where: out.encoded(tokenizer, texts(lines, where), options.to, framing)
+    if isinstance(options, FillMask):
+        from stages.words.filling import MaskedLanguageModel
+
+        model = MaskedLanguageModel(folder, tokenizer, options.threads)
+        return lambda lines, where: out.filled(model, texts(lines, where), options.to, options.top_k)
+    return lambda lines, where: out.tokenized(tokenizer, texts(lines, where), options.to)
 
 
 def main(given: list[str]) -> None:
-    flags = parser().parse_args(given)
-    if flags.command == "serve":
+    options = read_command(given)
+    if isinstance(options, Serve):
         from stages.tokenizer.service.command import serve
 
-        serve(flags)
+        serve(options)
         return
     from stages.tokenizer.lines import BadLine, read_lines
 
-    answer = _answer(flags)
+    answer = _answer(options)
     out = sys.stdout.buffer
-    for where, lines in read_lines(flags.files or ["-"]):
+    for where, lines in read_lines(options.files or ["-"]):
         try:
             out.write(answer(lines, where))
         except BadLine as bad:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 # Read at a time at most; a line typed into a pipe is answered immediately all the same.
 BLOCK_BYTES = 1 << 18

@@ -5,8 +5,9 @@ import shutil
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 
-from stages import storage
-from stages.handover import Refusal, read_json, write_json
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import read_json, write_json
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 BEST = "model.ckpt-best"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 from stages.tpu_train.options import Options
 from stages.tpu_train.tensorflow_albert import run_pretraining
 

@@ -16,9 +16,11 @@ import tempfile
 import zlib
 from typing import Callable, Dict, Iterator, NamedTuple, Optional
 
-from stages import lock, storage
+from stages.command.refusal import Refusal
 from stages.formats.shards import Shards
-from stages.handover import MANIFEST, PARTIAL, RUN, Refusal
+from stages.handover import lock, storage
+from stages.handover.manifests import MANIFEST, RUN
+from stages.handover.storage import PARTIAL
 from stages.tpu_train.options import Options
 from stages.tpu_train.results import LOSSES
 
@@ -136,7 +138,7 @@ def _publish(copy: str, out: str) -> None:
     """Make the bucket hold what the copy holds: losses, tensors, their index, the rest, and then what names them."""
     if not storage.remote(out):
         return
-    from stages import cloud_storage
+    from stages.handover import cloud_storage
 
     there = storage.files_below(out)
     if BEST_RECORD in there and not _same(os.path.join(copy, BEST_RECORD), storage.join(out, BEST_RECORD)):

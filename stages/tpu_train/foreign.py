@@ -5,9 +5,9 @@ import itertools
 import zlib
 from typing import Any, Dict, List, Optional
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.formats.shards import SUFFIX, Shards, hold_out
-from stages.handover import Refusal
+from stages.handover import storage
 
 # Examples that are looked at before training.
 LOOKED_AT = 100

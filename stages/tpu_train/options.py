@@ -1,41 +1,59 @@
-"""What a person asks of one training run. The defaults are the published recipe."""
+"""The options of one training run with TensorFlow 1.15. The defaults are the published recipe."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
+from stages.command.options import decisive, option, path
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, known_vocabulary
+
+_RATES = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Flags of ``python -m stages.tpu_train``; ``--help`` gives the unit of each."""
-
-    tfrecords: str
-    config: str
-    out: str
-    batch: int = 512
-    steps: int = 1000000
-    warmup: Optional[int] = None
-    learning_rate: Optional[float] = None
-    eval_batch: int = 64
-    save_every: int = 40000
-    eval_steps: int = 100
-    held_out: Optional[int] = None
-    seed: int = 12345
-    seq_length: Optional[int] = None
-    max_predictions: Optional[int] = None
-    vocab_size_from_tfrecords: bool = False
-    init_checkpoint: Optional[str] = None
-    device: str = "tpu"
-    tpu_name: Optional[str] = None
-    tpu_zone: Optional[str] = None
-    gcp_project: Optional[str] = None
-    num_tpu_cores: int = 8
-    iterations_per_loop: int = 1000
-    vocab: Optional[str] = None
-    storage: str = "auto"
-    scratch: Optional[str] = None
-    check: bool = False
+    tfrecords: str = path("{training}/tfrecords/{model}", "folder that tfrecords wrote for one model; read only")
+    config: str = path("stages/tpu_train/configs/{model}_{size}.json", "model configuration")
+    out: str = path("{training}/checkpoints/{model}/{size}", "folder for checkpoints, evaluation and event files")
+    batch: int = option(512, "training batch, in examples", least=1, decides=True)
+    steps: int = option(1000000, "length of the run, in steps; the rate falls to 0 by then", least=1, decides=True)
+    warmup: Optional[int] = option(
+        None, "steps in which the rate rises (default: 2.5 % of the steps)", least=0, decides=True
+    )
+    learning_rate: Optional[float] = option(None, _RATES, unit="R", least=1e-12, decides=True)
+    eval_batch: int = option(64, "evaluation batch, in examples", least=1, decides=True)
+    save_every: int = option(40000, "steps from one checkpoint and evaluation to the next", least=1, decides=True)
+    eval_steps: int = option(100, "batches per evaluation at most", least=1, decides=True)
+    held_out: Optional[int] = option(
+        None, "last shards held out for evaluation (default: 1 %, at least one)", unit="K", least=1
+    )
+    seed: int = option(12345, "seed of the initial weights and of the shuffling", unit="S", least=0, decides=True)
+    seq_length: Optional[int] = option(None, "tokens per example (default: what the TFRecords have)", unit="L", least=1)
+    max_predictions: Optional[int] = option(
+        None, "masked tokens per example (default: as in the TFRecords)", unit="P", least=1
+    )
+    vocab_size_from_tfrecords: bool = option(
+        False,
+        "the TFRecords decide the vocabulary size, not --config; so they do where --vocab is of make vocab",
+    )
+    vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
+    init_checkpoint: Optional[str] = path(None, "TensorFlow ALBERT checkpoint to start from (default: random weights)")
+    device: str = option("tpu", "where to train: a Cloud TPU, or this machine", choices=("tpu", "cpu"))
+    tpu_name: Optional[str] = option(None, "name or grpc:// address of the Cloud TPU")
+    tpu_zone: Optional[str] = option(None, "its zone (default: this machine's)", unit="ZONE")
+    gcp_project: Optional[str] = option(
+        None, "its project (default: this machine's)", unit="PROJECT", variable="PROJECT"
+    )
+    num_tpu_cores: int = option(8, "its cores", least=1)
+    iterations_per_loop: int = option(
+        1000, "steps the TPU takes between two reports; a signal waits for their end", least=1
+    )
+    storage: str = option(
+        "auto",
+        "how TensorFlow gets at gs://: itself, or by copies; auto: by copies where STORAGE_EMULATOR_HOST is set",
+        choices=("auto", "native", "staged"),
+    )
+    scratch: Optional[str] = path(None, "folder for those copies, kept for the next run (default: a temporary one)")
+    check: bool = option(False, "only check all that a run needs, and say what was found")
 
     @property
     def on_tpu(self) -> bool:
@@ -50,7 +68,6 @@ class Options:
         return self.learning_rate or (PUBLISHED_RATE if self.on_tpu else SHORT_RATE)
 
     def decisive(self) -> Dict[str, Any]:
-        """The options that decide the numbers of the run: all but where it runs and where its files lie."""
-        names = ("batch", "steps", "eval_batch", "save_every", "eval_steps", "seed", "init_checkpoint")
-        chosen = {name: getattr(self, name) for name in names}
-        return dict(chosen, learning_rate=self.rate, warmup=self.warmup_steps, optimizer="lamb")
+        """The options that decide the numbers of the run, as the manifest records them."""
+        found = {"learning_rate": self.rate, "warmup": self.warmup_steps, "init_checkpoint": self.init_checkpoint}
+        return dict(decisive(self), optimizer="lamb", **found)

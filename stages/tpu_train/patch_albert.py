@@ -12,7 +12,10 @@ from typing import List, Optional
 
 import whatthepatch  # type: ignore[import-untyped]
 
-from stages.handover import HelpFormatter, Refusal, run, whole_file
+from stages.command.options import HelpFormatter
+from stages.command.refusal import Refusal
+from stages.command.running import run
+from stages.handover.storage import whole_file
 
 PATCH = os.path.join(os.path.dirname(__file__), "compression_type.patch")
 # run_pretraining.py as albert-tensorflow 1.1 ships it.

@@ -8,12 +8,12 @@ import os
 import platform
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.formats.albert_config import read_config
 from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
 from stages.formats.shards import Shards, find_shards, has_manifest
-from stages.handover import Refusal
-from stages.preflight import Checks, check_writable
+from stages.handover import storage
+from stages.handover.checks import Checks, check_writable
 from stages.tpu_train import files, foreign
 from stages.tpu_train.options import Options
 

@@ -12,9 +12,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from stages import storage
+from stages.command.options import HelpFormatter
+from stages.command.running import run
 from stages.formats.albert_config import check_config
-from stages.handover import HelpFormatter, read_json, run
+from stages.handover import storage
+from stages.handover.manifests import read_json
 from stages.tpu_train import checkpoints
 from stages.tpu_train.tensorflow_albert import tf
 

@@ -3,9 +3,9 @@
 import json
 from typing import List, Tuple
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.formats.pretraining import METRICS, Row
-from stages.handover import Refusal
+from stages.handover import storage
 
 EVALUATIONS = "eval_results.jsonl"
 PUBLISHED = "eval_results.txt"

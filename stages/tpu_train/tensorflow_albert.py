@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 # 2: native messages from errors up; TensorFlow 1.15 on a CPU says nothing a person could act on below that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -6,11 +6,13 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from stages import storage
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal
+from stages.command.stopping import Stop, Stopped
 from stages.formats.pretraining import METRICS, Row, best_evaluation, sentence
 from stages.formats.shards import Shards
-from stages.handover import Progress, Refusal, write_json
-from stages.stopping import Stop, Stopped
+from stages.handover import storage
+from stages.handover.manifests import write_json
 from stages.tpu_train import checkpoints, cloud_tpu, reference, results
 from stages.tpu_train.foreign import damaged_file
 from stages.tpu_train.options import Options

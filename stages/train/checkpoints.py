@@ -17,8 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stages import storage
-from stages.handover import PARTIAL, Refusal, read_json, sha256, unwritable, write_json
+from stages.command.refusal import Refusal, unwritable
+from stages.handover import storage
+from stages.handover.manifests import read_json, write_json
+from stages.handover.storage import PARTIAL, sha256
 
 CONFIG, MODEL, OPTIMIZER, STATE = "albert_config.json", "model.safetensors", "optimizer.safetensors", "state.json"
 BEST = "best"

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+from stages.command.refusal import Refusal
 from stages.devices import in_bfloat16
-from stages.handover import Refusal
 from stages.train.options import Options
 
 # Examples in one forward and backward pass: more do not pay on these, and take more memory.

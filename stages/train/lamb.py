@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-6

@@ -6,8 +6,9 @@ import json
 import os
 from typing import IO, Any
 
-from stages import storage
-from stages.handover import Refusal, whole_file
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.storage import whole_file
 
 FILE = "metrics.jsonl"
 TRAIN, HELD_OUT = "train", "held_out"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AlbertConfig, AlbertForPreTraining
 
+from stages.command.refusal import Refusal
 from stages.formats.albert_config import model_config
 from stages.formats.batches import Batch
-from stages.handover import Refusal
 
 # The least that a sum of weights is divided by: numerator / (denominator + 1e-5) in run_pretraining.py.
 EPSILON = 1e-5

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 from stages.train.held import Held
 from stages.train.lamb import LEFT_OUT
 
@@ -70,7 +70,7 @@ class MuonAdamW:
         if self._held:
             self._held.after()
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def _move_matrices(self, rate: float) -> None:
         for name, momentum in self._momenta.items():
             parameter = self.named[name]

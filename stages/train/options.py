@@ -1,11 +1,12 @@
-"""What a person asks of one training run."""
+"""The options of one training run with PyTorch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Optional
 
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE
+from stages.command.options import decisive, option, path
+from stages.formats.pretraining import PRECISIONS, PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, known_vocabulary
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000
@@ -19,37 +20,101 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class Options:
-    """Flags of `python -m stages.train`; `--help` gives the unit of each."""
+    tfrecords: str = path("{training}/tfrecords/{model}", "folder that tfrecords wrote for one model; read only")
+    config: str = path("stages/tpu_train/configs/{model}_{size}.json", "model configuration")
+    out: str = path("{training}/runs/{model}/{size}", "folder for checkpoints, metrics, plot and event files")
+    recipe: str = option(
+        "efficient",
+        "efficient: for minutes to days; published: as Google's program trains",
+        choices=RECIPES,
+        decides=True,
+    )
+    batch: Optional[int] = option(
+        None,
+        "training batch over all processes, in examples (default: 512) or windows of 128 tokens (default: 16)",
+        least=1,
+        decides=True,
+    )
+    micro_batch: Optional[int] = option(
+        None,
+        "examples in one pass; gradients of a batch's passes are added up (default: 8 on a processor, 64 on a GPU)",
+        least=1,
+    )
+    steps: int = option(
+        None,
+        f"length of the run, in steps; the rate falls to 0 by then (default of published: {PUBLISHED_STEPS})",
+        least=1,
+        decides=True,
+    )
+    hours: Optional[float] = option(
+        None,
+        "the same in hours: the steps follow from the speed of the first seconds (default of the efficient recipe: "
+        f"{HOURS:g})",
+        unit="H",
+        least=1e-3,
+        decides=True,
+    )
+    warmup: Optional[int] = option(
+        None, "steps in which the rate rises (default: 2.5 % of the steps, or 78)", least=0, decides=True
+    )
+    learning_rate: Optional[float] = option(
+        None,
+        f"peak rate, of LAMB (default: {PUBLISHED_RATE:g}, in runs of under {SHORT:,} steps {SHORT_RATE:g}) or, in the "
+        "efficient recipe, of AdamW (default: 0.0004)",
+        unit="R",
+        least=1e-12,
+        decides=True,
+    )
+    eval_batch: int = option(64, "evaluation batch of the published recipe, in examples", least=1, decides=True)
+    save_every: Optional[int] = option(
+        None,
+        "steps from one evaluation and checkpoint to the next (default: 40000, or a 20th of the run)",
+        least=1,
+        decides=True,
+    )
+    eval_steps: int = option(100, "batches per evaluation of the published recipe at most", least=1, decides=True)
+    keep: int = option(3, "checkpoints that are kept, beside the best model", unit="K", least=1)
+    log_every: Optional[int] = option(
+        None,
+        "steps from one row of metrics to the next (default: a hundredth of the run, 100 at most)",
+        least=1,
+        decides=True,
+    )
+    held_out: Optional[int] = option(
+        None, "last shards held out for evaluation (default: 1 %, at least one)", unit="K", least=1
+    )
+    seed: int = option(12345, "seed of the initial weights and of the shuffling", unit="S", least=0, decides=True)
+    seq_length: Optional[int] = option(None, "tokens per example (default: what the TFRecords have)", unit="L", least=1)
+    max_predictions: Optional[int] = option(
+        None, "masked tokens per example (default: as in the TFRecords)", unit="P", least=1
+    )
+    vocab_size_from_tfrecords: bool = option(
+        False,
+        "the TFRecords decide the vocabulary size, not --config; so they do where --vocab is of make vocab",
+    )
+    vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
+    dynamic_masking: bool = option(False, "mask every example anew each epoch; needs --vocab", decides=True)
+    init_checkpoint: Optional[str] = path(None, "model.safetensors to start from (default: random weights)")
+    device: str = option("auto", "where to train; auto: a GPU where there is one", choices=DEVICES)
+    precision: str = option("auto", "of the passes; auto: bfloat16 where it is faster", choices=PRECISIONS)
+    compile: str = option("auto", "torch.compile; auto: on a GPU", choices=("auto", "on", "off"))
+    processes: Optional[int] = option(
+        None,
+        "processes, each with a part of every batch (default: one a GPU); or start this command by torchrun",
+        least=1,
+    )
+    readers: int = option(2, "threads that read TFRecords; without influence on the result", least=1)
+    check: bool = option(False, "only check all that a run needs, and say what was found")
 
-    tfrecords: str
-    config: str
-    out: str
-    recipe: str = "efficient"
-    batch: int | None = None
-    micro_batch: int | None = None
-    steps: int = PUBLISHED_STEPS
-    hours: float | None = None
-    warmup: int | None = None
-    learning_rate: float | None = None
-    eval_batch: int = 64
-    save_every: int | None = None
-    eval_steps: int = 100
-    keep: int = 3
-    log_every: int | None = None
-    held_out: int | None = None
-    seed: int = 12345
-    seq_length: int | None = None
-    max_predictions: int | None = None
-    vocab_size_from_tfrecords: bool = False
-    vocab: str | None = None
-    dynamic_masking: bool = False
-    init_checkpoint: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    compile: str = "auto"
-    processes: int | None = None
-    readers: int = 2
-    check: bool = False
+    def conflict(self) -> Optional[str]:
+        if self.steps and self.hours:
+            return "--steps and --hours both name the length of the run; leave one out"
+        return None
+
+    def with_length(self) -> Options:
+        """These options with the length of the run that they mean, where none is given."""
+        hours = self.hours or (HOURS if self.recipe == "efficient" and not self.steps else None)
+        return replace(self, hours=hours, steps=self.steps or PUBLISHED_STEPS)
 
     # What `stages.tpu_train.shape` asks.
     on_tpu = False
@@ -82,14 +147,16 @@ class Options:
         return self.log_every or max(1, min(100, self.steps // 100))
 
     def decisive(self) -> dict[str, Any]:
-        """The options that decide the numbers of the run: all but where it runs, how fast, and where its files lie."""
-        names = ("recipe", "hours", "eval_batch", "eval_steps", "seed", "dynamic_masking", "init_checkpoint")
-        chosen = {name: getattr(self, name) for name in names}
-        chosen |= {"batch": self.batch_size, "log_every": self.log_every}
-        # With --hours what follows from the steps follows from the speed of this machine, and is kept with the run.
-        steps = {} if self.hours else {"steps": self.steps, "save_every": self.steps_to_save}
-        if self.recipe == "efficient" or self.hours:
-            asked = {"learning_rate": self.learning_rate, "warmup": self.warmup}
-            return {**chosen, **steps, **asked, "optimizer": "muon and adamw" if self.recipe == "efficient" else "lamb"}
-        rows = {"log_every": self.steps_a_row, "optimizer": "lamb"}
-        return {**chosen, **steps, **rows, "learning_rate": self.rate, "warmup": self.warmup_steps}
+        """The options that decide the numbers of the run, as the manifest records them."""
+        chosen = {**decisive(self), "batch": self.batch_size, "init_checkpoint": self.init_checkpoint}
+        if self.hours:
+            # Steps and save_every follow from the speed of this machine, and are kept with the run.
+            del chosen["steps"], chosen["save_every"]
+        else:
+            chosen["save_every"] = self.steps_to_save
+        if self.recipe == "efficient":
+            return {**chosen, "optimizer": "muon and adamw"}
+        if self.hours:
+            return {**chosen, "optimizer": "lamb"}
+        found = {"log_every": self.steps_a_row, "learning_rate": self.rate, "warmup": self.warmup_steps}
+        return {**chosen, **found, "optimizer": "lamb"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import time
 
-from stages import storage
-from stages.handover import whole_file
+from stages.handover import storage
+from stages.handover.storage import whole_file
 from stages.train.metrics import HELD_OUT, TRAIN, Row
 
 FILES = ("progress.svg", "progress.png")

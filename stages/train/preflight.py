@@ -6,13 +6,14 @@ import platform
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stages import storage
+from stages.command.refusal import Refusal
 from stages.formats.albert_config import read_config
 from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
 from stages.formats.shards import Shards, find_shards
-from stages.handover import Refusal, read_manifest
-from stages.preflight import Checks, check_writable
+from stages.handover import storage
+from stages.handover.checks import Checks, check_writable
+from stages.handover.manifests import read_manifest
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
 from stages.words import vocabulary_file

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.stopping import SIGNALS
+from stages.command.stopping import SIGNALS
 from stages.train.devices import Device
 
 RANK, SIZE = "RANK", "WORLD_SIZE"

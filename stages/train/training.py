@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages import storage
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal
+from stages.command.stopping import Stop, Stopped
 from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import best_evaluation
 from stages.formats.shards import Shards
-from stages.handover import Progress, Refusal, read_json, write_json
-from stages.stopping import Stop, Stopped
+from stages.handover import storage
+from stages.handover.manifests import read_json, write_json
 from stages.train import checkpoints
 from stages.train.checkpoints import Checkpoint
 from stages.train.devices import Device

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from stages import storage
-from stages.handover import Refusal, describe, documents, whole_file
+from stages.command.refusal import Refusal
+from stages.formats.corpus import documents
+from stages.handover import storage
+from stages.handover.storage import describe, whole_file
 from stages.vocab.sampling import chosen
 from stages.words.compiled_words import WordCounts, code_points, segment
 from stages.words.japanese_subwords import normalise

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import storage
-from stages.handover import Refusal, read_json
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import read_json
 from stages.words.encoding import Options, Row, Tokenizer
 from stages.words.reading import fetch_model
 

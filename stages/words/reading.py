@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stages import storage
-from stages.handover import Refusal, read_json
+from stages.command.refusal import Refusal
+from stages.handover import storage
+from stages.handover.manifests import read_json
 from stages.words.encoding import Tokenizer
 from stages.words.japanese_subwords import SPECIAL_TOKENS, SubwordTokenizer, WholeToken, read_vocabulary
 

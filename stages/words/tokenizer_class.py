@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from stages import storage
+from stages.handover import storage
 from stages.words.reading import CONFIG, VOCABULARY, fetch_model, read_tokenizer
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 

@@ -1,6 +1,6 @@
 """A vocab.txt on this machine or at gs:// → its entries."""
 
-from stages import storage
+from stages.handover import storage
 from stages.words.japanese_subwords import read_vocabulary
 
 

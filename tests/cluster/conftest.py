@@ -131,11 +131,12 @@ def mapped(address: str, function: str, items: str, before: str = "") -> "subpro
     """Start a process that prints the results of a function of `tests.cluster.trial` for some items."""
     program = (
         f"{before}\n"
-        "import functools, sys; from stages import engine, handover; from tests.cluster import trial\n"
+        "import functools, sys; from stages.command.running import run\n"
+        "from stages.engine.ordered import in_order; from tests.cluster import trial\n"
         "def main(words):\n"
-        f"    for result in engine.in_order({function}, {items}, 1, 'ray', 'shard {{}}'.format):\n"
+        f"    for result in in_order({function}, {items}, 1, 'ray', 'shard {{}}'.format):\n"
         "        print(result, flush=True)\n"
-        "sys.exit(handover.run('corpus', main))"
+        "sys.exit(run('corpus', main))"
     )
     return subprocess.Popen(
         [str(PYTHON), "-c", program], env={**ENVIRONMENT, "RAY_ADDRESS": address}, cwd=ROOT, encoding="utf-8",

@@ -151,8 +151,8 @@ def test_where_there_is_no_cluster_one_line_says_so(nodes: Nodes, address: str, 
     [
         ("import ray; ray.__version__ = '2.9.0'", "has another version of Ray or Python than this driver's Ray 2.9.0"),
         (
-            "from stages import ray_engine; ray_engine.ingredients = lambda: (('stages.handover', 'other'),)",
-            "has another stages.handover than this driver; use one image for both",
+            "from stages.engine import ray; ray.ingredients = lambda: (('stages.handover.storage', 'other'),)",
+            "has another stages.handover.storage than this driver; use one image for both",
         ),
     ],
 )

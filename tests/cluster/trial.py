@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 
 def taken(number: int) -> Iterator[int]:

@@ -65,7 +65,7 @@ import sys
 from stages.convert import onnx_model
 onnx_model.ACTIVATIONS["gelu_new"] = ("Gelu", {"approximate": "none"})
 from stages.convert.__main__ import main
-from stages.handover import run
+from stages.command.running import run
 sys.exit(run("convert", main))
 """
     _, *rest = arguments(checkpoints, "plain", tmp_path / "m")

@@ -340,9 +340,9 @@ def test_incomplete_folders_are_refused(run_stage: Any, tmp_path: Path, names: l
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--shards", "0"], "--shards is 0"),
+        (["--shards", "0"], "--shards: 0 is no whole number from 1 to 100000"),
         (["--shards", "100001"], "from 1 to 100000"),
-        (["--jobs", "0"], "--jobs is 0"),
+        (["--jobs", "0"], "--jobs: 0 is no whole number from 1 to 10000"),
         (["--min-length", "20", "--max-length", "10"], "--min-length"),
         (["--skip-ids", "nowhere"], "cannot read nowhere"),
         (["--out", "/proc/corpus"], "cannot write to /proc/corpus"),

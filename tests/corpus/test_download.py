@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
+from stages.command.refusal import Refusal
 from stages.corpus import download, sources
-from stages.handover import Refusal
 
 BODY = hashlib.shake_256(b"seed").digest(2_000_000)
 

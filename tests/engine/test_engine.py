@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stages.engine import in_order
-from stages.handover import Refusal, Retryable
-from stages.lock import PATIENCE
+from stages.command.refusal import Refusal, Retryable
+from stages.engine.ordered import in_order
+from stages.handover.lock import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,7 +117,8 @@ def test_an_item_that_ends_every_worker_is_named(tmp_path: Path, capfd: pytest.C
 
 def test_a_worker_that_somebody_kills_costs_nothing_but_time(tmp_path: Path) -> None:
     program = (
-        "import sys; from stages.handover import run; from stages.engine import in_order\n"
+        "import sys; from stages.command.running import run\n"
+        "from stages.engine.ordered import in_order\n"
         "from tests.engine.test_engine import waiting\n"
         "def main(arguments):\n"
         "    for result in in_order(waiting, range(20), 2): print(result, flush=True)\n"
@@ -160,7 +161,7 @@ def killed_while_it_answers(number: int, record: Path) -> dict[int, str]:
 def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(tmp_path: Path) -> None:
     """What it had begun to send would never come to its end."""
     program = (
-        "import functools, pathlib, sys; from stages.engine import in_order\n"
+        "import functools, pathlib, sys; from stages.engine.ordered import in_order\n"
         "from tests.engine.test_engine import killed_while_it_answers\n"
         "deadly = functools.partial(killed_while_it_answers, record=pathlib.Path(sys.argv[1]))\n"
         "print([len(result[number]) for number, result in enumerate(in_order(deadly, range(4), 2))])"
@@ -175,7 +176,7 @@ def test_a_worker_that_is_killed_when_all_is_done_is_not_waited_for(killed: int)
     """It may hold the lock behind which the other one waits for being told to end."""
     program = (
         "import os, signal, sys, threading, time\n"
-        "from stages.local_engine import Processes\n"
+        "from stages.engine.local import Processes\n"
         "from tests.engine.test_engine import children\n"
         "killed = int(sys.argv[1])\n"
         "def strike():\n"
@@ -194,7 +195,7 @@ def test_a_worker_that_is_killed_when_all_is_done_is_not_waited_for(killed: int)
 
 def test_workers_end_when_their_parent_is_killed() -> None:
     program = (
-        "import time; from stages.engine import in_order\n"
+        "import time; from stages.engine.ordered import in_order\n"
         "for done in in_order(time.sleep, [0, 0, 0, 60, 60, 60], 3): print('one', flush=True)\n"
     )
     with started(program) as process:
@@ -213,7 +214,8 @@ def test_workers_end_when_their_parent_is_killed() -> None:
 def test_an_error_of_the_first_moment_ends_all_workers() -> None:
     """A worker that is told to end before it has begun must not be waited for without end."""
     program = (
-        "import sys; from stages.handover import Refusal, run; from stages.engine import in_order\n"
+        "import sys; from stages.command.refusal import Refusal; from stages.command.running import run\n"
+        "from stages.engine.ordered import in_order\n"
         "def refuse(shard): raise Refusal('no shard %d' % shard)\n"
         "def main(arguments):\n"
         "    for _ in range(60):\n"
@@ -229,7 +231,8 @@ def test_an_error_of_the_first_moment_ends_all_workers() -> None:
 
 def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
     program = (
-        "import sys, time; from stages.handover import run; from stages.engine import in_order\n"
+        "import sys, time; from stages.command.running import run\n"
+        "from stages.engine.ordered import in_order\n"
         "def main(arguments):\n"
         "    for done in in_order(time.sleep, [0, 0, 60, 60], 2): print('one', flush=True)\n"
         "sys.exit(run('corpus', main))"

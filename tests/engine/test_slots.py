@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stages.slots import SLOT_BYTES, Slot, Slots
+from stages.engine.slots import SLOT_BYTES, Slot, Slots
 
 
 @pytest.fixture

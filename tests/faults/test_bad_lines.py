@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from stages.command.refusal import Refusal
 from stages.corpus.__main__ import main
-from stages.handover import Refusal
 
 ACTION = b'{"index":{"_id":1}}\n'
 GOOD = '{"text":"前後にある文書の文である。"}\n'.encode()

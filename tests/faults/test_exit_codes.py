@@ -1,4 +1,4 @@
-"""What a stage ends with: the codes of scripts/help.txt, and make, which says them and ends with 2."""
+"""What a stage ends with: the codes of make help, and make, which says them and ends with 2."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from scripts.torture.runs import BREAKPOINT, ROOT, kill, processes, python, stop
 
 
 def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen[str]":
-    """`scripts/stage.py` or make, as a person runs it in a terminal of its own."""
+    """`python3 -m scripts.run` or make, as a person runs it in a terminal of its own."""
     environment = {"PATH": os.environ["PATH"], "RUNNER": "venv", **{name: str(v) for name, v in variables.items()}}
     return subprocess.Popen(
         [*words, stage], cwd=ROOT, env=environment, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True
@@ -22,7 +22,7 @@ def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen
 
 
 def stage_process(session: int) -> int:
-    """The process of the stage itself, among those that `scripts/stage.py` has started; 0: it has not yet."""
+    """The process of the stage itself, among those that `scripts.run` has started; 0: it has not yet."""
     for process, of, _ in processes():
         if of == session:
             try:
@@ -34,7 +34,7 @@ def stage_process(session: int) -> int:
     return 0
 
 
-@pytest.mark.parametrize("words", [[sys.executable, "scripts/stage.py"], ["make", "--no-print-directory"]])
+@pytest.mark.parametrize("words", [[sys.executable, "-m", "scripts.run"], ["make", "--no-print-directory"]])
 @pytest.mark.parametrize(
     ("signum", "code", "line"),
     [
@@ -66,9 +66,9 @@ def test_a_stage_that_is_ended_from_outside_is_told_in_one_line(
 
 
 def test_the_codes_are_documented_where_people_look() -> None:
-    text = (ROOT / "scripts" / "help.txt").read_text(encoding="utf-8")
-    section = text[text.index("Exit codes") :]
-    assert re.findall(r"^  ([\d, ]+?)  ", section, re.M) == ["0", "1", "2", "75", "130, 143", "137"]
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    section = text[text.index("Exit codes") : text.index("Variables of the flow")]
+    assert re.findall(r"(?:^  |· )([\d, ]+) ", section, re.M) == ["0", "1", "2", "75", "130, 143", "137"]
 
 
 @pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"])

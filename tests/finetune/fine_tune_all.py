@@ -26,12 +26,12 @@ from transformers import (
     AlbertForSequenceClassification,
 )
 
+from stages.command.running import run
 from stages.finetune.__main__ import main as finetune
 from stages.finetune.entities import best_tags
 from stages.finetune.inputs import IGNORED
 from stages.finetune.metrics import correlations
 from stages.finetune.tagging import AlbertTagger, sequence_loss
-from stages.handover import run
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 from tests.finetune.make_model import main as make_model
 from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSICK, JSTS, MARC_JA, NER, jsquad

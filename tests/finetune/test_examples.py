@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stages.command.refusal import Refusal
 from stages.finetune.examples import (
     Entity,
     Example,
@@ -17,7 +18,6 @@ from stages.finetune.examples import (
     read_table,
 )
 from stages.finetune.tasks import TASKS
-from stages.handover import Refusal
 from tests.finetune.samples import (
     JCOMMONSENSEQA,
     JNLI,

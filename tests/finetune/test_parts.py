@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
+from stages.command.refusal import Refusal
 from stages.finetune.examples import Example, Sentence
 from stages.finetune.files import DataFiles
 from stages.finetune.parts import Parts, read_parts, split
 from stages.finetune.tasks import TASKS
-from stages.handover import Refusal
 from tests.finetune.samples import JSICK, sentence, write_table
 
 

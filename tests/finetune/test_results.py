@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from stages.command.refusal import Refusal
 from stages.finetune.files import DataFiles, find_data
 from stages.finetune.grid import GRIDS, Run, runs
 from stages.finetune.results import best_run, table
 from stages.finetune.tasks import TASKS
-from stages.handover import Refusal
 
 
 def test_the_published_grid_is_six_runs_a_seed() -> None:

@@ -9,17 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stages import handover
-from stages.handover import (
-    Refusal,
-    Retryable,
-    claim,
-    describe,
-    documents,
-    read_manifest,
-    whole_file,
-    write_manifest,
-)
+from stages.command.progress import Progress, duration
+from stages.command.refusal import Refusal, Retryable
+from stages.command.running import run
+from stages.formats.corpus import documents
+from stages.handover import manifests
+from stages.handover.manifests import claim, read_manifest, write_manifest
+from stages.handover.storage import describe, whole_file
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -57,7 +53,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
 def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     program = (
-        "import sys; from stages.handover import claim\n"
+        "import sys; from stages.handover.manifests import claim\n"
         f"claim('vocab', {out!r}, {{}}, {{}}); print('claimed', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
@@ -122,10 +118,10 @@ def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
 
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert handover.run("corpus", lambda arguments: None, []) == 0
-        assert handover.run("corpus", refuse, []) == 2
+        assert run("corpus", lambda arguments: None, []) == 0
+        assert run("corpus", refuse, []) == 2
         with pytest.raises(ZeroDivisionError):
-            handover.run("corpus", lambda arguments: 1 / 0, [])  # type: ignore[arg-type]
+            run("corpus", lambda arguments: 1 / 0, [])  # type: ignore[arg-type]
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capfd.readouterr().err == "corpus: error: no file x; make one\n"
@@ -135,11 +131,11 @@ def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
     ("seconds", "said"), [(0.42, "0.4 s"), (42, "42 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")]
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert handover.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_progress_shows_rate_and_time_left(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = handover.Progress("vocab", "sentences", 100)
+    progress = Progress("vocab", "sentences", 100)
     progress.start -= 10
     progress.last -= 10
     progress.add(50, "7 words")
@@ -154,4 +150,4 @@ def test_the_manifest_is_the_same_every_time(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         write_manifest("vocab", str(tmp_path / name), {"seed": 1}, {}, {"x": {"bytes": 1}}, counts={"b": 1, "a": 2})
     assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
-    assert json.loads((tmp_path / "a/manifest.json").read_text())["version"] == handover.VERSION
+    assert json.loads((tmp_path / "a/manifest.json").read_text())["version"] == manifests.VERSION

@@ -276,7 +276,9 @@ def test_one_compose_command_runs_the_whole_chain_with_the_options_of_make(flow:
     trained = tmp_path / "data/checkpoints/character/tiny"
     shutil.copytree(flow.folder / trained.relative_to(tmp_path), trained)
     before = {path: path.stat().st_mtime_ns for path in trained.iterdir()}
-    environment = {**os.environ, **TINY, "DATA": f"{tmp_path}/data", "MODELS": f"{tmp_path}/models"}
+    options = tmp_path / "my.env"
+    options.write_text("".join(f"{name}={value}\n" for name, value in {**TINY, "DEVICE": "cpu"}.items()))
+    environment = {**os.environ, "DATA": f"{tmp_path}/data", "MODELS": f"{tmp_path}/models", "OPTIONS": str(options)}
     environment |= {"RUN_AS": f"{os.getuid()}:{os.getgid()}", "COMPOSE_PROJECT_NAME": f"albert-ja-test-{os.getpid()}"}
     try:
         docker("compose", "up", "--no-color", env=environment)
@@ -286,7 +288,8 @@ def test_one_compose_command_runs_the_whole_chain_with_the_options_of_make(flow:
             manifest = f"{made}/manifest.json"
             assert (tmp_path / manifest).read_bytes() == (flow.folder / manifest).read_bytes()
         # A link that breaks stops the chain with an error.
-        docker("compose", "up", "--no-color", env={**environment, "SHARDS": "5"}, code=1)
+        options.write_text(options.read_text().replace("SHARDS=3", "SHARDS=5"))
+        docker("compose", "up", "--no-color", env=environment, code=1)
     finally:
         docker("compose", "down", env=environment)
 
@@ -306,7 +309,7 @@ def test_a_signal_reaches_training_in_its_container(flow: Flow) -> None:
     out = flow.folder / "data/checkpoints/stopped"
     more = {"STEPS": "10000", "FLAGS": "--out data/checkpoints/stopped --eval-batch 2"}
     with subprocess.Popen(
-        ["python3", "scripts/stage.py", "tpu-train"],
+        ["python3", "-m", "scripts.run", "tpu-train"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": str(flow.folder), **flow.variables, **more},
         stderr=subprocess.PIPE,

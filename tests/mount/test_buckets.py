@@ -11,16 +11,16 @@ import pytest
 
 from tests.mount.conftest import BUCKET, ROOT, SAMPLE, SMALL, Machine, Storage, docker, files
 
-# The variables that scripts/stage.py gives to compose for a step of `vocab` with this command line.
+# A command in the container of `vocab`, with the variables that scripts/run.py gives to compose.
 TOLD = """
-import json, sys
-sys.path.insert(0, "scripts")
-import stage
-stage.mounted_folders()
-told = stage.compose_variables(stage.Step("vocab", "stages.vocab", sys.argv[1:]))
+import json, os, subprocess
+from scripts import containers
+from stages.pipeline import STAGES
+containers.make_folders()
+told = containers.compose_variables(STAGES["vocab"], [], os.environ)
 script = "ls /app/data/*; touch /app/data/vocab/x; ls /sys/class/net; cat $GOOGLE_APPLICATION_CREDENTIALS; id -u"
 run = ["docker", "compose", "run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "vocab", "-c", script]
-done = stage.subprocess.run(run, env=told, stdin=stage.subprocess.DEVNULL, capture_output=True, text=True)
+done = subprocess.run(run, env=told, stdin=subprocess.DEVNULL, capture_output=True, text=True)
 print(json.dumps([done.stdout.split(), done.stderr.splitlines()]))
 """
 MARKER = "a-secret-that-must-not-be-seen"
@@ -50,7 +50,7 @@ def test_a_container_sees_its_credentials_where_it_needs_them(machine: Machine, 
     data = f"gs://{BUCKET}/run" if in_bucket else str(machine.folder / "local")
     environment = {**machine.environment, "STORAGE_EMULATOR_HOST": "", "DATA": data}
     done = subprocess.run(
-        ["python3", "-c", TOLD, "--out", f"{data}/vocab"],
+        ["python3", "-c", TOLD],
         cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", **machine.who,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

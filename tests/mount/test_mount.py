@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stages.refusal import Retryable
-from stages.storage import whole_file
+from stages.command.refusal import Retryable
+from stages.handover.storage import whole_file
 from tests.mount.conftest import BUCKET, SAMPLE, SMALL, Machine, Storage, docker, files
 
 TINY: dict[str, Any] = {"SIZE": "tiny", "BATCH": 2, "STEPS": 2, "WARMUP": 1, "DEVICE": "cpu", "FLAGS": "--eval-steps=1"}

@@ -1,4 +1,4 @@
-"""The README says what is so: its commands exist, its links lead somewhere, its examples give what it shows."""
+"""The READMEs say what is so: its commands exist, its links lead somewhere, its examples give what it shows."""
 
 import json
 import os
@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from scripts.readmes import classes
+from stages.command.options import options_of
+from stages.pipeline import STAGES, variables
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+ROOMS = {
+    path: path.read_text(encoding="utf-8") for path in [ROOT / "stages/README.md", *ROOT.glob("stages/*/README.md")]
+}
+EVERY = "\n".join([README, *ROOMS.values()])
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", EVERY, re.DOTALL)).replace("\\\n", " ")
 MAKE = sorted(
-    {found.strip() for found in [*re.findall(r"^make [^#\n]*", SHELL, re.M), *re.findall(r"`(make [^`]*)`", README)]}
+    {found.strip() for found in [*re.findall(r"^make [^#\n]*", SHELL, re.M), *re.findall(r"`(make [^`]*)`", EVERY)]}
 )
 
 
@@ -32,47 +40,20 @@ def test_make_knows_every_target_and_variable(command: str) -> None:
     words = shlex.split(command.replace("…", "x"))
     done = subprocess.run([*words, "-n"], cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    known = set((ROOT / "Makefile").read_text(encoding="utf-8").replace("export", "").split())
     for word in words[1:]:
         if "=" in word:
-            assert word.split("=")[0] in known, word
+            assert word.split("=")[0] in variables(), word
 
 
-# Every flag in the README that is a stage's own, and how to ask that stage for its help.
-FLAGS = {
-    "corpus": {"--dump", "--skip-bad-lines", "--skip-ids"},
-    "vocab": {"--vocab-size"},
-    "tfrecords": {"--max-predictions"},
-    "tpu-train": {"--max-predictions", "--check", "--storage", "--scratch"},
-    "train": {"--precision"},
-    "convert": {"--checkpoint", "--config", "--vocab", "--out", "--verify"},
-    "tokenizer encode": {"--model", "--max-length", "--from"},
-    "tokenizer fill-mask": {"--model", "--top-k"},
-    "tokenizer serve": {"--quiet"},
-}
 # docker's, curl's, gcloud's, everybody's
-OTHERS = {"--rm", "--profile", "--scale", "--json", "--zone", "--accelerator-type", "--version", "--help"}
+OTHERS = {"--rm", "--no-deps", "--profile", "--scale", "--json", "--zone", "--accelerator-type", "--version", "--help"}
 
 
-def test_no_flag_is_forgotten_here() -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", README))
-    assert named - OTHERS == set().union(*FLAGS.values())
-
-
-@pytest.mark.parametrize("command", FLAGS)
-def test_flags_that_it_names_exist(command: str) -> None:
-    stage, *more = command.split()
-    python = ROOT / ".venv" / stage / "bin/python"
-    if not python.exists():
-        pytest.skip(f"{python} is missing; run make venv")
-    shown = subprocess.run(
-        [python, "-m", f"stages.{stage.replace('-', '_')}", *more, "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert FLAGS[command] <= set(re.findall(r"--[a-z-]+", shown.stdout))
+def test_flags_that_it_names_exist() -> None:
+    folders = {stage.module.split(".")[1] for stage in STAGES.values()}
+    known = {each.flag for folder in folders for kind in classes(folder) for each in options_of(kind)}
+    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", EVERY))
+    assert named - OTHERS <= known
 
 
 def test_the_cost_of_training_is_what_is_computed() -> None:
@@ -80,12 +61,19 @@ def test_the_cost_of_training_is_what_is_computed() -> None:
         [sys.executable, "scripts/training_cost.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     assert len(done.stdout.splitlines()) == 9
-    assert done.stdout in README
+    assert done.stdout in (ROOT / "stages/train/README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+LINKS = [
+    (path.parent, link)
+    for path, text in [(ROOT / "README.md", README), *ROOMS.items()]
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)[)#]", text)
+]
+
+
+@pytest.mark.parametrize(("folder", "link"), LINKS, ids=[f"{folder.name}/{link}" for folder, link in LINKS])
+def test_links_lead_somewhere(folder: Path, link: str) -> None:
+    assert (folder / link).exists()
 
 
 def test_the_models_are_as_it_says() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from stages.command.refusal import Refusal, Retryable
 from stages.corpus import download, sources
-from stages.handover import Refusal, Retryable
 
 ROOT = Path(__file__).resolve().parents[2]
 # Runs the corpus command and says its exit code and peak memory, in KiB, that of workers too.

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.command.refusal import Refusal
+from stages.formats.corpus import read_shards
 from stages.formats.shards import find_shards
-from stages.handover import Refusal, read_json, read_manifest, read_shards
+from stages.handover.manifests import read_json, read_manifest
 from stages.tfrecords.__main__ import main as tfrecords
 from stages.vocab.__main__ import main as vocab
 

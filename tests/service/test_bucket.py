@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from stages import storage
+from stages.handover import storage
 from tests.conftest import Run
 from tests.emulator import BUCKET, Proxy
 from tests.service.conftest import serving

@@ -1,43 +1,31 @@
-"""make's variables become the stages' command lines, the same ones for both runners and for compose."""
+"""make's variables become the options of the stages, in an environment and in a container alike."""
 
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts import containers
+from stages.command.refusal import Refusal
+from stages.pipeline import STAGES, VARIABLES, variables
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
-RECIPE = {
-    "SHARDS": "8",
-    "JOBS": "2",
-    "VOCAB_SIZE": "3000",
-    "ALPHABET_SIZE": "1200",
-    "SAMPLE": "1000",
-    "SEED": "7",
-    "SEQ_LENGTH": "64",
-    "DUPE_FACTOR": "5",
-    "MODEL": "character",
-    "SIZE": "tiny",
-    "BATCH": "8",
-    "STEPS": "20",
-    "WARMUP": "2",
-    "LEARNING_RATE": "0.001",
-    "DEVICE": "cpu",
-}
 # Variables of the make that runs the tests must not leak in.
 CLEAN = {"PATH": os.environ["PATH"]}
+CHARACTER = {"MODEL": "character", "SIZE": "tiny"}
 
 
 def shown(stage: str, variables: Mapping[str, object], code: int = 0) -> str:
-    """What `scripts/stage.py --print` says with nothing but these variables set."""
+    """What `scripts.run --print` says with nothing but these variables set."""
     done = subprocess.run(
-        [sys.executable, "scripts/stage.py", "--print", stage],
+        [sys.executable, "-m", "scripts.run", "--print", stage],
         cwd=ROOT,
         env={**CLEAN, "RUNNER": "venv", **{name: str(value) for name, value in variables.items()}},
         capture_output=True,
@@ -49,132 +37,132 @@ def shown(stage: str, variables: Mapping[str, object], code: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("stage", "variables", "command"),
+    ("stage", "given", "paths"),
     [
-        ("corpus", {"DUMP": SAMPLE}, f"stages.corpus --dump {SAMPLE} --out data/corpus"),
-        ("corpus", {}, "stages.corpus --dump latest --out data/corpus --downloads data/downloads"),
+        ("corpus", {}, "dump=latest out=data/corpus downloads=data/downloads"),
         (
             "corpus",
-            {"DUMP": SAMPLE, "RUNNER": "docker", "DATA": "/elsewhere", "SHARDS": 8},
-            "stages.corpus --dump /dump/jasample-cirrussearch-content.json --out data/corpus --shards 8",
+            {"DATA": "gs://b/run/", "DUMP": "gs://b/d.json.gz"},
+            "dump=gs://b/d.json.gz out=gs://b/run/corpus downloads=data/downloads",
         ),
-        ("vocab", {"DATA": "d", "SAMPLE": 9}, "stages.vocab --corpus d/corpus --out d/vocab --sample 9"),
-        ("vocab", {"JOBS": ""}, "stages.vocab --corpus data/corpus --out data/vocab"),
-        (
-            "tfrecords",
-            {"MODEL": "wordpiece", "FLAGS": "--max-predictions 77"},
-            "stages.tfrecords --corpus data/corpus --vocab data/vocab --out data/tfrecords"
-            " --model wordpiece --max-predictions 77",
-        ),
+        ("vocab", {"DATA": "d"}, "corpus=d/corpus out=d/vocab"),
+        ("tfrecords", {"WORK_DIR": "w"}, "corpus=data/corpus vocab=data/vocab out=w/tfrecords"),
         (
             "tpu-train",
-            {"MODEL": "wordpiece", "SIZE": "medium", "TPU_NAME": "t", "TPU_ZONE": "z", "WORK_DIR": "gs://b/run/"},
-            "stages.tpu_train --tfrecords gs://b/run/tfrecords/wordpiece_tinysegmenter"
-            " --config stages/tpu_train/configs/wordpiece_tinysegmenter_medium.json"
-            " --out gs://b/run/checkpoints/wordpiece_tinysegmenter/medium --tpu-name t --tpu-zone z"
-            " --vocab gs://b/run/vocab/wordpiece_tinysegmenter/vocab.txt",
+            {"MODEL": "wordpiece", "SIZE": "medium", "WORK_DIR": "gs://b/run/"},
+            "tfrecords=gs://b/run/tfrecords/wordpiece_tinysegmenter"
+            " config=stages/tpu_train/configs/wordpiece_tinysegmenter_medium.json"
+            " out=gs://b/run/checkpoints/wordpiece_tinysegmenter/medium"
+            " vocab=gs://b/run/vocab/wordpiece_tinysegmenter/vocab.txt",
         ),
-        ("convert", {"FLAGS": "--help"}, "stages.convert --help"),
-        # gs:// has the same name in a container; what is downloaded stays on this machine.
-        (
-            "corpus",
-            {"DATA": "gs://b/run/", "DUMP": "gs://b/d.json.gz", "RUNNER": "docker"},
-            "stages.corpus --dump gs://b/d.json.gz --out gs://b/run/corpus --downloads data/downloads",
-        ),
-        (
-            "tfrecords",
-            {"DATA": "gs://b/run", "RUNNER": "docker"},
-            "stages.tfrecords --corpus gs://b/run/corpus --vocab gs://b/run/vocab --out gs://b/run/tfrecords",
-        ),
-        (
-            "convert",
-            {"WORK_DIR": "gs://b/run", "MODEL": "character", "SIZE": "tiny", "RUNNER": "docker", "DATA": "/elsewhere"},
-            "stages.convert --checkpoint gs://b/run/checkpoints/character/tiny/model.ckpt-best"
-            " --config gs://b/run/checkpoints/character/tiny/albert_config.json"
-            " --vocab data/vocab/character/vocab.txt --tfrecords gs://b/run/tfrecords/character"
-            " --out models/character/tiny --verify",
-        ),
-        # Training with PyTorch ends in a model folder; FLAGS are of the training.
         (
             "train",
-            {"MODEL": "character", "SIZE": "tiny", "DEVICE": "cpu", "PROCESSES": 2, "FLAGS": "--check", "DATA": "d"},
-            "stages.train --tfrecords d/tfrecords/character --config stages/tpu_train/configs/character_tiny.json"
-            " --out d/runs/character/tiny --device cpu --processes 2 --check\n"
-            "stages.convert --checkpoint d/runs/character/tiny/best --vocab d/vocab/character/vocab.txt"
-            " --out models/character/tiny --verify",
+            {**CHARACTER, "DATA": "d"},
+            "tfrecords=d/tfrecords/character config=stages/tpu_train/configs/character_tiny.json"
+            " out=d/runs/character/tiny",
         ),
         (
             "convert",
-            {"MODEL": "wordpiece", "SIZE": "base", "TRAINER": "torch", "DATA": "d", "MODELS": "m"},
-            "stages.convert --checkpoint d/runs/wordpiece_tinysegmenter/base/best"
-            " --vocab d/vocab/wordpiece_tinysegmenter/vocab.txt --out m/wordpiece_tinysegmenter/base --verify",
+            {**CHARACTER, "WORK_DIR": "gs://b/run", "DATA": "/elsewhere"},
+            "checkpoint=gs://b/run/checkpoints/character/tiny/model.ckpt-best"
+            " vocab=/elsewhere/vocab/character/vocab.txt out=models/character/tiny"
+            " tfrecords=gs://b/run/tfrecords/character",
+        ),
+        (
+            "convert",
+            {"MODEL": "wordpiece", "TRAINER": "torch", "DATA": "d", "MODELS": "m"},
+            "checkpoint=d/runs/wordpiece_tinysegmenter/base/best"
+            " vocab=d/vocab/wordpiece_tinysegmenter/vocab.txt out=m/wordpiece_tinysegmenter/base",
         ),
         (
             "evaluate",
-            {"MODEL": "character", "SIZE": "tiny", "RUNNER": "docker", "DATA": "/elsewhere", "COMPARE": "models/a/b"},
-            "stages.evaluate --model models/character/tiny --tfrecords data/tfrecords/character"
-            " --compare models/a/b --out data/evaluations/character/tiny",
+            {**CHARACTER, "DATA": "/elsewhere", "COMPARE": "models/a/b"},
+            "model=models/character/tiny tfrecords=/elsewhere/tfrecords/character"
+            " out=/elsewhere/evaluations/character/tiny compare=models/a/b",
         ),
         (
             "finetune",
-            {"MODEL": "character", "SIZE": "tiny", "TASK": "jnli", "DATASET": "tests", "FLAGS": "--grid jglue"},
-            "stages.finetune --task jnli --dataset tests --model models/character/tiny"
-            " --out data/finetuned/character/tiny/jnli --grid jglue",
+            {**CHARACTER, "TASK": "jnli", "DATASET": "tests"},
+            "dataset=tests model=models/character/tiny out=data/finetuned/character/tiny/jnli",
         ),
-        (
-            "finetune",
-            {"MODEL": "character", "TASK": "jnli", "DATASET": "tests", "RUNNER": "docker", "DATA": "/elsewhere"},
-            "stages.finetune --task jnli --dataset /dataset --model models/character/base"
-            " --out data/finetuned/character/base/jnli",
-        ),
-        (
-            "push",
-            {"MODEL": "character", "SIZE": "tiny", "REPO": "me/it"},
-            "stages.convert.push --model models/character/tiny --repo me/it",
-        ),
-        (
-            "push",
-            {"MODEL": "character", "SIZE": "tiny", "REPO": "me/it", "CONFIRM": 1},
-            "stages.convert.push --model models/character/tiny --repo me/it --confirm",
-        ),
-        (
-            "tokenizer",
-            {"MODELS": "gs://b/models", "MODEL": "character", "SIZE": "tiny"},
-            "stages.tokenizer tokenize --model gs://b/models/character/tiny",
-        ),
+        ("push", CHARACTER, "model=models/character/tiny"),
+        ("tokenizer", {"MODELS": "gs://b/models", **CHARACTER}, "model=gs://b/models/character/tiny"),
+        ("tokenizer", {"MODELS": "/nowhere"}, "model=released/character/tiny"),
+        ("serve", {"MODELS": "/nowhere"}, "models=released"),
     ],
 )
-def test_variables_become_a_command_line(stage: str, variables: dict[str, object], command: str) -> None:
-    assert shown(stage, variables) == command + "\n"
+def test_paths_follow_from_the_variables(stage: str, given: dict[str, str], paths: str) -> None:
+    assert " ".join(f"{name}={path}" for name, path in STAGES[stage].paths(given).items()) == paths
 
 
 @pytest.mark.parametrize(
-    ("stage", "variables", "words"),
+    ("stage", "given", "inside"),
+    [
+        ("vocab", {"SAMPLE": "9", "DATA": "/d", "DUMP": SAMPLE, "JOBS": ""}, {"SAMPLE": "9"}),
+        ("corpus", {"DUMP": SAMPLE, "SHARDS": "8"}, {"DUMP": f"/dump/{Path(SAMPLE).name}", "SHARDS": "8"}),
+        ("corpus", {}, {"DUMP": "latest"}),
+        ("train", {**CHARACTER, "STEPS": "9", "WORK_DIR": "/w"}, {**CHARACTER, "STEPS": "9"}),
+        # gs:// has the same name in a container, which has its other folders where it always has them.
+        ("vocab", {"DATA": "gs://b/x"}, {"DATA": "gs://b/x", "WORK_DIR": "gs://b/x", "MODELS": "models"}),
+        ("vocab", {"DATA": "/d", "WORK_DIR": "gs://b/x"}, {"DATA": "data", "WORK_DIR": "gs://b/x", "MODELS": "models"}),
+        ("finetune", {**CHARACTER, "DATASET": "tests"}, {**CHARACTER, "DATASET": "/dataset"}),
+        ("evaluate", {**CHARACTER, "COMPARE": "models/a/b"}, {**CHARACTER, "COMPARE": "models/a/b"}),
+        ("push", {**CHARACTER, "REPO": "me/it", "CONFIRM": "1"}, {**CHARACTER, "REPO": "me/it", "CONFIRM": "1"}),
+    ],
+)
+def test_a_container_gets_the_variables_of_its_stage(stage: str, given: dict[str, str], inside: dict[str, str]) -> None:
+    assert containers.variables_for(STAGES[stage], given) == inside
+
+
+def test_a_model_to_compare_with_is_among_those_that_a_container_sees() -> None:
+    with pytest.raises(Refusal, match="COMPARE=/elsewhere is not inside MODELS=models"):
+        containers.variables_for(STAGES["evaluate"], {**CHARACTER, "COMPARE": "/elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "command"),
+    [
+        ("vocab", {"SAMPLE": 9}, "stages.vocab"),
+        ("tfrecords", {"FLAGS": "--max-predictions 77"}, "stages.tfrecords --max-predictions 77"),
+        ("convert", {"FLAGS": "--help"}, "stages.convert --help"),
+        ("serve", {"FLAGS": "--help"}, "stages.tokenizer serve --help"),
+        ("serve", {"PORT": 8080, "ADDRESS": "::"}, "stages.tokenizer serve --host :: --port 8080"),
+        # Training with PyTorch ends in a model folder; FLAGS are of the training.
+        (
+            "train",
+            {**CHARACTER, "FLAGS": "--check"},
+            "stages.train --check\nTRAINER=torch stages.convert --verify",
+        ),
+        ("push", {**CHARACTER, "REPO": "me/it"}, "stages.convert.push"),
+    ],
+)
+def test_a_stage_runs_by_its_module(stage: str, given: dict[str, object], command: str) -> None:
+    assert shown(stage, given) == command + "\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "words"),
     [
         ("corpus", {"DUMP": "/no/such.gz"}, ["/no/such.gz", "DUMP is a file, a folder, an address, or latest"]),
         ("vocab", {"RUNNER": "podman"}, ["RUNNER=podman is neither docker nor venv"]),
-        ("tfrecords", {"MODEL": "bert"}, ["MODEL=bert is neither wordpiece nor character"]),
+        ("vocab", {"MAKEFLAGS": "w -- VOCAB_SIZ=3000"}, ["no variable VOCAB_SIZ; did you mean VOCAB_SIZE?"]),
+        ("vocab", {"MAKEFLAGS": "-- model=character"}, ["no variable model; did you mean MODEL?"]),
         ("tpu-train", {}, ["say MODEL=wordpiece or MODEL=character"]),
         ("tpu-train", {"MODEL": "character", "SIZE": "large"}, ["SIZE=large is none of base, medium, small, tiny"]),
         ("train", {}, ["say MODEL=wordpiece or MODEL=character"]),
-        ("convert", {"TRAINER": "jax"}, ["TRAINER=jax is neither torch nor tf1"]),
+        ("convert", {**CHARACTER, "TRAINER": "jax"}, ["TRAINER=jax is neither torch nor tf1"]),
         ("finetune", {"MODEL": "character"}, ["finetune needs TASK and DATASET"]),
         ("finetune", {"MODEL": "character", "TASK": "jsts", "DATASET": "/nowhere"}, ["there is no /nowhere"]),
-        ("push", {"MODEL": "character"}, ["REPO=user/name"]),
-        (
-            "evaluate",
-            {"MODEL": "character", "RUNNER": "docker", "COMPARE": "/elsewhere", "DATA": "/nowhere"},
-            ["COMPARE=/elsewhere is not inside MODELS=models"],
-        ),
-        ("convert", {"DATA": "/nowhere"}, ["no trained base model in /nowhere/checkpoints", "make tpu-train"]),
+        ("push", {"MODEL": "character"}, ["push needs REPO"]),
+        ("convert", {"DATA": "/nowhere"}, ["no trained base model in /nowhere", "make train or make tpu-train"]),
         ("convert", {"WORK_DIR": "gs://b/run"}, ["one model from gs://b/run: say MODEL=wordpiece or MODEL=character"]),
         ("tokenizer", {"MODELS": "gs://b/m", "MODEL": "character"}, ["which model of gs://b/m", "and SIZE"]),
         ("vocab", {"DATA": "s3://b/run"}, ["DATA=s3://b/run is neither a folder nor gs://…"]),
         ("tokenizer", {"MODELS": "/nowhere", "SIZE": "tiny"}, ["no tiny model in /nowhere; make convert makes one"]),
     ],
 )
-def test_a_wrong_variable_is_one_clear_line(stage: str, variables: dict[str, object], words: list[str]) -> None:
-    said = shown(stage, variables, code=2)
+def test_a_wrong_variable_is_one_clear_line(stage: str, given: dict[str, object], words: list[str]) -> None:
+    said = shown(stage, given, code=2)
     assert said.startswith(f"{stage}: error: ")
     assert said.count("\n") == 1
     for word in words:
@@ -193,95 +181,68 @@ def test_convert_takes_every_trained_model_and_makes_a_missing_reference(tmp_pat
     trained(tmp_path, "wordpiece_tinysegmenter", reference=False)
     trained(tmp_path, "character", reference=True)
     commands = shown("convert", {"DATA": tmp_path, "SIZE": "tiny"}).splitlines()
-    assert [shlex.split(command)[0] for command in commands] == [
-        "stages.tpu_train.reference",
-        "stages.convert",
-        "stages.convert",
+    place = f"{tmp_path}/checkpoints/wordpiece_tinysegmenter/tiny/model.ckpt-best"
+    config = f"{Path(place).parent}/albert_config.json"
+    assert commands == [
+        "MODEL=wordpiece_tinysegmenter stages.tpu_train.reference"
+        f" --checkpoint {place} --config {config} --out {place}.reference.npz",
+        "MODEL=wordpiece_tinysegmenter stages.convert --verify",
+        "MODEL=character stages.convert --verify",
     ]
-    folder = f"{tmp_path}/checkpoints/wordpiece_tinysegmenter/tiny"
-    assert commands[0].endswith(f"--out {folder}/model.ckpt-best.reference.npz")
-    assert f"--vocab {tmp_path}/vocab/character/vocab.txt --out models/character/tiny --verify" in commands[2]
     assert "character/tiny" in shown("convert", {"DATA": tmp_path, "SIZE": "small"}, code=2)
-
-
-def test_training_takes_the_size_of_a_vocabulary_only_from_the_one_made_here(tmp_path: Path) -> None:
-    vocabulary, tfrecords = tmp_path / "vocab" / "manifest.json", tmp_path / "tfrecords/character/manifest.json"
-    for path in (vocabulary, tfrecords):
-        path.parent.mkdir(parents=True)
-    vocabulary.write_text(json.dumps({"files": {"character/vocab.txt": {"sha256": "a"}}}))
-    for used, expected in (("a", True), ("b", False)):
-        tfrecords.write_text(json.dumps({"vocabulary": {"sha256": used}}))
-        command = shown("tpu-train", {"DATA": tmp_path, "MODEL": "character"})
-        assert ("--vocab-size-from-tfrecords" in command) is expected
-    vocabulary.unlink()
-    assert "--vocab-size-from-tfrecords" not in shown("tpu-train", {"DATA": tmp_path, "MODEL": "character"})
-
-
-# What stage.py tells compose for a step whose command line holds these words.
-TOLD = """
-import json, sys
-sys.path.insert(0, "scripts")
-import stage
-step = stage.Step("vocab", "stages.vocab", sys.argv[1:])
-stage.mounted_folders()
-told = stage.compose_variables(step)
-print(json.dumps(told))
-"""
-
-
-def told(tmp_path: Path, *words: str, **variables: object) -> dict[str, str]:
-    """The variables of compose.yaml for a step of `vocab` with this command line."""
-    folders = {"DATA": tmp_path / "data", "MODELS": tmp_path / "models", "HOME": tmp_path}
-    done = subprocess.run(
-        [sys.executable, "-c", TOLD, *words],
-        cwd=ROOT,
-        env={**CLEAN, **{name: str(value) for name, value in {**folders, **variables}.items()}},
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
+    (tmp_path / "runs/character/small/best").mkdir(parents=True)
+    assert shown("convert", {"DATA": tmp_path, "SIZE": "small"}) == "MODEL=character stages.convert --verify\n"
+    with_torch = {"DATA": tmp_path, "SIZE": "small", "MODEL": "character"}
+    assert STAGES["convert"].paths({k: str(v) for k, v in with_torch.items()})["checkpoint"] == (
+        f"{tmp_path}/runs/character/small/best"
     )
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
 
 
-def test_a_container_gets_network_and_credentials_for_a_bucket_and_not_else(tmp_path: Path) -> None:
+def told(monkeypatch: Any, tmp_path: Path, **given: object) -> dict[str, str]:
+    """The variables of compose.yaml for `vocab`, with these variables alone."""
+    folders = {"DATA": tmp_path / "data", "MODELS": tmp_path / "models", "HOME": tmp_path}
+    for name in (*VARIABLES, "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "CLOUDSDK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**folders, **given}.items():
+        monkeypatch.setenv(name, str(value))
+    containers.make_folders()
+    return containers.compose_variables(STAGES["vocab"], [], os.environ)
+
+
+def test_a_container_gets_network_and_credentials_for_a_bucket_and_not_else(monkeypatch: Any, tmp_path: Path) -> None:
     kept = tmp_path / ".config/gcloud/application_default_credentials.json"
     kept.parent.mkdir(parents=True)
     kept.touch()
-    given = tmp_path / "key.json"
+    given = tmp_path / "given.json"
     given.touch()
-    bucket = ["--out", "gs://b/run/vocab"]
-    local = told(tmp_path, "--out", "data/vocab")
+    local = told(monkeypatch, tmp_path)
     assert (local["NETWORK"], local["CREDENTIALS"]) == ("none", "")
     assert local["TRAINING"] == local["DATA"] == str(tmp_path / "data")
-    away = told(tmp_path, *bucket)
+    bucket = {"DATA": "gs://b/run"}
+    away = told(monkeypatch, tmp_path, **bucket)
     assert (away["NETWORK"], away["CREDENTIALS"]) == ("bridge", str(kept))
-    assert told(tmp_path, *bucket, GOOGLE_APPLICATION_CREDENTIALS=given)["CREDENTIALS"] == str(given)
+    named = told(monkeypatch, tmp_path, **bucket, GOOGLE_APPLICATION_CREDENTIALS=given)
+    assert named["CREDENTIALS"] == str(given)
     for emulator, network in (
         ("http://localhost:4443", "host"),
         ("127.0.0.1:9", "host"),
         ("http://gcs:4443", "bridge"),
     ):
-        emulated = told(tmp_path, *bucket, STORAGE_EMULATOR_HOST=emulator)
+        emulated = told(monkeypatch, tmp_path, **bucket, STORAGE_EMULATOR_HOST=emulator)
         assert (emulated["NETWORK"], emulated["CREDENTIALS"]) == (network, "")
 
 
 @pytest.mark.parametrize(
-    ("variables", "service"),
+    ("given", "gpus"),
     [
-        ({"DEVICE": "cpu"}, "train"),
-        ({"DEVICE": "cuda"}, "train-cuda"),
-        ({"DEVICE": "cuda", "TORCH": "cpu"}, "train"),
-        ({"DEVICE": "auto", "TORCH": "cuda"}, "train-cuda"),
+        ({"DEVICE": "cpu"}, False),
+        ({"DEVICE": "cuda"}, True),
+        ({"DEVICE": "cuda", "TORCH": "cpu"}, False),
+        ({"DEVICE": "auto", "TORCH": "cuda"}, True),
     ],
 )
-def test_the_image_for_gpus_is_taken_where_it_is_asked_for(variables: dict[str, str], service: str) -> None:
-    program = "import sys; sys.path.insert(0, 'scripts'); import stage; print(stage.on_gpus_in_containers())"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT, env={**CLEAN, **variables}, capture_output=True, encoding="utf-8", check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == str(service == "train-cuda")
+def test_the_image_for_gpus_is_taken_where_it_is_asked_for(given: dict[str, str], gpus: bool) -> None:
+    assert containers.on_gpus(given) is gpus
 
 
 def test_an_unknown_build_of_pytorch_is_refused() -> None:
@@ -292,12 +253,19 @@ def test_an_unknown_build_of_pytorch_is_refused() -> None:
 
 
 def test_a_folder_in_a_bucket_is_not_mounted_and_leaves_nothing_here(tmp_path: Path) -> None:
-    away = told(tmp_path, "--out", "gs://b/run/vocab", DATA="gs://b/run")
+    program = "import json, os; from scripts import containers; print(json.dumps(containers.folder_variables()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**CLEAN, "DATA": "gs://b/run", "MODELS": str(tmp_path / "models")},
+        capture_output=True,
+        check=True,
+    )
+    away = json.loads(done.stdout)
     assert len({away["DATA"], away["TRAINING"], away["MODELS"]}) == 3
     assert not Path(away["DATA"]).exists(), "an empty folder that is there for the run"
     assert not Path(away["TRAINING"]).exists()
     assert away["MODELS"] == str(tmp_path / "models")
-    assert not (tmp_path / "data").exists()
     assert away["DOWNLOADS"] == str(ROOT / "data/downloads")
 
 
@@ -306,7 +274,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(name: str, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     inside = {"DATA": str(tmp_path), "MODELS": str(tmp_path), name: str(tmp_path / "file" / "x")}
     done = subprocess.run(
-        [sys.executable, "scripts/stage.py", "corpus"],
+        [sys.executable, "-m", "scripts.run", "corpus"],
         cwd=ROOT, env={**CLEAN, **inside, "RUNNER": "docker", "DUMP": SAMPLE}, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 2
@@ -318,35 +286,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(name: str, tmp_path: Path) -> 
 def test_stages_named_together_run_in_the_order_of_the_flow() -> None:
     wished = ["make", "--dry-run", "-j4", "convert", "vocab", "tpu-train", "corpus", "tfrecords"]
     done = subprocess.run(wished, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
-    order = [line.split()[-1] for line in done.stdout.splitlines() if "stage.py" in line]
+    order = [line.split()[-1] for line in done.stdout.splitlines() if "scripts.run" in line]
     assert order == ["corpus", "vocab", "tfrecords", "tpu-train", "convert"]
 
 
-@pytest.mark.skipif(
-    not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0,
-    reason="docker compose is not installed",
-)
-@pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert"])
-def test_compose_says_the_same_as_make(stage: str, tmp_path: Path) -> None:
-    environment = {**CLEAN, **RECIPE}
-    read = ["docker", "compose", "--profile", "chain", "--profile", "train", "config", "--format", "json"]
-    done = subprocess.run(read, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
-    by_compose = json.loads(done.stdout)["services"][stage]["command"]
-    trained(tmp_path, "character", reference=True)
-    said = shown(stage, {**RECIPE, "RUNNER": "docker", "DATA": tmp_path, "DUMP": SAMPLE})
-    by_make = shlex.split(said.splitlines()[0])[1:]
-    if stage in ("tpu-train", "train"):
-        # The chain always trains on a vocabulary of its own; make looks whether that is so.
-        by_make += ["--vocab-size-from-tfrecords", "--vocab", "data/vocab/character/vocab.txt"]
-    assert sorted(pairs(by_compose)) == sorted(pairs(by_make))
-
-
-def pairs(words: list[str]) -> list[tuple[str, ...]]:
-    """Flags with their values."""
-    starts = [n for n, word in enumerate(words) if word.startswith("--")]
-    return [tuple(words[start:end]) for start, end in zip(starts, [*starts[1:], len(words)], strict=True)]
-
-
-def test_make_alone_prints_the_help() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == (ROOT / "scripts" / "help.txt").read_text(encoding="utf-8")
+def test_make_alone_prints_one_screen_and_help_every_variable() -> None:
+    first = subprocess.run(["make"], cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True).stdout
+    assert first == (ROOT / "scripts" / "help.txt").read_text(encoding="utf-8")
+    assert len(first.splitlines()) <= 25
+    helped = subprocess.run(["make", "help"], cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
+    assert {word for line in helped.stdout.splitlines() for word in shlex.split(line, posix=False)[:1]} >= {
+        *variables()
+    }

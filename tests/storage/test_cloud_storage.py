@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import cloud_storage, storage
-from stages.refusal import Refusal, Retryable
+from stages.command.refusal import Refusal, Retryable
+from stages.handover import cloud_storage, storage
 from tests.emulator import (
     BROKEN_REPLY,
     BUCKET,

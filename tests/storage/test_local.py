@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stages import storage
-from stages.refusal import Refusal
+from stages.command.refusal import Refusal
+from stages.handover import storage
 from tests.conftest import ROOT, SAMPLE, stage_command
 
 # Google's client and what it brings; protobuf, which other packages bring too, is none of them.
-CLIENT = ("google.cloud", "google.auth", "google.api_core", "requests", "urllib3", "stages.cloud_storage")
+CLIENT = ("google.cloud", "google.auth", "google.api_core", "requests", "urllib3", "stages.handover.cloud_storage")
 
 
 @pytest.mark.parametrize("stage", ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"])
@@ -29,7 +29,7 @@ def test_a_run_on_this_machine_loads_no_client(stage: str, corpus: Path, vocab: 
     words = [python, "-X", "importtime", *module, *map(str, arguments.get(stage, ["--help"]))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line]
-    assert "stages.storage" in loaded
+    assert "stages.handover.storage" in loaded
     assert not [name for name in loaded if name.startswith(CLIENT)]
 
 

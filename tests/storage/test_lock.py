@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import cloud_storage, lock, storage
-from stages.refusal import Retryable
+from stages.command.refusal import Retryable
+from stages.handover import cloud_storage, lock, storage
 from tests.emulator import BUCKET, LOST_REPLY, UNAVAILABLE, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,16 +20,18 @@ RENEWED, LEASE = 0.25, 2.5
 # A run that claims a folder with such a lease, says so, and waits for its end.
 OWNER = f"""
 import sys, time
-from stages import handover, lock
+from stages.command.running import run
+from stages.handover import lock
+from stages.handover.manifests import claim
 lock.RENEWED, lock.LEASE = {RENEWED}, {LEASE}
 def main(arguments):
-    handover.claim("vocab", arguments[0], {{}}, {{}})
+    claim("vocab", arguments[0], {{}}, {{}})
     print("claimed", flush=True)
     if arguments[1:] == ["end"]:
         sys.stdin.readline()
     else:
         time.sleep(60)
-sys.exit(handover.run("vocab", main))
+sys.exit(run("vocab", main))
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import cloud_storage, storage
+from stages.handover import cloud_storage, storage
 from tests.conftest import ROOT, SAMPLE, Run, stage_command
 from tests.convert.conftest import checkpoints  # noqa: F401 - a fixture
 from tests.emulator import BUCKET, FORBIDDEN, PASSING, Proxy
@@ -106,11 +106,11 @@ def test_a_killed_run_on_a_bucket_goes_on(
 
 def test_two_runs_into_one_prefix(folder: str, bucket: Proxy) -> None:
     program = (
-        "import sys; from stages.handover import claim\n"
+        "import sys; from stages.handover.manifests import claim\n"
         f"claim('vocab', {folder!r}, {{}}, {{}}); print('claimed', flush=True); sys.stdin.read()"
     )
     second = (
-        "import sys; from stages.handover import claim, run\n"
+        "import sys; from stages.command.running import run; from stages.handover.manifests import claim\n"
         f"sys.exit(run('vocab', lambda arguments: print(claim('vocab', {folder!r}, {{}}, {{}}))))"
     )
     with subprocess.Popen(

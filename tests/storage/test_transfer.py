@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stages import cloud_storage, storage
+from stages.handover import cloud_storage, storage
 from tests.emulator import BUCKET, FORBIDDEN, PASSING, UNAVAILABLE, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,14 @@ def test_ctrl_c_ends_it_soon_and_the_same_command_goes_on(run: Path, place: str,
     """In the midst of large files on a service that does not answer well any more."""
     for number in range(12):
         (run / f"checkpoints/character/tiny/large-{number:02d}").write_bytes(os.urandom(9_000_000))
-    command = [sys.executable, "-m", "stages.transfer", "--copy", str(run / "checkpoints"), f"{place}/checkpoints"]
+    command = [
+        sys.executable,
+        "-m",
+        "stages.handover.transfer",
+        "--copy",
+        str(run / "checkpoints"),
+        f"{place}/checkpoints",
+    ]
     sent: list[str] = []
 
     def ill(method: str, address: str) -> str | None:
@@ -221,7 +228,7 @@ def test_the_copying_command_itself() -> None:
     """What `make` cannot be made to say."""
     for pairs in (["--copy", "a", "b"], ["--copy", "a", "gs://b/c", "--copy", "gs://b/c", "a"]):
         done = subprocess.run(
-            [ROOT / ".venv/corpus/bin/python", "-m", "stages.transfer", *pairs],
+            [ROOT / ".venv/corpus/bin/python", "-m", "stages.handover.transfer", *pairs],
             cwd=ROOT, capture_output=True, encoding="utf-8",
         )  # fmt: skip
         assert done.returncode == 2

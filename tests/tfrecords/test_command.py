@@ -301,8 +301,8 @@ def test_unmasked_records_hold_the_text_as_it_is(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--seq-length", 4), "--seq-length must be from 8"),
-        (("--dupe-factor", 0), "--dupe-factor must be from 1"),
+        (("--seq-length", 4), "--seq-length: 4 is no whole number from 8 to 65536"),
+        (("--dupe-factor", 0), "--dupe-factor: 0 is no whole number from 1 to 1000000"),
         (("--seq-length", 16, "--max-predictions", 20), "--max-predictions must be from 1 to 13"),
         (("--model", "bytes"), "invalid choice"),
     ],

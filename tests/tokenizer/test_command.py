@@ -172,7 +172,6 @@ def test_what_is_no_model_folder(
     [
         (["tokenize", "--model", "/no/such/model"], "there is no model folder /no/such/model; make convert writes one"),
         (["tokenise", "--model", "m"], "invalid choice: 'tokenise'"),
-        (["encode"], "required: --model"),
         (["decode", "--model", "m", "--from", "jsonl"], "unrecognized arguments: --from"),
         (["fill-mask", "--model", "m", "--top-k", "0"], "--top-k: 0 is no whole number of 1 or more"),
         (["encode", "--model", "m", "--max-length", "2"], "--max-length is 2; it must be 3 or more"),

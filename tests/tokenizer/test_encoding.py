@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AddedToken
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 from stages.words.encoding import Options, Tokenizer
 from stages.words.japanese_subwords import WholeToken, normalise
 from stages.words.reading import read_tokenizer

@@ -16,8 +16,8 @@ import tempfile
 from collections import Counter
 from typing import Any, Callable, Dict, List, Union
 
+from stages.command.refusal import Refusal
 from stages.formats.shards import find_shards
-from stages.handover import Refusal
 from stages.tpu_train import checkpoints
 from stages.tpu_train.tensorflow_albert import tf
 

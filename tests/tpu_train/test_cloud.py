@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stages import cloud_storage, storage
+from stages.handover import cloud_storage, storage
 from tests.emulator import BUCKET, PASSING, UNAVAILABLE, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]

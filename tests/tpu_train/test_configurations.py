@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.command.refusal import Refusal
 from stages.formats.albert_config import check_config
 from stages.formats.pretraining import best_evaluation
-from stages.handover import Refusal
 
 CONFIGS = Path(__file__).resolve().parents[2] / "stages" / "tpu_train" / "configs"
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from stages import cloud_storage, storage
+from stages.handover import cloud_storage, storage
 from tests.conftest import ROOT, Run, stage_command
 from tests.emulator import BUCKET, Proxy
 from tests.evaluate.conftest import LIMITS, STAGE

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.command.refusal import Refusal
 from stages.formats import batches as records
 from stages.formats.batches import Batch, TrainingData, held_out
 from stages.formats.decoding import FEATURES, Chunk, chunks, joined
 from stages.formats.encoding import encoded
 from stages.formats.examples import Examples
-from stages.handover import Refusal
 
 SEQUENCE, PREDICTIONS = 16, 3
 ROOT = Path(__file__).resolve().parents[2]

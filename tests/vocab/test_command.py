@@ -61,8 +61,8 @@ def test_a_small_corpus_gives_a_small_vocabulary_and_says_so(run_stage: Any, cor
     ("arguments", "said"),
     [
         (("--vocab-size", 500), "--vocab-size is too small"),
-        (("--sample", 0), "--sample must be at least 1"),
-        (("--jobs", -1), "--jobs must be at least 1"),
+        (("--sample", 0), "--sample: 0 is no whole number of 1 or more"),
+        (("--jobs", -1), "--jobs: -1 is no whole number from 1 to 10000"),
     ],
 )
 def test_sizes_that_cannot_be(run_stage: Any, corpus: Path, tmp_path: Path, arguments: Any, said: str) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from stages.handover import Refusal, documents, sha256
+from stages.command.refusal import Refusal
+from stages.formats.corpus import documents
+from stages.handover.storage import sha256
 from stages.vocab.files import Sampled, count_words
 from stages.vocab.sampling import chosen
 from stages.words.japanese_subwords import normalise, split_words

@@ -10,8 +10,8 @@ import torch
 
 from stages.formats.shards import find_shards
 from stages.formats.yardstick import LENGTH, yardstick
-from stages.handover import read_json
-from stages.storage import join
+from stages.handover.manifests import read_json
+from stages.handover.storage import join
 from stages.train import checkpoints
 from stages.train.metrics import SUMS, means
 from stages.train.model import Pretraining, new_model, tensors

@@ -18,7 +18,10 @@ from scripts.bench.serve.plot import plot
 from scripts.bench.serve.rows import Row, notes, table
 from scripts.bench.serve.service import http
 from scripts.bench.serve.soak import soak
-from stages.handover import HelpFormatter, duration, number, run, write_json
+from stages.command.options import HelpFormatter
+from stages.command.progress import duration
+from stages.command.running import run
+from stages.handover.manifests import write_json
 
 GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "image": image,
@@ -48,7 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--only", nargs="+", default=list(GROUPS), choices=GROUPS, metavar="NAME", help=f"some of {', '.join(GROUPS)}"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; misses no bar")
-    parser.add_argument("--minutes", type=number(float, 0.05), metavar="N", help="of full load (default: 10)")
+    parser.add_argument("--minutes", type=float, metavar="N", help="of full load (default: 10)")
     return parser.parse_args(arguments)
 
 

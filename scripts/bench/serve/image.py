@@ -16,7 +16,7 @@ from scripts.bench.rows import Bar
 from scripts.bench.running import ROOT, python
 from scripts.bench.serve.material import NAMES, QUICK, Material, Size, on_core
 from scripts.bench.serve.rows import Row
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
 
 IMAGE = "albert-ja/tokenizer"
 BASE = "python:3.11-slim-bookworm"

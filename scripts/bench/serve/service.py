@@ -15,7 +15,8 @@ from scripts.bench.rows import Bar
 from scripts.bench.running import ROOT, Measured, measure, python
 from scripts.bench.serve.material import Material, on_core
 from scripts.bench.serve.rows import Row
-from stages.handover import Refusal, cores
+from stages.command.refusal import Refusal
+from stages.engine.options import cores
 
 CONNECTIONS = 32
 # Seconds: to begin, and to end once told.

@@ -14,7 +14,8 @@ from scripts.bench.running import ROOT, python
 from scripts.bench.serve.material import NAMES, Material
 from scripts.bench.serve.rows import Row
 from scripts.bench.serve.service import CONNECTIONS, Service, events, running
-from stages.handover import Refusal, duration
+from stages.command.progress import duration
+from stages.command.refusal import Refusal
 
 SEED = 6
 # Seconds between looks at the memory.

@@ -25,7 +25,7 @@ def _stop(pattern: str, main: bool) -> None:
     sys.addaudithook(hook)
 
 
-# `scripts/stage.py`, from which make starts a stage, is Python, too.
+# `scripts/run.py`, from which make starts a stage, is Python, too.
 if any(word.startswith("stages.") for word in getattr(sys, "orig_argv", [])):
     for who in ("MAIN", "WORKERS"):
         if who + "_STOPS_AT" in os.environ:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from stages.handover import VERSION
+from stages.handover.manifests import VERSION
 from stages.words.encoding import Encoded, Options, Row, framed
 from stages.words.filling import Mask, Unfit
 

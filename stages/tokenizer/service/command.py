@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import logging
@@ -13,7 +12,8 @@ from types import FrameType
 import uvicorn
 from starlette.datastructures import State
 
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
+from stages.tokenizer.options import Serve
 from stages.words.reading import located
 
 from .app import application
@@ -37,20 +37,20 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(flags: argparse.Namespace) -> None:
+def serve(options: Serve) -> None:
     """Answer requests until SIGTERM or SIGINT. Refuses a port that cannot be had, and models that cannot be read."""
     _return_memory()
-    models = read_models(located(flags.models), flags.threads)
-    default = flags.default or next(iter(models))
+    models = read_models(located(options.models), options.threads)
+    default = options.default or next(iter(models))
     if default not in models:
-        raise Refusal(f"--default is {default}; the models below {flags.models} are {', '.join(models)}")
+        raise Refusal(f"--default is {default}; the models below {options.models} are {', '.join(models)}")
     limits = Limits(
-        body=flags.max_body, texts=flags.max_texts, characters=flags.max_characters, waiting=flags.max_waiting,
-        seconds=flags.timeout,
+        body=options.max_body, texts=options.max_texts, characters=options.max_characters, waiting=options.max_waiting,
+        seconds=options.timeout,
     )  # fmt: skip
-    gate, app = application(models, default, limits, threads=os.cpu_count() or 1, logs=not flags.quiet)
+    gate, app = application(models, default, limits, threads=os.cpu_count() or 1, logs=not options.quiet)
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
-    bound = _bound(flags.host, flags.port)
+    bound = _bound(options.host, options.port)
     host, port = bound.getsockname()[:2]
     host = "localhost" if host in ("0.0.0.0", "::") else host
     log(
@@ -88,8 +88,6 @@ def _return_memory() -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    if port > 65535:
-        raise Refusal(f"cannot listen on port {port}: ports end at 65535")
     try:
         kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(kind[0], kind[1])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from stages import storage
-from stages.handover import Refusal
+from stages.command.refusal import Refusal
+from stages.handover import storage
 from stages.words.encoding import Tokenizer
 from stages.words.filling import MODEL, MaskedLanguageModel
 from stages.words.reading import CONFIG, VOCABULARY, read_tokenizer

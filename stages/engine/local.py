@@ -19,8 +19,8 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from stages.handover import Retryable
-from stages.slots import Slot, Slots
+from stages.command.refusal import Retryable
+from stages.engine.slots import Slot, Slots
 
 # A worker that has no item waiting is idle until this process has time for it.
 ITEMS_A_JOB = 2

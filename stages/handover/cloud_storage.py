@@ -26,7 +26,7 @@ from google.api_core import exceptions
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from stages.refusal import Refusal, Retryable
+from stages.command.refusal import Refusal, Retryable
 
 try:
     from google.cloud.storage.exceptions import DataCorruption

@@ -14,8 +14,9 @@ import threading
 import time
 from typing import IO, Dict, Optional, Union
 
-from stages import storage
-from stages.refusal import Refusal, Retryable
+from stages.command import running
+from stages.command.refusal import Refusal, Retryable
+from stages.handover import storage
 
 NAME = ".lock"
 # A worker whose parent was killed ends within this time, in seconds.
@@ -59,6 +60,10 @@ def release_all() -> None:
         release(folder)
 
 
+running.causes.append(lost)
+running.endings.append(release_all)
+
+
 def _owner() -> str:
     return "process %d on %s" % (os.getpid(), os.uname().nodename)
 
@@ -97,7 +102,7 @@ class _Lease:
     """The lock object of a folder in Cloud Storage, renewed by a thread while this process lives."""
 
     def __init__(self, folder: str) -> None:
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         self._storage = cloud_storage
         self._path = storage.join(folder, NAME)

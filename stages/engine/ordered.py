@@ -4,14 +4,11 @@ The one contract between the stages and what runs their work: `local` is process
 Stages do not know which it is, and their bytes do not depend on it.
 """
 
-import argparse
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol, TypeVar
 
-from stages.handover import Refusal
-
-ENGINES = ("local", "ray")
+from stages.command.refusal import Refusal
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,16 +71,9 @@ def in_order(
 
 def _crew(function: Callable[[T], R], jobs: int, engine: str, name: Callable[[T], str]) -> Crew:
     if engine == "ray":
-        from stages import ray_engine
+        from stages.engine.ray import Cluster
 
-        return ray_engine.Cluster(function, name)
-    from stages import local_engine
+        return Cluster(function, name)
+    from stages.engine.local import Processes
 
-    return local_engine.Processes(function, jobs, name)
-
-
-def add_flags(parser: argparse.ArgumentParser, jobs: int) -> None:
-    """`--jobs` and `--engine`, the same for every stage that has them."""
-    add = parser.add_argument
-    add("--jobs", type=int, default=jobs, metavar="J", help="processes; no influence on the result")
-    add("--engine", choices=ENGINES, default="local", help="ray: the cluster at RAY_ADDRESS does the work, not --jobs")
+    return Processes(function, jobs, name)

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
-from stages.refusal import NO_ROOM, UNREACHED, Refusal, unwritable
+from stages.command.refusal import NO_ROOM, UNREACHED, Refusal, unwritable
 
 PARTIAL = ".partial"
 SCHEME = "gs://"
@@ -68,7 +68,7 @@ def name_of(path: str) -> str:
 def names(folder: str) -> List[str]:
     """The sorted names in a folder, those of folders with "/" behind them; none where there is no such folder."""
     if remote(folder):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         return cloud_storage.names(folder)
     try:
@@ -81,7 +81,7 @@ def names(folder: str) -> List[str]:
 def files_below(folder: str) -> Dict[str, int]:
     """All files in a folder and in those below it: path within it, with "/" between names → bytes, sorted."""
     if remote(folder):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         return {name: stored.size for name, stored in cloud_storage.objects_below(folder).items()}
     found = {}
@@ -95,7 +95,7 @@ def files_below(folder: str) -> Dict[str, int]:
 def exists(path: str) -> bool:
     """Whether there is a file of this name."""
     if remote(path):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         return cloud_storage.look_at(path) is not None
     return os.path.exists(path)
@@ -109,7 +109,7 @@ def is_folder(path: str) -> bool:
 def size(path: str) -> int:
     """The length of a file in bytes. FileNotFoundError where there is none."""
     if remote(path):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         return cloud_storage.found(path).size
     return os.path.getsize(path)
@@ -124,7 +124,7 @@ def make_folder(path: str) -> None:
 def remove(path: str) -> None:
     """Remove a file, if it is there."""
     if remote(path):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         cloud_storage.remove(path)
     else:
@@ -143,7 +143,7 @@ def at_once(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
         return [function(thing) for thing in things]
     from concurrent.futures import ThreadPoolExecutor
 
-    from stages import cloud_storage
+    from stages.handover import cloud_storage
 
     try:
         with ThreadPoolExecutor(TRANSFERS) as pool:
@@ -161,7 +161,7 @@ def at_once(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
 def reading(path: str) -> Iterator[IO[bytes]]:
     """The bytes of a file as a stream. From Cloud Storage they are of one generation, and checked at their end."""
     if remote(path):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         with io.BufferedReader(cloud_storage.Reader(path), 1 << 18) as buffered:
             yield buffered
@@ -199,7 +199,7 @@ def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
 def put(local: str, path: str) -> None:
     """Move a finished local file to its name, or to its bucket."""
     if remote(path):
-        from stages import cloud_storage
+        from stages.handover import cloud_storage
 
         cloud_storage.upload(local, path)
         os.remove(local)

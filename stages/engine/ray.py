@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.handover import Refusal, Retryable
+from stages.command.refusal import Refusal, Retryable
 
 # Enough for machines to be added while there is more to do than they can, and for one to be lost without idle ones.
 ITEMS_A_CPU = 4

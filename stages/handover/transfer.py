@@ -1,7 +1,7 @@
 """Folders of a run on this machine ↔ the same folders at gs://bucket/prefix: every file, whole and once.
 
-`python -m stages.transfer --copy FROM TO …` is what `make upload` and `make download` run. A file that is there with
-the same length and CRC-32C is left alone, so that the same command goes on where it was stopped. Of each run the
+`make upload` and `make download` run `python -m stages.handover.transfer --copy FROM TO …`. A file that is there with
+the same length and CRC-32C is left alone, so that the same command resumes where it was stopped. Of each run the
 manifest comes last: a folder that has one is complete.
 """
 
@@ -13,18 +13,13 @@ import sys
 import threading
 from typing import Any
 
-from stages import lock, storage
-from stages.handover import (
-    MANIFEST,
-    PARTIAL,
-    RUN,
-    HelpFormatter,
-    Progress,
-    Refusal,
-    Retryable,
-    read_json,
-    run,
-)
+from stages.command.options import HelpFormatter
+from stages.command.progress import Progress
+from stages.command.refusal import Refusal, Retryable
+from stages.command.running import run
+from stages.handover import lock, storage
+from stages.handover.manifests import MANIFEST, RUN, read_json
+from stages.handover.storage import PARTIAL
 
 # What a run is known by, in its manifest and before that in run.json.
 IDENTITY = ("stage", "version", "options", "inputs")
@@ -92,7 +87,7 @@ def main(arguments: list[str]) -> None:
 
 def compare(source: str, target: str) -> Compared:
     """What has to be copied from one folder to another. `Refusal` where a folder there holds another run."""
-    from stages import cloud_storage
+    from stages.handover import cloud_storage
 
     upload = storage.remote(target)
     objects = cloud_storage.objects_below(target if upload else source)
@@ -181,7 +176,7 @@ def transfer(name: str, copies: list[Copy]) -> None:
     def carry(pair: tuple[str, str]) -> None:
         source, target = pair
         if storage.remote(target):
-            from stages import cloud_storage
+            from stages.handover import cloud_storage
 
             cloud_storage.upload(source, target)
         else:

@@ -5,8 +5,10 @@ import secrets
 import tempfile
 from typing import Any, Callable, List, Tuple
 
-from stages import storage
-from stages.handover import MANIFEST, PARTIAL, Refusal, Retryable, unwritable
+from stages.command.refusal import Refusal, Retryable, unwritable
+from stages.handover import storage
+from stages.handover.manifests import MANIFEST
+from stages.handover.storage import PARTIAL
 
 
 class Checks:

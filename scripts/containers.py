@@ -1,0 +1,284 @@
+"""A stage's command in its container: what is mounted, which variables it gets, whether it has a network.
+
+Needs nothing but Python 3.9.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from pathlib import Path
+
+from stages.command.folders import Environment, data, models, remote, setting, training
+from stages.command.refusal import RETRYABLE, Refusal
+from stages.pipeline import STAGES, Stage, in_cloud
+
+ROOT = Path(__file__).resolve().parent.parent
+# Where a container sees the folder that DATASET names.
+DATASET = "/dataset"
+# Variables of compose.yaml → the folders below them that it mounts.
+MOUNTED = {
+    "DATA": ("corpus", "downloads", "vocab"),
+    "TRAINING": ("tfrecords", "checkpoints", "runs", "evaluations", "finetuned"),
+    "MODELS": ("",),
+    "DOWNLOADS": ("",),
+}
+FOLDERS = {"DATA": data, "WORK_DIR": training, "MODELS": models}
+
+
+def engine_answers() -> bool:
+    """Whether a Docker engine and the compose command can be used here, now."""
+    if not shutil.which("docker"):
+        return False
+    try:
+        questions = (["docker", "version"], ["docker", "compose", "version"])
+        return all(subprocess.run(question, capture_output=True, timeout=20).returncode == 0 for question in questions)
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def on_cluster(stage: Stage, environment: Environment) -> bool:
+    """Whether the machines of a Ray cluster work for a stage."""
+    engine = setting(environment, "ENGINE", "local")
+    if stage.spreads and engine not in ("local", "ray"):
+        raise Refusal(f"ENGINE={engine} is neither local nor ray")
+    return stage.spreads and engine == "ray"
+
+
+def local_dump(environment: Environment) -> Path | None:
+    """The dump that DUMP names on this machine; None for `latest`, an address and gs://…"""
+    dump = setting(environment, "DUMP", "latest")
+    return None if dump == "latest" or "://" in dump else Path(dump)
+
+
+def refuse_wrong_paths(stage: Stage, environment: Environment) -> None:
+    """Refuse what a stage needs and is not named or not there, before anything is built or started."""
+    missing = [each.variable for each in stage.options if each.required and each.variable]
+    missing = [name for name in missing if not setting(environment, name)]
+    if missing:
+        raise Refusal(f"{stage.name} needs {' and '.join(missing)}; make {stage.name} FLAGS=--help says more")
+    stage.paths(environment)
+    for name, kind in (("DUMP", "a file, a folder, an address, or latest"), ("DATASET", "a folder of a task's files")):
+        path = setting(environment, name)
+        used = any(each.variable == name for each in stage.options)
+        if used and path and path != "latest" and "://" not in path and not Path(path).exists():
+            raise Refusal(f"there is no {path}; {name} is {kind}")
+
+
+def variables_for(stage: Stage, environment: Environment) -> dict[str, str]:
+    """The variables that a stage gets in its container: its options, the model, and folders in a bucket."""
+    names = {each.variable for each in stage.options if each.variable} | {"MODEL", "SIZE", "TRAINER"}
+    given = {name: setting(environment, name) for name in sorted(names) if setting(environment, name)}
+    folders = {name: folder(environment) for name, folder in FOLDERS.items()}
+    if any(map(remote, folders.values())):
+        mounted = {"DATA": "data", "WORK_DIR": "data", "MODELS": "models"}
+        given.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
+    dump = local_dump(environment)
+    if "DUMP" in names:
+        given.setdefault("DUMP", "latest")
+    if "DUMP" in given and dump:
+        given["DUMP"] = f"/dump/{dump.resolve().name}"
+    if "DATASET" in given and not remote(given["DATASET"]):
+        given["DATASET"] = DATASET
+    if "COMPARE" in given and not remote(given["COMPARE"]):
+        given["COMPARE"] = _in_models(given["COMPARE"], environment)
+    return given
+
+
+def _in_models(path: str, environment: Environment) -> str:
+    try:
+        return f"models/{Path(path).resolve().relative_to(Path(models(environment)).resolve())}"
+    except ValueError:
+        raise Refusal(
+            f"COMPARE={path} is not inside MODELS={models(environment)}, which is all that a container sees; "
+            "or RUNNER=venv"
+        )
+
+
+def inside(path: str) -> str:
+    """The name in a container of something in the training folder."""
+    return f"data/{Path(path).resolve().relative_to(Path(training(os.environ)).resolve())}"
+
+
+def command(stage: Stage, module: str, words: list[str], environment: Environment) -> list[str]:
+    """The command that runs a stage in its image, which is built first (half a second when nothing has changed)."""
+    cluster = on_cluster(stage, environment)
+    service = "ray-driver" if cluster else stage.service or stage.environment
+    if service == "train" and on_gpus(environment):
+        service = "train-cuda"
+    variables = compose_variables(stage, words, environment)
+    subprocess.run(["docker", "compose", "build", "--quiet", service], check=True, cwd=ROOT, env=variables)
+    terminal = all(os.isatty(stream) for stream in (0, 1, 2))
+    name = f"albert-ja-{stage.environment}-{os.getpid()}"
+    run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
+    run += ["--service-ports"] if stage.service else []
+    if in_cloud(stage.paths(environment), words) or mounted_bucket():
+        # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
+        run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
+    for secret in stage.secrets:
+        run += ["--env", secret]
+    for key, value in variables_for(stage, environment).items():
+        run += ["--env", f"{key}={value}"]
+    if variables_for(stage, environment).get("DATASET") == DATASET:
+        run += ["--volume", f"{Path(setting(environment, 'DATASET')).resolve()}:{DATASET}:ro"]
+    module = module or stage.module
+    if cluster:
+        return [*run, service, module, *words]
+    if module != "stages." + stage.environment.replace("-", "_"):
+        run += ["--entrypoint", f"python -m {module}"]
+    return [*run, service, *words]
+
+
+def on_gpus(environment: Environment) -> bool:
+    """Whether the image is the one for GPUs: as TORCH says, else for DEVICE=cuda, or where the engine has GPUs."""
+    torch, device = setting(environment, "TORCH"), setting(environment, "DEVICE", "auto")
+    if torch not in ("", "cpu", "cuda"):
+        raise Refusal(f"TORCH={torch} is neither cpu nor cuda")
+    if torch or device != "auto":
+        return (torch or device) == "cuda"
+    asked = subprocess.run(["docker", "info", "--format", "{{json .Runtimes}}"], capture_output=True, text=True)
+    return '"nvidia"' in asked.stdout and has_gpu()
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver finds a GPU on this machine."""
+    program = shutil.which("nvidia-smi")
+    return program is not None and subprocess.run([program, "-L"], capture_output=True).returncode == 0
+
+
+def folder_variables(environment: Environment = os.environ) -> dict[str, str]:
+    """The variables of compose.yaml that name what to mount, and whose the files are to be."""
+    folders = {"DATA": data(environment), "MODELS": models(environment), "TRAINING": training(environment)}
+    variables = {
+        name: empty_folder(name) if remote(path) else str(Path(path).resolve()) for name, path in folders.items()
+    }
+    if remote(folders["DATA"]):
+        variables["DOWNLOADS"] = str(Path(setting(environment, "DOWNLOADS", "data/downloads")).resolve())
+    dump = local_dump(environment)
+    if dump:
+        variables.update(DUMP_FOLDER=str(dump.resolve().parent), DUMP_NAME=dump.resolve().name)
+    return {**environment, **variables, "RUN_AS": f"{os.getuid()}:{os.getgid()}"}
+
+
+def compose_variables(stage: Stage, words: list[str], environment: Environment) -> dict[str, str]:
+    """The variables of compose.yaml for a stage's command: `folder_variables`, its network and credentials."""
+    cloud = in_cloud(stage.paths(environment), words) if "--help" not in words else False
+    reaches = stage.network(environment)
+    variables = folder_variables(environment)
+    variables["NETWORK"] = network() if cloud or reaches else "none"
+    # A Cloud TPU is reached by Google's client, like a bucket.
+    variables["CREDENTIALS"] = credentials() if cloud or (reaches and stage == STAGES["tpu-train"]) else ""
+    if cloud or reaches or setting(environment, "RAY_ADDRESS"):
+        variables.update(CLUSTER_INTERNAL="false", SERVE_OUTWARD="true")
+    return variables
+
+
+@functools.cache
+def temporary_folder(name: str) -> str:
+    """An empty folder that is gone when this process ends; one for each name."""
+    folder = tempfile.mkdtemp(prefix=f"albert-ja-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def empty_folder(name: str) -> str:
+    """A folder to mount in place of DATA, TRAINING or MODELS in a bucket: nothing is in it, nothing can be written."""
+    folder = temporary_folder(name)
+    for mounted in MOUNTED[name]:
+        Path(folder, mounted).mkdir(exist_ok=True)
+        Path(folder, mounted).chmod(0o555)
+    return folder
+
+
+def network() -> str:
+    """The network of a container that needs one: this machine's own where the emulator of the storage listens on it."""
+    emulator = setting(os.environ, "STORAGE_EMULATOR_HOST")
+    name = urllib.parse.urlsplit(emulator if "://" in emulator else f"//{emulator}").hostname or ""
+    return "host" if name == "localhost" or name == "::1" or name.startswith("127.") else "bridge"
+
+
+def credentials() -> str:
+    """The file with the application default credentials; nothing for an emulator, or where there is no file.
+
+    A machine of Google's has none: there the client asks the machine.
+    """
+    if setting(os.environ, "STORAGE_EMULATOR_HOST"):
+        return ""
+    named = setting(os.environ, "GOOGLE_APPLICATION_CREDENTIALS")
+    if named and not Path(named).is_file():
+        raise Refusal(f"GOOGLE_APPLICATION_CREDENTIALS names {named}, which is no file")
+    kept = Path(setting(os.environ, "CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
+    known = Path(named) if named else kept / "application_default_credentials.json"
+    return str(known.resolve()) if known.is_file() else ""
+
+
+def make_folders() -> None:
+    """Make the folders that are mounted: the engine would make missing ones itself, and they would be root's."""
+    variables = folder_variables()
+    for name, folders in MOUNTED.items():
+        for folder in folders if name in variables else ():
+            try:
+                Path(variables[name], folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                said = "WORK_DIR" if name == "TRAINING" else name
+                raise Refusal(f"{error.filename} cannot be made ({error.strerror}); say {said}= a folder of yours")
+
+
+def finish(command: list[str], environment: Environment, text: str = "") -> int:
+    """Run a command to its end and return its exit code; signals are the command's to answer.
+
+    Its standard input is `text`, or this process's own without one.
+    """
+    # `docker compose run` answers a signal by leaving its container alone, still running. So the container gets it from
+    # here, and compose none: its end follows the container's. Only a terminal's own Ctrl-C goes through compose.
+    container = command[command.index("--name") + 1] if command[0] == "docker" else ""
+    apart = bool(container) and "-T" in command
+
+    def pass_on(signum: int, frame: object) -> None:
+        kill = ["docker", "kill", "--signal", str(signum), container]
+        if not container or subprocess.run(kill, capture_output=True).returncode:
+            process.send_signal(signum)
+
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
+        start_new_session=apart,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, pass_on)
+    # Without a container, or with a terminal of its own, the terminal sends it to the stage as well.
+    signal.signal(signal.SIGINT, pass_on if apart else signal.SIG_IGN)
+    if text:
+        process.communicate(text + "\n")
+    return process.wait()
+
+
+def mounted_bucket() -> Path | None:
+    """The folder that `make mount` has made of a bucket, while it is there."""
+    mounted = Path(setting(os.environ, "MOUNT", "mount"), "data").resolve()
+    return mounted if os.path.ismount(mounted) else None
+
+
+def uploaded(stage: Stage, environment: Environment) -> int:
+    """Wait until what a stage has written is in the bucket, where its folder is inside `make mount`'s.
+
+    What a stage writes from the beginning is there when the stage ends; a file that it appended to comes later.
+    """
+    mounted = mounted_bucket()
+    if not mounted or not stage.makes:
+        return 0
+    out = Path(stage.paths(environment)["out"]).resolve()
+    if mounted not in out.parents:
+        return 0
+    asked = ["docker", "compose", "--profile", "mount", "exec", "-T", "mount", "mount-bucket", "uploaded"]
+    done = subprocess.run([*asked, str(out.relative_to(mounted))], cwd=ROOT, env=folder_variables(environment))
+    if done.returncode:
+        print(
+            f"{stage.name}: the mount does not say whether {out} is in the bucket; make mount resumes", file=sys.stderr
+        )
+    return RETRYABLE if done.returncode else 0

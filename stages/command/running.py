@@ -1,0 +1,52 @@
+"""A stage's ``main`` → its exit code, with every end told in one line. Runs on Python 3.7 as well."""
+
+import os
+import signal
+import sys
+from typing import Any, Callable, List, Optional
+
+from stages.command.refusal import Refusal, Retryable
+
+# What may have interrupted the process from inside, and what is done at its end: handover.lock's.
+causes: List[Callable[[], Optional[Refusal]]] = []
+endings: List[Callable[[], None]] = []
+
+
+def run(
+    stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None, resumes: bool = True
+) -> int:
+    """Call ``main`` with the command line and turn its end into an exit code.
+
+    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable`` or no memory, told likewise.
+    130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from
+    there). Anything else is a bug and keeps its traceback.
+    """
+
+    def terminated(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt(signum)
+
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except Refusal as refusal:
+        print("%s: error: %s" % (stage, refusal), file=sys.stderr)
+        return refusal.code
+    except KeyboardInterrupt as interrupt:
+        for found in filter(None, [cause() for cause in causes]):
+            print("%s: error: %s" % (stage, found), file=sys.stderr)
+            return found.code
+        signum = interrupt.args[0] if interrupt.args else signal.SIGINT
+        print("%s: interrupted%s" % (stage, resumes * "; the same command goes on from here"), file=sys.stderr)
+        return 128 + int(signum)
+    except MemoryError:
+        print("%s: error: there is not enough memory; with more, or less at once, it goes on" % stage, file=sys.stderr)
+        return Retryable.code
+    except BrokenPipeError:
+        # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        for end in endings:
+            end()
+    return 0

@@ -1,0 +1,152 @@
+"""The flow as one table: what people type, what it runs, what it makes. Make, containers and scripts ask here.
+
+A new stage is a folder with ``options.py`` and ``__main__.py``, a lock, a service of compose.yaml, and a row here.
+Runs on Python 3.9, without packages.
+"""
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Tuple
+
+from stages.command.folders import Environment, Place, remote, setting
+from stages.command.options import Option, options_of
+
+
+def _never(environment: Environment) -> bool:
+    return False
+
+
+def _downloads(environment: Environment) -> bool:
+    dump = setting(environment, "DUMP", "latest")
+    return dump == "latest" or "://" in dump
+
+
+def _trains_elsewhere(environment: Environment) -> bool:
+    return setting(environment, "DEVICE") != "cpu"
+
+
+def _sends(environment: Environment) -> bool:
+    return setting(environment, "CONFIRM") == "1"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command: ``python -m module words… FLAGS`` in an environment and an image.
+
+    makes: the folder it fills, of DATA or WORK_DIR, or ``models``. sized: a folder there for every MODEL and SIZE, or
+    for every MODEL. killed: what to try where memory was too short.
+    """
+
+    name: str
+    module: str
+    environment: str  # .venv/<environment>, and the image albert-ja/<environment>
+    kind: str  # the dataclass of its options, in options.py of its folder
+    makes: str = ""
+    per_model: bool = False
+    per_size: bool = False
+    words: Tuple[str, ...] = ()
+    service: str = ""  # of compose.yaml, where that is not its environment
+    spreads: bool = False  # on a Ray cluster, with ENGINE=ray
+    network: Callable[[Environment], bool] = _never
+    secrets: Tuple[str, ...] = ()  # variables that reach a container by their names alone
+    killed: str = ""
+
+    @property
+    def options(self) -> List[Option]:
+        """All its options."""
+        folder = self.module.split(".")[1]
+        return options_of(getattr(importlib.import_module("stages.%s.options" % folder), self.kind))
+
+    def paths(self, environment: Environment) -> Dict[str, str]:
+        """The paths that follow from the environment, by the options' names. Refusal as ``Place.path``."""
+        given: Dict[str, Any] = {each.name: environment.get(each.variable, "") for each in self.options}
+        found = {}
+        for each in self.options:
+            path = given[each.name].strip() if each.described.path else ""
+            if not path and isinstance(each.default, Place):
+                path = each.default.path(environment, given) or ""
+            if path:
+                found[each.name] = path
+        return found
+
+
+_FEWER = "fewer processes (JOBS=1)"
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "corpus", "stages.corpus", "corpus", "Options", "corpus",
+            spreads=True, network=_downloads, killed=_FEWER,
+        ),
+        Stage("vocab", "stages.vocab", "vocab", "Options", "vocab", spreads=True, killed=_FEWER),
+        Stage(
+            "tfrecords", "stages.tfrecords", "tfrecords", "Options", "tfrecords",
+            per_model=True, spreads=True, killed=_FEWER,
+        ),
+        Stage(
+            "tpu-train", "stages.tpu_train", "tpu-train", "Options", "checkpoints",
+            per_model=True, per_size=True, network=_trains_elsewhere, killed="a smaller BATCH=",
+        ),
+        Stage(
+            "train", "stages.train", "train", "Options", "runs",
+            per_model=True, per_size=True, killed="a smaller MICRO_BATCH=",
+        ),
+        Stage(
+            "convert", "stages.convert", "convert", "Options", "models",
+            per_model=True, per_size=True, words=("--verify",),
+        ),
+        Stage("tokenizer", "stages.tokenizer", "tokenizer", "Tokenize", words=("tokenize",)),
+        Stage("serve", "stages.tokenizer", "tokenizer", "Serve", words=("serve",), service="serve"),
+        Stage("evaluate", "stages.evaluate", "train", "Options", "evaluations", per_model=True, per_size=True),
+        Stage("finetune", "stages.finetune", "train", "Options", "finetuned", per_model=True, per_size=True),
+        Stage(
+            "push", "stages.convert.push", "convert", "Push",
+            network=_sends, secrets=("HF_TOKEN", "HF_ENDPOINT"),
+        ),
+    )
+}  # fmt: skip
+# Variables of make that are no option of a stage: what they say, for `make help`.
+VARIABLES = {
+    "MODEL": "wordpiece or character; both where it makes sense",
+    "SIZE": "base (default), medium (wordpiece only), small or tiny",
+    "DATA": "folder for everything between the stages, or gs://…: data",
+    "WORK_DIR": "in place of DATA for training: WORK_DIR/tfrecords → WORK_DIR/runs, WORK_DIR/checkpoints",
+    "MODELS": "folder for models, or gs://…: models",
+    "RUNNER": "docker or venv; docker where an engine answers",
+    "MEMORY": "most memory of a stage in a container, such as 4g; no limit without it",
+    "TORCH": "cpu or cuda: the build of PyTorch; cuda where this machine has an NVIDIA GPU",
+    "TRAINER": "tf1 or torch: whose checkpoint convert takes, and what demo trains with",
+    "RAY_ADDRESS": "ENGINE=ray: the head of a cluster, ray://HOST:10001; that of make cluster without it",
+    "WORKERS": "workers of make cluster: 2",
+    "TEXT": "what make tokenize tokenizes; standard input without it",
+    "PORT": "of make serve: 8000",
+    "ADDRESS": "of make serve: 127.0.0.1; 0.0.0.0: other machines reach it as well",
+    "STAGE": "whose results upload and download copy, such as STAGE='corpus vocab'; all without it",
+    "DRY_RUN": "DRY_RUN=1: upload and download only print what they would copy",
+    "BUCKET": "of make mount: bucket, or bucket/prefix",
+    "MOUNT": "folder below which make mount mounts: mount",
+    "DOWNLOADS": "in a container, the folder that keeps downloads: DATA/downloads",
+    "FLAGS": "more words for the stage's command line, such as FLAGS=--help",
+    "PYTHON": "the Python that runs make's scripts: python3",
+}
+
+
+def variables() -> Dict[str, List[str]]:
+    """Every variable that make knows → the stages that have it as an option; none for those of VARIABLES."""
+    found: Dict[str, List[str]] = {name: [] for name in VARIABLES}
+    for stage in STAGES.values():
+        for each in stage.options:
+            if each.variable:
+                found.setdefault(each.variable, []).append(stage.name)
+    return found
+
+
+def in_cloud(paths: Dict[str, str], words: List[str]) -> bool:
+    """Whether a command with these paths and words reaches Cloud Storage."""
+    return any(map(remote, paths.values())) or any("gs://" in word for word in words)
+
+
+def root() -> str:
+    """The folder that holds ``stages``."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
