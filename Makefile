@@ -2,8 +2,8 @@
 # No number of the recipe and no option of a stage is in this file: a stage reads its options from the environment.
 SHELL := bash
 PYTHON ?= python3
-STAGES := corpus vocab tfrecords tpu-train train convert tokenizer
-COMMANDS := $(STAGES) serve evaluate finetune push
+STAGES := corpus vocab tfrecords tpu-train train convert tokenizer serve
+COMMANDS := $(STAGES) evaluate finetune push
 
 .PHONY: first help doctor demo test check fix bench bench-recipe bench-serve torture images venv upload download mount \
         unmount cluster cluster-stop clean clean-all tokenize $(COMMANDS)
@@ -49,7 +49,7 @@ bench-recipe:
 	@scripts/venv bench train
 	@.venv/bench/bin/python -m scripts.bench.recipes $(FLAGS)
 bench-serve:
-	@scripts/venv bench corpus vocab tokenizer convert
+	@scripts/venv bench corpus vocab tokenizer serve convert
 	@.venv/bench/bin/python -m scripts.bench.serve $(FLAGS)
 torture:
 	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert

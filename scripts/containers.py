@@ -110,7 +110,7 @@ def inside(path: str) -> str:
 def command(stage: Stage, module: str, words: list[str], environment: Environment) -> list[str]:
     """The command that runs a stage in its image, which is built first (half a second when nothing has changed)."""
     cluster = on_cluster(stage, environment)
-    service = "ray-driver" if cluster else stage.service or stage.environment
+    service = "ray-driver" if cluster else stage.environment
     if service == "train" and on_gpus(environment):
         service = "train-cuda"
     variables = compose_variables(stage, words, environment)
@@ -118,7 +118,7 @@ def command(stage: Stage, module: str, words: list[str], environment: Environmen
     terminal = all(os.isatty(stream) for stream in (0, 1, 2))
     name = f"albert-ja-{stage.environment}-{os.getpid()}"
     run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
-    run += ["--service-ports"] if stage.service else []
+    run += ["--service-ports"] if stage.ports else []
     if in_cloud(stage.paths(environment), words) or mounted_bucket():
         # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]

@@ -46,7 +46,7 @@ class Stage:
     per_model: bool = False
     per_size: bool = False
     words: Tuple[str, ...] = ()
-    service: str = ""  # of compose.yaml, where that is not its environment
+    ports: bool = False  # its container answers requests from outside
     spreads: bool = False  # on a Ray cluster, with ENGINE=ray
     network: Callable[[Environment], bool] = _never
     secrets: Tuple[str, ...] = ()  # variables that reach a container by their names alone
@@ -97,7 +97,7 @@ STAGES = {
             per_model=True, per_size=True, words=("--verify",),
         ),
         Stage("tokenizer", "stages.tokenizer", "tokenizer", "Tokenize", words=("tokenize",)),
-        Stage("serve", "stages.tokenizer", "tokenizer", "Serve", words=("serve",), service="serve"),
+        Stage("serve", "stages.serve", "serve", "Options", ports=True),
         Stage("evaluate", "stages.evaluate", "train", "Options", "evaluations", per_model=True, per_size=True),
         Stage("finetune", "stages.finetune", "train", "Options", "finetuned", per_model=True, per_size=True),
         Stage(

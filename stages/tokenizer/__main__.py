@@ -1,4 +1,4 @@
-"""`tokenizer tokenize|encode|decode|fill-mask`: lines in → one line each out; `serve`: the same over HTTP."""
+"""`tokenizer tokenize|encode|decode|fill-mask`: lines in → one line each out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from stages.command.options import HelpFormatter, add_options, made
 from stages.command.refusal import Refusal
 from stages.command.running import run
-from stages.tokenizer.options import Decode, Encode, FillMask, Serve, Tokenize
+from stages.tokenizer.options import Decode, Encode, FillMask, Tokenize
 
 DESCRIPTION = """Text to tokens and ids, ids to text, and masked words filled, with the tokenizer of a model folder.
 
@@ -30,16 +30,12 @@ EXAMPLES = {
     "fill-mask": """
   echo '日本の首都は[MASK]である。' | tokenizer fill-mask --model released/character/tiny
   tokenizer fill-mask --model models/character/tiny --top-k 1 --to jsonl masked.txt""",
-    "serve": """
-  tokenizer serve --models models
-  curl -s localhost:8000/v1/tokenize --json '{"text": "日本語の文です。"}'""",
 }
 COMMANDS = {
     "tokenize": (Tokenize, "tokens, joined by spaces"),
     "encode": (Encode, "JSON lines: input_ids, tokens, offsets in the text, word_ids"),
     "decode": (Decode, "ids → text"),
     "fill-mask": (FillMask, "what the model would put for each [MASK]; needs the folder's model.onnx"),
-    "serve": (Serve, "all of these over HTTP, and a page that shows them"),
 }
 
 
@@ -53,10 +49,8 @@ def read_command(arguments: list[str]) -> Any:
         add_options(added, kind, os.environ)
     given = parser.parse_args(arguments)
     options: Any = made(COMMANDS[given.command][0], given, os.environ)
-    name = "models" if given.command == "serve" else "model"
-    used = getattr(options, name)
-    if not getattr(given, name) and used.startswith("released"):
-        print(f"tokenizer: taking {used}, which comes with this project: there is no model of yours", file=sys.stderr)
+    if not given.model and options.model.startswith("released/"):
+        print(f"tokenizer: taking {options.model}, which comes with this project", file=sys.stderr)
     return options
 
 
@@ -91,11 +85,6 @@ def _answer(options: Any) -> Callable[..., bytes]:
 
 def main(given: list[str]) -> None:
     options = read_command(given)
-    if isinstance(options, Serve):
-        from stages.tokenizer.service.command import serve
-
-        serve(options)
-        return
     from stages.tokenizer.lines import BadLine, read_lines
 
     answer = _answer(options)

@@ -39,7 +39,7 @@ NEEDS_AN_IMAGE = {"image above its Python base", "docker run … tokenize, a lin
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, "subprocess.CompletedProcess[str]"]:
     """A quick run: its folder, its JSON, and what it printed."""
     out = tmp_path_factory.mktemp("bench-serve")
-    done = bench("scripts.bench.serve", "--quick", "--out", out, needs=("convert", "tokenizer"))
+    done = bench("scripts.bench.serve", "--quick", "--out", out, needs=("convert", "tokenizer", "serve"))
     return out, json.loads((out / "serve.json").read_text(encoding="utf-8")), done
 
 
@@ -102,6 +102,8 @@ def test_the_table_the_pictures_and_what_was_measured_where(quick: tuple[Path, A
 
 
 def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    done = bench("scripts.bench.serve", "--only", "speed", "--out", tmp_path, code=2, needs=("convert", "tokenizer"))
+    done = bench(
+        "scripts.bench.serve", "--only", "speed", "--out", tmp_path, code=2, needs=("convert", "tokenizer", "serve")
+    )
     assert "speed" in done.stderr
     assert "Traceback" not in done.stderr

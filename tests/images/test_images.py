@@ -24,7 +24,7 @@ from tests.containers import left_out
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "scripts/sample/jasample-cirrussearch-content.json"
-STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer", "serve"]
 COMPILED = {
     "corpus": ["corpus/cleaning", "corpus/sentences"],
     "vocab": ["words/words"],
@@ -32,6 +32,7 @@ COMPILED = {
     "train": ["formats/encoding", "formats/examples", "words/words"],
     "convert": ["formats/encoding", "formats/examples", "words/words"],
     "tokenizer": ["words/words"],
+    "serve": ["words/words"],
 }
 TINY = {
     "SHARDS": "3",
@@ -94,7 +95,9 @@ def test_an_image_is_its_stage_and_runs_as_nobody_in_particular(built: None, sta
 def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> None:
     listed = set(shell(stage, "cd /app/stages && find . -name '*.py' | cut -c3-").stdout.split())
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    parts = services[stage]["build"].get("args", {"PARTS": "formats"})["PARTS"].split()
+    arguments = services[stage]["build"].get("args", {"PARTS": "formats"})
+    rooms = ["command", "handover", *["engine"] * (stage != "tpu-train")]
+    parts = [*arguments.get("PARTS", "").split(), *rooms]
     folders = {path.partition("/")[0] for path in listed if "/" in path}
     # Configurations are no Python.
     assert folders == {stage.replace("-", "_"), *parts} - {"tpu_train/configs"}
@@ -109,6 +112,7 @@ def test_an_image_holds_only_what_its_stage_needs(built: None, stage: str) -> No
         "torch": ["train", "convert"],
         "tensorflow": ["tpu-train"],
         "transformers": ["train", "convert"],
+        "fastapi": ["serve"],
     }
     for package, users in large.items():
         found = f"ls -d /venv/lib/python3*/site-packages/{package}"

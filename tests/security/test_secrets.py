@@ -22,7 +22,7 @@ IN_ENVIRONMENT, IN_FILE = "marker-of-the-environment-5f1c", "marker-of-the-file-
 # As people have them set, beside the two that the stages look at.
 NAMES = ["AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "GOOGLE_API_KEY", "GITHUB_TOKEN", "PIP_INDEX_URL", "HTTP_AUTHORIZATION"]
 KEY = '{"type": "service_account", "private_key": "%s", "client_email": "a@b"}' % IN_FILE
-STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer", "serve"]
 
 
 @pytest.fixture

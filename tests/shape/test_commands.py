@@ -125,8 +125,8 @@ def test_a_model_to_compare_with_is_among_those_that_a_container_sees() -> None:
         ("vocab", {"SAMPLE": 9}, "stages.vocab"),
         ("tfrecords", {"FLAGS": "--max-predictions 77"}, "stages.tfrecords --max-predictions 77"),
         ("convert", {"FLAGS": "--help"}, "stages.convert --help"),
-        ("serve", {"FLAGS": "--help"}, "stages.tokenizer serve --help"),
-        ("serve", {"PORT": 8080, "ADDRESS": "::"}, "stages.tokenizer serve --host :: --port 8080"),
+        ("serve", {"FLAGS": "--help"}, "stages.serve --help"),
+        ("serve", {"PORT": 8080, "ADDRESS": "::"}, "stages.serve --host :: --port 8080"),
         # Training with PyTorch ends in a model folder; FLAGS are of the training.
         (
             "train",

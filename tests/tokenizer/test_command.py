@@ -175,7 +175,7 @@ def test_what_is_no_model_folder(
         (["decode", "--model", "m", "--from", "jsonl"], "unrecognized arguments: --from"),
         (["fill-mask", "--model", "m", "--top-k", "0"], "--top-k: 0 is no whole number of 1 or more"),
         (["encode", "--model", "m", "--max-length", "2"], "--max-length is 2; it must be 3 or more"),
-        ([], "required: tokenize|encode|decode|fill-mask|serve"),
+        ([], "required: tokenize|encode|decode|fill-mask"),
     ],
 )
 def test_refused_flags(run_stage: Run, flags: list[str], message: str) -> None:

@@ -9,11 +9,11 @@ import sys
 
 from fastapi import FastAPI, Response
 
-from stages.tokenizer.service.app import application
-from stages.tokenizer.service.command import run
-from stages.tokenizer.service.contract import Limits
-from stages.tokenizer.service.gate import log
-from stages.tokenizer.service.models import read_models
+from stages.serve.__main__ import answer
+from stages.serve.app import application
+from stages.serve.contract import Limits
+from stages.serve.gate import log
+from stages.serve.models import read_models
 
 CONSTANT = b'{"model":"constant"}'
 
@@ -34,7 +34,7 @@ def main(folder: str) -> None:
         bound.bind(("127.0.0.1", 0))
         bound.listen(2048)
         log("listening", address=f"http://127.0.0.1:{bound.getsockname()[1]}")
-        run(gate, app.state, bound, limits)
+        answer(gate, app.state, bound, limits)
 
 
 if __name__ == "__main__":

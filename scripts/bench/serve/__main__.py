@@ -33,7 +33,8 @@ GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
 }
 # What each side's speed hangs on.
 PACKAGES = {
-    "tokenizer": ["numpy", "tinysegmenter3", "onnxruntime", "fastapi", "uvicorn", "uvloop", "httptools", "orjson"],
+    "tokenizer": ["numpy", "tinysegmenter3", "onnxruntime", "orjson"],
+    "serve": ["fastapi", "uvicorn", "uvloop", "httptools"],
     "convert": ["torch", "transformers"],
 }
 METHOD = (

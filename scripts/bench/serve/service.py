@@ -36,7 +36,7 @@ class Service(NamedTuple):
 def running(material: Material, module: str, *arguments: object, core: int | None = None) -> Iterator[Service]:
     """A service of the tokenizer's environment, on one processor or all; at the end of the body it is told to end."""
     log = material.work / "service.log"
-    command = [python("tokenizer"), "-m", module, *map(str, arguments)]
+    command = [python("serve"), "-m", module, *map(str, arguments)]
     with open(log, "wb") as stream, nullcontext() if core is None else on_core(core):
         process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True)
     try:
@@ -84,7 +84,7 @@ def http(material: Material) -> Iterator[Row]:
             for path in ("/v1/encode", "/v1/constant", *more):
                 asked = (service.port, path, files.get(path, files["/v1/constant"]), CONNECTIONS, material.size.seconds)
                 with on_core(1):
-                    measured.setdefault(path, []).append(measure("tokenizer", "load", *asked))
+                    measured.setdefault(path, []).append(measure("serve", "load", *asked))
     constants = measured.pop("/v1/constant")
     for path, rounds in measured.items():
         yield _row(path, rounds, constants)

@@ -27,8 +27,8 @@ MOST_GROWTH = 1.03
 def soak(material: Material) -> Iterator[Row]:
     """No 5xx and no bug; memory behind the first minute, one half against the other; seconds of each route."""
     seconds = 60 * material.size.soak_minutes
-    arguments = ("serve", "--models", material.models, "--port", 0)
-    with running(material, "stages.tokenizer", *arguments) as service:
+    arguments = ("--models", material.models, "--port", 0)
+    with running(material, "stages.serve", *arguments) as service:
         told, memory = _loaded(service, seconds)
     bugs = events(service.log, "bug")
     asked = sum(sum(counts.values()) for counts in told["counts"].values())
@@ -67,7 +67,7 @@ def soak(material: Material) -> Iterator[Row]:
 def _loaded(service: Service, seconds: float) -> tuple[dict[str, Any], list[tuple[float, int]]]:
     """What the load tells, and the bytes of memory every few seconds."""
     arguments = [service.port, ",".join(NAMES.values()), CONNECTIONS, seconds, SEED]
-    command = [python("tokenizer"), "-m", "scripts.bench.measured.random_load", *map(str, arguments)]
+    command = [python("serve"), "-m", "scripts.bench.measured.random_load", *map(str, arguments)]
     memory = []
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:

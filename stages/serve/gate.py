@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .contract import Limits
-from .metrics import Metrics
+from stages.serve.contract import Limits
+from stages.serve.metrics import Metrics
 
 PROBLEM = b"application/problem+json"
 # What a client calls its request, if it is no more than a name.

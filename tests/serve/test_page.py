@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.service.conftest import Service
+from tests.serve.conftest import Service
 
 TEXT = "𠮷野家で㌔の[MASK]を見たよ。"
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from .models import Served
+from stages.serve.models import Served
 
 EXAMPLE = "日本語の文を、小さな単位に分ける。"
 # A text with masks takes thirty times as long as its tokens (character tiny), and work once begun is not taken back.

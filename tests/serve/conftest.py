@@ -58,10 +58,10 @@ class Service:
 @contextmanager
 def serving(log: Path, *flags: object) -> Iterator[Service]:
     """Start `serve` and wait until it listens. Its standard error goes to `log`."""
-    python = ROOT / ".venv/tokenizer/bin/python"
+    python = ROOT / ".venv/serve/bin/python"
     if not python.exists():
         pytest.skip(f"{python} is missing; run make venv")
-    command = [str(python), "-m", "stages.tokenizer", "serve", "--port", "0", *map(str, flags)]
+    command = [str(python), "-m", "stages.serve", "--port", "0", *map(str, flags)]
     with log.open("wb") as stream:
         process = subprocess.Popen(command, cwd=ROOT, stderr=stream)
     try:

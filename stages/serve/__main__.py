@@ -1,4 +1,7 @@
-"""`tokenizer serve`: a folder of models → an HTTP service; told to end, it first answers what it has accepted."""
+"""A folder of models → an HTTP service with a page: tokens, ids, texts, filled masks.
+
+Told to end, it first answers what it has accepted. Needs no network of its own, and runs no code of the model folders.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,21 @@ import ctypes
 import logging
 import os
 import socket
+import sys
 from types import FrameType
 
 import uvicorn
 from starlette.datastructures import State
 
+from stages.command.options import parse
 from stages.command.refusal import Refusal
-from stages.tokenizer.options import Serve
+from stages.command.running import run
+from stages.serve.app import application
+from stages.serve.contract import Limits
+from stages.serve.gate import Gate, LogLines, log
+from stages.serve.models import read_models
+from stages.serve.options import Options
 from stages.words.reading import located
-
-from .app import application
-from .contract import Limits
-from .gate import Gate, LogLines, log
-from .models import read_models
 
 # Connections that may wait to be taken up.
 BACKLOG = 2048
@@ -37,8 +42,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(options: Serve) -> None:
+def main(arguments: list[str]) -> None:
     """Answer requests until SIGTERM or SIGINT. Refuses a port that cannot be had, and models that cannot be read."""
+    options = parse(Options, "serve", __doc__, arguments)
     _return_memory()
     models = read_models(located(options.models), options.threads)
     default = options.default or next(iter(models))
@@ -59,11 +65,11 @@ def serve(options: Serve) -> None:
         models=list(models),
         default=default,
     )
-    run(gate, app.state, bound, limits)
+    answer(gate, app.state, bound, limits)
     log("ended")
 
 
-def run(gate: Gate, state: State, bound: socket.socket, limits: Limits) -> None:
+def answer(gate: Gate, state: State, bound: socket.socket, limits: Limits) -> None:
     """Answer requests on a socket until SIGTERM or SIGINT, and then what was accepted."""
     config = uvicorn.Config(
         gate, lifespan="off", loop="uvloop", http="httptools", log_config=None, access_log=False, server_header=False,
@@ -97,3 +103,7 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Refusal(f"cannot listen on {host} port {port}: {error.strerror}; --host and --port name another place")
     return bound
+
+
+if __name__ == "__main__":
+    sys.exit(run("serve", main, resumes=False))

@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.handover import storage
 from tests.conftest import Run
 from tests.emulator import BUCKET, Proxy
-from tests.service.conftest import serving
+from tests.serve.conftest import serving
 
 
 def test_models_of_a_bucket(models_with_onnx: Path, bucket: Proxy, tmp_path: Path, run_stage: Run) -> None:
@@ -24,5 +24,5 @@ def test_models_of_a_bucket(models_with_onnx: Path, bucket: Proxy, tmp_path: Pat
         for model in (here, there)
     ]
     assert fills[0] == fills[1]
-    refused = run_stage("tokenizer", "serve", "--models", f"gs://{BUCKET}/none", code=2).stderr
+    refused = run_stage("serve", "--models", f"gs://{BUCKET}/none", code=2).stderr
     assert "no folder below gs://a-bucket/none has vocab.txt and tokenizer_config.json" in refused

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.service.conftest import Service
+from tests.serve.conftest import Service
 
 
 def test_schemathesis_finds_no_failure(service: Service, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.tokenizer.service.batching import Batcher
+from stages.serve.batching import Batcher
 
 
 def batcher(calls: list[list[int]], most: int = 100, at_once: int = 100) -> Batcher[int, int]:

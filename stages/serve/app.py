@@ -12,15 +12,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from stages.handover.manifests import VERSION
+from stages.serve import contract
+from stages.serve.batching import Batcher
+from stages.serve.contract import Contract, Limits
+from stages.serve.gate import PROBLEM, Gate, Refused, problem
+from stages.serve.metrics import MEDIA_TYPE, Metrics
+from stages.serve.models import Served
 from stages.words.encoding import Encoded, Options, Row, framed
 from stages.words.filling import Mask, Unfit
-
-from . import contract
-from .batching import Batcher
-from .contract import Contract, Limits
-from .gate import PROBLEM, Gate, Refused, problem
-from .metrics import MEDIA_TYPE, Metrics
-from .models import Served
 
 DESCRIPTION = """Japanese text to the tokens and ids of ALBERT models, and back, and what the models put for `[MASK]`.
 
@@ -252,7 +251,7 @@ def _add_page(app: FastAPI) -> None:
 
         app.add_api_route(path, show, include_in_schema=False)
 
-    for file in resources.files("stages.tokenizer").joinpath("page").iterdir():
+    for file in resources.files("stages.serve").joinpath("page").iterdir():
         if "." + file.name.rpartition(".")[2] in KINDS:
             add("/" if file.name == "index.html" else f"/page/{file.name}", file.name, file.read_bytes())
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import Run
-from tests.service.conftest import Answer, Service, serving
+from tests.serve.conftest import Answer, Service, serving
 
 TEXT = "日本の首都は[MASK]である。㌔と𠮷野家。"
 MODELS = ("character/tiny", "wordpiece_tinysegmenter/tiny")
@@ -375,16 +375,16 @@ def test_refused_before_it_serves(
         for name, value in (("MODELS", models_with_onnx), ("EMPTY", tmp_path), ("TAKEN", taken.getsockname()[1])):
             flags = [flag.replace(name, str(value)) for flag in flags]
             message = message.replace(name, str(value))
-        assert message in run_stage("tokenizer", "serve", *flags, code=2).stderr
+        assert message in run_stage("serve", *flags, code=2).stderr
 
 
 def test_a_damaged_model_is_refused(run_stage: Run, models_with_onnx: Path, tmp_path: Path) -> None:
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((models_with_onnx / "character/tiny" / name).read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    assert f"cannot read {tmp_path}/model.onnx" in run_stage("tokenizer", "serve", "--models", tmp_path, code=2).stderr
+    assert f"cannot read {tmp_path}/model.onnx" in run_stage("serve", "--models", tmp_path, code=2).stderr
     (tmp_path / "model.onnx").write_bytes((models_with_onnx / "wordpiece_tinysegmenter/tiny/model.onnx").read_bytes())
-    assert "they are of two models" in run_stage("tokenizer", "serve", "--models", tmp_path, code=2).stderr
+    assert "they are of two models" in run_stage("serve", "--models", tmp_path, code=2).stderr
 
 
 def test_many_clients_at_once_all_get_their_own_answer(service: Service) -> None:
