@@ -1,11 +1,11 @@
-# Japanese ALBERT, from a Wikipedia dump to a tokenizer. `make` lists what can be made, `make help` every variable.
-# No number of the recipe and no option of a stage is in this file: a stage reads its options from the environment.
+# `make` lists what can be made, `make help` every variable. No number of the recipe and no option of a stage is in
+# this file: a stage reads its options from the environment.
 SHELL := bash
 PYTHON ?= python3
 STAGES := corpus vocab tfrecords tpu-train train convert tokenizer serve
 COMMANDS := $(STAGES) evaluate finetune push
 
-.PHONY: first help doctor demo test check fix bench bench-recipe bench-serve torture images venv upload download mount \
+.PHONY: first help doctor demo test test-all check fix bench bench-recipe bench-serve torture images venv upload download mount \
         unmount cluster cluster-stop clean clean-all tokenize $(COMMANDS)
 
 first:
@@ -42,6 +42,8 @@ venv/%:
 
 test check fix:
 	@scripts/$@
+test-all:
+	@scripts/test --all
 bench:
 	@scripts/venv bench corpus vocab tfrecords tokenizer convert
 	@.venv/bench/bin/python -m scripts.bench $(FLAGS)

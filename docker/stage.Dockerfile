@@ -6,7 +6,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /compiler/bin/python install --require-hashes -r /compiler.lock
 
 FROM python:3.11-slim-bookworm AS builder
-# Its folder in stages/; other folders there that it needs; and -cuda, where PyTorch is the build for GPUs.
+# Its folder in stages/; other folders there that it needs, beside the rooms; and -cuda, where PyTorch is the build for GPUs.
 ARG STAGE PARTS TORCH=
 WORKDIR /app
 COPY stages/$STAGE/*.lock /locks/
@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=bind,source=stages,target=/stages \
     --mount=type=bind,from=compiler,source=/compiler,target=/compiler \
     mkdir stages && cp -p /stages/*.py stages/ \
-    && for part in command handover engine $PARTS "$STAGE"; do mkdir -p "stages/$part" && cp -rp "/stages/$part/." "stages/$part/"; done \
+    && for part in command handover engine formats words $PARTS "$STAGE"; do mkdir -p "stages/$part" && cp -rp "/stages/$part/." "stages/$part/"; done \
     && /compiler/bin/python -m stages.compiled && python -m compileall -q stages
 
 FROM python:3.11-slim-bookworm

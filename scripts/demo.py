@@ -83,7 +83,7 @@ def run(runner: str, trainer: str) -> dict[str, Any]:
         done = subprocess.run(
             command, env=environment(), stdout=subprocess.PIPE if tokens else None, encoding="utf-8", check=True
         )
-        # A stage that an earlier demo has finished says so at once: its time is the earlier one.
+        # A stage that an earlier demo has finished says so immediately: its time is the earlier one.
         seconds = told["seconds"]
         seconds[name] = max(round(time.monotonic() - start, 1), seconds.get(name, 0.0))
         if tokens:
@@ -227,10 +227,10 @@ def main() -> int:
     try:
         told = run(runner, trainer)
     except subprocess.CalledProcessError as failed:
-        print("demo: the command above failed; make demo goes on from there", file=sys.stderr)
+        print("demo: the command above failed; make demo resumes from there", file=sys.stderr)
         return failed.returncode
     except KeyboardInterrupt:
-        print("demo: stopped; make demo goes on from here", file=sys.stderr)
+        print("demo: stopped; make demo resumes from here", file=sys.stderr)
         return 130
     text = summary(runner, trainer, told)
     SUMMARY.write_text(text + "\n", encoding="utf-8")

@@ -157,7 +157,7 @@ def killed(stage: Stage) -> str:
     ways += ["a higher limit (MEMORY=)" if setting(os.environ, "MEMORY") else "more memory"]
     return (
         f"{stage.name}: error: it was killed from outside, most likely for lack of memory; "
-        f"the same command goes on from there, with {' or '.join(ways)}"
+        f"the same command resumes, with {' or '.join(ways)}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from scripts.bench.running import ROOT, python
 from stages.engine.options import cores
 
-# What each stage's speed hangs on.
+# What each stage's speed depends on.
 PACKAGES = {
     "corpus": ["isal", "orjson"],
     "vocab": ["numpy", "tinysegmenter3", "tokenizers"],

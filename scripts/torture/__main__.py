@@ -1,7 +1,7 @@
 """Random faults, done to the stages' real commands → a table of those injected and survived.
 
 Every stage runs once undisturbed, on a small dump made on the fly. Then processes are killed, disks fill,
-files are damaged and commands run twice at once, at random moments and places. After each fault the same
+files are damaged and commands run twice concurrently, at random moments and places. After each fault the same
 command is run again, and its files are compared with those of the undisturbed run.
 
 Exit code 0: every promise was kept. 1: one was not; the seed, the round and what differed are told, and
@@ -40,7 +40,7 @@ DECK: dict[str, tuple[Fault, int, tuple[str, ...]]] = {
     "disk full": (faults.disk_full, 10, (*ALL, "convert")),
     "dump damaged": (faults.dump_damaged, 18, ("corpus", "corpus of bzip2")),
     "input damaged": (faults.input_damaged, 6, ("vocab", "tfrecords", "convert")),
-    "two runs at once": (faults.two_at_once, 8, ALL),
+    "two concurrent runs": (faults.two_together, 8, ALL),
 }
 
 

@@ -48,12 +48,12 @@ def main_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Surviv
 
 
 def all_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """kill -9 of all processes at once, as when a machine goes down."""
+    """kill -9 of all processes together, as when a machine goes down."""
     return _killed(flow, name, out, draw, lambda running: os.killpg(running.process.pid, signal.SIGKILL))
 
 
 def worker_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """kill -9 of one worker: the run goes on by itself, or ends with what can be tried again."""
+    """kill -9 of one worker: the run continues by itself, or ends with what can be tried again."""
 
     def one(running: Run) -> None:
         wait_for(lambda: running.workers() or running.process.poll() is not None, "it has started no workers")
@@ -107,7 +107,7 @@ def stopped(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
     # At the very end of a process Python no longer listens to signals.
     if ended.code == 0 or (ended.code == -signum and not any(out.rglob("run.json"))):
         return Survived("was done before", complete(flow, name, out))
-    if ended.code != 128 + signum or "Traceback" in ended.said or "the same command goes on" not in ended.said:
+    if ended.code != 128 + signum or "Traceback" in ended.said or "the same command resumes" not in ended.said:
         raise Broken(f"not exit code {128 + signum} and one line, but {ended.code}: {ended.said.strip()[-2000:]}")
     return _resumed(flow, name, out, draw)
 
@@ -141,7 +141,7 @@ def complete(flow: Flow, name: str, out: Path) -> int:
 
 
 def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """No room any more at a random point: one line, exit code 75; with room, the same command goes on."""
+    """No room any more at a random point: one line, exit code 75; with room, the same command resumes."""
     command, clean = flow.commands[name], flow.clean(name)
     needed = _bytes(clean.out)
     room = draw.randint(1 << 13, max(1 << 14, needed))
@@ -183,7 +183,7 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def two_at_once(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def two_together(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
     """The same command twice: one owns the folder; the other says so, or waits for an end that is near."""
     command = flow.commands[name]
     with Run(command.stage, command.line(out)) as first:
@@ -263,6 +263,6 @@ def input_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Surv
     refused(ended, 2, str(hurt).removesuffix(".data-00000-of-00001"))
     if list(out.rglob("manifest.json")):
         raise Broken(f"byte {at} of {hurt} was turned over, and it is finished")
-    # With the bytes as they were, the same command goes on.
+    # With the bytes as they were, the same command resumes.
     finish(command.stage, command.line(out))
     return Survived("refused, then went on", complete(flow, name, out))

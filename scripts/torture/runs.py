@@ -106,7 +106,7 @@ class Run:
         wait_for(stands, "it has not come to where it is to stop")
 
     def goes_on(self) -> None:
-        """All its processes that stand still go on."""
+        """All its stopped processes continue."""
         for process in self.members():
             kill(process, signal.SIGCONT)
 

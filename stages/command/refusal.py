@@ -1,4 +1,4 @@
-"""What a stage says to a person when it cannot go on, and the exit code that goes with it. Runs on Python 3.7 too."""
+"""Errors for people: one sentence and an exit code. Runs on Python 3.7 too."""
 
 import errno
 
@@ -17,7 +17,7 @@ class Refusal(Exception):
 
 
 class Retryable(Refusal):
-    """A refusal for which the command is right: once its cause is gone, the same command goes on. Exit code 75."""
+    """A refusal for which the command is right: once its cause is gone, the same command resumes. Exit code 75."""
 
     code = RETRYABLE
 
@@ -25,8 +25,8 @@ class Retryable(Refusal):
 def unwritable(place: str, error: OSError) -> Refusal:
     """The refusal for a folder or file that cannot be written: retryable for lack of room, or of an answer."""
     if error.errno in NO_ROOM:
-        return Retryable("cannot write to %s: %s; make room, then the same command goes on" % (place, error.strerror))
+        return Retryable("cannot write to %s: %s; make room, then the same command resumes" % (place, error.strerror))
     if error.errno in UNREACHED:
-        remedy = "once the disk or the mount answers, the same command goes on"
+        remedy = "once the disk or the mount answers, the same command resumes"
         return Retryable("cannot write to %s: %s; %s" % (place, error.strerror, remedy))
     return Refusal("cannot write to %s: %s" % (place, error.strerror))

@@ -18,7 +18,7 @@ def run(
     """Call ``main`` with the command line and turn its end into an exit code.
 
     0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable`` or no memory, told likewise.
-    130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command goes on from
+    130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command resumes from
     there). Anything else is a bug and keeps its traceback.
     """
 
@@ -37,10 +37,10 @@ def run(
             print("%s: error: %s" % (stage, found), file=sys.stderr)
             return found.code
         signum = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print("%s: interrupted%s" % (stage, resumes * "; the same command goes on from here"), file=sys.stderr)
+        print("%s: interrupted%s" % (stage, resumes * "; the same command resumes"), file=sys.stderr)
         return 128 + int(signum)
     except MemoryError:
-        print("%s: error: there is not enough memory; with more, or less at once, it goes on" % stage, file=sys.stderr)
+        print("%s: error: not enough memory; with more of it, the same command resumes" % stage, file=sys.stderr)
         return Retryable.code
     except BrokenPipeError:
         # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.

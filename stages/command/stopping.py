@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT → a checkpoint at the next step while a model trains, the end at once everywhere else."""
+"""SIGTERM and SIGINT → a checkpoint at the next step while a model trains, an immediate end everywhere else."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ from typing import Any, Iterator, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Python handles a signal when the main thread comes back from TensorFlow, which may take as long as a step does.
-# What has to end at once has this long, in seconds, to end by itself and tidy up.
+# A process that must end immediately has so many seconds to end by itself and tidy up.
 GRACE = 3.0
 
 
 class Stopped(Exception):
-    """A run that was asked to stop, and did: OUT holds the checkpoint of ``step``, from which the next run goes on."""
+    """A run that was asked to stop, and did: OUT holds the checkpoint of ``step``, from which the next run resumes."""
 
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(signum, step)
@@ -33,7 +33,8 @@ class Stop:
         self.stage = stage
         self.training = False
         self.signum: Optional[int] = None
-        self._at_once = False  # Signals that come while the main thread computes reach it as one; the watcher counts.
+        # The main thread sees the signals that come while it computes as one; the watcher counts them.
+        self._immediately = False
         self._over = threading.Event()
 
     @contextlib.contextmanager
@@ -57,7 +58,7 @@ class Stop:
             os.close(reading)
 
     def _in_main_thread(self, signum: int, frame: Any) -> None:
-        if self.training and self.signum is None and not self._at_once:
+        if self.training and self.signum is None and not self._immediately:
             self.signum = signum
             return
         raise KeyboardInterrupt(signum)
@@ -73,12 +74,12 @@ class Stop:
             if self.training and not asked:
                 asked = True
                 name = signal.Signals(signum).name
-                self._say("%s: stopping after this step, with a checkpoint; the next signal ends at once" % name)
+                self._say("%s: stopping after this step, with a checkpoint; the next signal ends immediately" % name)
                 continue
-            self._at_once = True
+            self._immediately = True
             if self._over.wait(GRACE):
                 return
-            self._say("interrupted; the same command goes on from here")
+            self._say("interrupted; the same command resumes")
             os._exit(128 + signum)
 
     def _say(self, sentence: str) -> None:

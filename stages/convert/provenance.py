@@ -53,7 +53,7 @@ def provenance(
 
 
 def _training(checkpoint: str, config: Facts) -> Facts | None:
-    """What the run of a checkpoint left: its manifest, or, while it goes on, what it was started with."""
+    """What the run of a checkpoint left: its manifest; of an unfinished one, its options."""
     place = checkpoint.rstrip("/")
     for _ in range(3):
         names = storage.names(place) if place else []

@@ -1,7 +1,7 @@
 """An http(s) address → a file in the downloads folder, whole or not at all; a folder's address → the names in it.
 
 A file lies at `<downloads>/<host>/<path>` and is not fetched again. Until it is whole it is `.<name>.partial`,
-with what the server said of it (length, version) beside it, so that an interrupted download goes on where
+with what the server said of it (length, version) beside it, so that an interrupted download resumes where
 it stopped, if the server still has the same version.
 """
 
@@ -190,7 +190,7 @@ class _Transfer:
             os.remove(self.record)
 
     def _begin(self, response: http.client.HTTPResponse) -> int | None:
-        """Read the headers: is it what was asked for, does it go on or start anew? Returns the whole length."""
+        """Read the headers: is it what was asked for, does it resume or begin again? Returns the whole length."""
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise Refusal(f"{shown(self.address)} is a web page, not a file of text or a dump; check the address")
         if response.status == http.client.PARTIAL_CONTENT:
@@ -221,7 +221,7 @@ class _Transfer:
             folder = os.path.dirname(self.partial.name)
             raise Retryable(
                 f"{shown(self.address)} has {missing / 1e6:,.0f} MB to fetch, and {folder} has room for "
-                f"{free / 1e6:,.0f}; make room, then the same command goes on"
+                f"{free / 1e6:,.0f}; make room, then the same command resumes"
             )
 
     def _too_long(self) -> Refusal:
@@ -334,7 +334,7 @@ def _patiently(attempt: Callable[[], T], address: str, settings: Settings, gaine
             before = gained()
             if failures > settings.retries:
                 raise Refusal(
-                    f"{shown(address)}: {passing}, after {failures} tries; run the same command again to go on"
+                    f"{shown(address)}: {passing}, after {failures} tries; run the same command again to resume"
                 )
             wait = min(max(2.0 ** (failures - 1), passing.wait), _LONGEST_WAIT)
             print(f"corpus: {shown(address)}: {passing}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)

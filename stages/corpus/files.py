@@ -168,7 +168,7 @@ class Shards:
     Articles are collected in memory (32 MiB for all) and appended to `.<name>.partial`, with no file held
     open between: any number of shards works under any limit of open files. `finish` gives all files their
     names. Left by an error before that, nothing remains in the folder, not even the claim to it, but for the spools
-    that the same command goes on from. All hidden partial files in the folder count as its own, also those of an
+    that the same command resumes from. All hidden partial files in the folder count as its own, also those of an
     earlier run. Files for Cloud Storage are collected in the temporary folder, and uploaded at the end.
     """
 

@@ -1,7 +1,7 @@
 """A batch of documents, or a whole file of them → its articles, those of a file in a spool beside the output.
 
 Whole files are for what is slow to unpack: bzip2 gives some 17 MB/s a core, the rest of a worker takes in 200. And for
-a cluster, where the bytes would have a long way to its workers. Several are read at once, and who deals out the
+a cluster, where the bytes would have a long way to its workers. Several are read concurrently, and who deals out the
 articles still meets them in the order of the input. A spool stays until the corpus is done: the next run takes what
 this one has.
 """

@@ -126,7 +126,7 @@ class Processes:
             if first.ended == ALONE:
                 raise Retryable(
                     f"the worker at {self._name(first.item)} was killed {ALONE} times, also with nothing beside it, "
-                    "most likely for lack of memory; with more of it, the same command goes on"
+                    "most likely for lack of memory; with more of it, the same command resumes"
                 )
         self._jobs = max(1, self._jobs // 2)
         print(

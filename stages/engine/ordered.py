@@ -1,4 +1,4 @@
-"""A function and its items → its results in the same order, worked out by several workers at once.
+"""A function and its items → its results in the same order, computed by several workers concurrently.
 
 The one contract between the stages and what runs their work: `local` is processes of this machine, `ray` a cluster.
 Stages do not know which it is, and their bytes do not depend on it.

@@ -100,7 +100,7 @@ class Cluster:
             except lost:
                 raise Retryable(
                     f"the workers at {self._name(task.item)} were lost {TRIES} times, most likely for lack of memory; "
-                    "with more of it on each machine, the same command goes on"
+                    "with more of it on each machine, the same command resumes"
                 )
         if isinstance(result, Failed):
             raise result.error
@@ -153,7 +153,7 @@ class Cluster:
             # One that gets another token than its own says nothing at all.
             raise Retryable(
                 f"the head at {self._address} takes no client ({_last_line(error)}); once it does, the same command "
-                "goes on; RAY_AUTH_TOKEN, or the file at RAY_AUTH_TOKEN_PATH, must be the cluster's token"
+                "resumes; RAY_AUTH_TOKEN, or the file at RAY_AUTH_TOKEN_PATH, must be the cluster's token"
             )
         except ray.exceptions.AuthenticationError:
             raise Refusal(f"the cluster at {self._address} wants its token: RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
@@ -170,7 +170,7 @@ class Cluster:
 
     def _unanswered(self, error: Exception) -> Retryable:
         told = f"no cluster answers at {self._address} ({_last_line(error)})"
-        return Retryable(f"{told}; once its head is up, the same command goes on")
+        return Retryable(f"{told}; once its head is up, the same command resumes")
 
     def _introduce(self) -> None:
         """Connect to the head. One that has just started may fail at the first client."""
@@ -208,7 +208,7 @@ class Cluster:
             yield
         except (ConnectionError, grpc.RpcError):
             raise Retryable(
-                f"the head of the cluster at {self._address} was lost; once it is up again, the same command goes on "
+                f"the head of the cluster at {self._address} was lost; once it is up again, the same command resumes "
                 "from what is written"
             )
 

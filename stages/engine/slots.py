@@ -1,7 +1,7 @@
 """Bytes of one process → bytes of another, through memory that both see, or a file where they are too many for it.
 
 A pipe takes what it carries twice through the system, 64 KiB at a time, and pickling copies it once more: for a dump
-that was as much work as cleaning it. And whoever reads from a pipe what a killed process had begun to write waits for
+that was as much work as cleaning it. And a process that reads what a killed one had begun to write to a pipe waits for
 the rest without end.
 """
 

@@ -25,7 +25,7 @@ from stages.words.tokenizer_class import read_tokenizer_class
 
 # Held-out sentences shown with a gap in them, and with what each of their tokens costs.
 SHOWN = 5
-# Examples that are read together, whatever --batch says: masks that are made while reading hang on it.
+# Examples that are read together, whatever --batch says: masks that are made while reading depend on it.
 READ = 64
 SEED = 0
 MODEL, UNIGRAM, NEIGHBOURS, OTHER = "model", "unigram", "neighbours", "other"
@@ -101,8 +101,8 @@ def evaluate(
 
     # The efficient recipe's own evaluation, with as many tokens in a batch as above.
     length = min(LENGTH, shards.seq_length)
-    at_once = max(1, batch * shards.seq_length // length)
-    windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, at_once))
+    together = max(1, batch * shards.seq_length // length)
+    windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, together))
 
     texts = (
         sentences.from_corpus(corpus, held_out_corpus(corpus, shards))
@@ -183,7 +183,7 @@ def _first(batches: Iterator[Batch], most: int, size: int) -> Iterator[Batch]:
             return
 
 
-def _token_losses(models: list[_Model], chosen: list[sentences.Sentence], at_once: int) -> dict[str, Any]:
+def _token_losses(models: list[_Model], chosen: list[sentences.Sentence], together: int) -> dict[str, Any]:
     """The losses of each sentence's tokens by each model."""
     total = sum(sentences.tokens_of(chosen, number).sum() for number in range(len(models)))
     progress = Progress("evaluate", "sentences' tokens, each masked in turn", int(total))
@@ -194,7 +194,7 @@ def _token_losses(models: list[_Model], chosen: list[sentences.Sentence], at_onc
             [sentence.ids[number] for sentence in chosen],
             each.tokenizer.mask_token_id,
             each.tokenizer.pad_token_id,
-            at_once,
+            together,
             progress.add,
         )
     progress.close()

@@ -36,5 +36,5 @@ def _of_character(character: str) -> str:
 
 
 def continued(entries: Sequence[str]) -> list[bool]:
-    """Whether an entry goes on with a word that another has begun (`##` before it)."""
+    """Whether an entry continues a word that another has begun (`##` before it)."""
     return [entry.startswith("##") and len(entry) > 2 for entry in entries]

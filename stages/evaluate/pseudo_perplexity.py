@@ -16,14 +16,14 @@ from stages.evaluate.predictions import at_masks, masked_in_turn
 
 
 def token_losses(
-    model: Any, sentences: list[list[int]], mask_id: int, pad_id: int, at_once: int, done: Callable[[int], None]
+    model: Any, sentences: list[list[int]], mask_id: int, pad_id: int, together: int, done: Callable[[int], None]
 ) -> list[NDArray[np.float64]]:
     """The losses in nats of every token of each sentence (ids with [CLS] and [SEP]), those two left out.
 
-    at_once: tokens that go through the model together. `done` is called with the tokens masked since the last call.
+    together: tokens that go through the model together. `done` is called with the tokens masked since the last call.
     """
     losses = [np.zeros(len(ids) - 2) for ids in sentences]
-    for chosen in masked_in_turn(sentences, at_once):
+    for chosen in masked_in_turn(sentences, together):
         made = at_masks(model, [(sentences[number], place) for number, place in chosen], mask_id, pad_id)
         for (number, place), loss in zip(chosen, made.losses.tolist(), strict=True):
             losses[number][place - 1] = loss

@@ -181,7 +181,7 @@ def _train(
             if is_best:
                 drop_models(given.out, each)
     except torch.OutOfMemoryError:
-        raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command goes on")
+        raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command resumes")
     progress.close()
 
 

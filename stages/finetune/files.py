@@ -102,7 +102,7 @@ def drop_models(out: str, best: Run) -> None:
 
 
 def publish_model(out: str, best: Run) -> None:
-    """Move the best run's model to its place, the weights last: until they are there, the same call goes on."""
+    """Move the best run's model to its place, the weights last: until they are there, the same call completes it."""
     source, target = storage.join(out, RUNS, best.name), storage.join(out, MODEL)
     storage.make_folder(target)
     for name in sorted(storage.names(source), key=lambda name: (name == WEIGHTS, name)):

@@ -1,6 +1,6 @@
 """Gzip TFRecords → batches of integer arrays: shuffled, without end, from any position; held-out ones in order.
 
-The stream hangs on the files, the seed and the batch alone: not on the threads that read, nor on the number of
+The stream depends on the files, the seed and the batch alone: not on the threads that read, nor on the number of
 processes that share the batches. Files come in an order of their own each epoch, FILES at a time, interleaved chunk by
 chunk; a pool of POOL examples shuffles what comes (27 MB at length 512; 52 MB with all that is read ahead). A position
 is an epoch, a group of files, and how many of its examples were taken: going on from it reads that group from its
@@ -68,7 +68,7 @@ class DynamicMasking:
         self._seed = seed
 
     def masked(self, chunk: Chunk, *position: int) -> Chunk:
-        """The same examples with other tokens masked; which ones hangs on the seed and the position.
+        """The same examples with other tokens masked; which ones depends on the seed and the position.
 
         The chunk must have its word starts.
         """
@@ -193,7 +193,7 @@ class TrainingData:
         return Generator(_draws(self._seed, what, *place))
 
     def _shuffled(self, files: list[str], generator: Generator) -> Iterator[Chunk]:
-        """The examples of some files: each that comes takes the place of one in the pool, which goes on."""
+        """The examples of some files: each that comes takes the place of one in the pool, which is passed on."""
         # Filled where it lies: joining chunks would take the memory twice.
         pool = empty(POOL + ROWS, self._sequence, self._predictions, self._masking is not None)
         size = 0

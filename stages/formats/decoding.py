@@ -1,7 +1,7 @@
 """The bytes of gzip TFRecords → examples as integer arrays, a chunk at a time (compiled: encoding.c).
 
-Whoever wrote them: every encoding of tf.train.Example that the format allows is read. Nothing is believed: gzip's and
-TFRecord's checksums are compared, and every number is in its range.
+Every encoding of tf.train.Example that the format allows is read, whatever program wrote it. Nothing is trusted: the
+checksums of gzip and TFRecord are compared, and every number is in its range.
 """
 
 from __future__ import annotations

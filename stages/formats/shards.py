@@ -69,7 +69,7 @@ def find_shards(folder: str, held_out: Optional[int]) -> Shards:
                 "%s has not the %d bytes that its manifest says; make the TFRecords again"
                 % (storage.join(folder, name), sizes[name])
             )
-    storage.at_once(_header, [storage.join(folder, name) for name in sorted(listed)])
+    storage.concurrently(_header, [storage.join(folder, name) for name in sorted(listed)])
     train, held = hold_out(folder, [name for name in sorted(listed) if examples[name]], held_out)
     return Shards(
         folder=folder,

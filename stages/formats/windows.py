@@ -80,7 +80,7 @@ def _masked(
 ) -> Batch:  # fmt: skip
     """Each word is masked with probability `rate`, all of its tokens by `[MASK]`; at least one word of the batch is.
 
-    In a share `words` of the rows. In the others each token is masked by itself: whoever has only ever seen whole
+    In a share `words` of the rows. In the others each token is masked by itself: a model that has only seen whole
     words masked cannot fill a gap inside one. A replacement by the token itself or by a random one, as BERT has it, was
     tried: see README.md.
     """

@@ -244,7 +244,7 @@ def upload(local: str, path: str) -> bool:
         nonlocal generation
         blob = _client().bucket(bucket).blob(name, chunk_size=CHUNK)
         try:
-            # Small files in one request, others in a session, which goes on where it broke.
+            # Small files in one request, others in a session, which resumes where it broke.
             with _Source(local) as source:
                 blob.upload_from_file(
                     source, size=ours[0], checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
@@ -381,7 +381,7 @@ def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = EN
         )
     except (exceptions.GoogleAPIError, *_BROKEN) as error:
         raise Retryable(
-            "cannot %s %s: Cloud Storage does not answer as it should (%s); the same command goes on from here"
+            "cannot %s %s: Cloud Storage does not answer as it should (%s); the same command resumes"
             % (doing, path, _told(error))
         )
 

@@ -146,7 +146,7 @@ class _Lease:
         number = 0
         while not self._ended.wait(RENEWED):
             number += 1
-            # What fails now is tried again next time; whoever took the folder meanwhile keeps it.
+            # What fails now is tried again next time; a process that took the folder meanwhile keeps it.
             with contextlib.suppress(Refusal, OSError):
                 data = b"%s%d\n" % (self._data.encode(), number)
                 made = self._storage.create(self._path, data, self._generation, patience=RENEWED)

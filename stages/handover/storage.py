@@ -134,10 +134,10 @@ def remove(path: str) -> None:
 
 def remove_all(folder: str, names: Iterable[str]) -> None:
     """Remove files of a folder, those that are there."""
-    at_once(remove, [join(folder, name) for name in names])
+    concurrently(remove, [join(folder, name) for name in names])
 
 
-def at_once(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
+def concurrently(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
     """``function`` of each thing, in their order; TRANSFERS of them at a time where they wait for Cloud Storage."""
     if not any(remote(thing) for pair in things for thing in (pair if isinstance(pair, tuple) else (pair,))):
         return [function(thing) for thing in things]
@@ -233,13 +233,13 @@ def fetch(path: str, local: str) -> str:
 
 def put_all(pairs: Sequence[Tuple[str, str]]) -> None:
     """``put`` of each pair of a local file and its name."""
-    at_once(lambda pair: put(*pair), pairs)
+    concurrently(lambda pair: put(*pair), pairs)
 
 
 def fetch_all(folder: str, names: Iterable[str], local: str) -> None:
     """Copy files of a folder to a local one, each whole or not at all."""
     make_folder(local)
-    at_once(lambda pair: fetch(*pair), [(join(folder, name), os.path.join(local, name)) for name in names])
+    concurrently(lambda pair: fetch(*pair), [(join(folder, name), os.path.join(local, name)) for name in names])
 
 
 def sha256(path: str) -> str:

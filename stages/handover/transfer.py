@@ -163,7 +163,7 @@ def refuse_without_room(copies: list[Copy]) -> None:
     if total > free:
         raise Retryable(
             f"{total / 1e6:,.0f} MB are to be copied, and {place} has room for {free / 1e6:,.0f}; make room, then the "
-            "same command goes on"
+            "same command resumes"
         )
 
 
@@ -190,7 +190,7 @@ def transfer(name: str, copies: list[Copy]) -> None:
 
     for last in (False, True):
         wave = [copy for copy in copies if (os.path.basename(copy.source) == MANIFEST) is last]
-        storage.at_once(carry, [(copy.source, copy.target) for copy in wave])
+        storage.concurrently(carry, [(copy.source, copy.target) for copy in wave])
     progress.close(f"{len(copies):,} files")
 
 

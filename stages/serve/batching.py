@@ -16,7 +16,7 @@ class Batcher(Generic[Item, Result]):
     """Gathers what is asked for while a batch runs into the next one: no one waits for company that may not come.
 
     answer: items → their results, one each; an Exception among the results is raised for its item alone.
-    cost: what an item takes, in any unit. A batch has `most` of it, or one item; one of at most `at_once` runs in the
+    cost: what an item takes, in any unit. A batch has `most` of it, or one item; one of at most `immediate` runs in the
     event loop itself (20,000 characters to ids take 6 ms, and waking a thread up 0.06), any other in `threads`.
     told: called with the number of items of each batch.
     """
@@ -26,11 +26,11 @@ class Batcher(Generic[Item, Result]):
         answer: Callable[[list[Item]], Sequence[Result | Exception]],
         cost: Callable[[Item], int],
         most: int,
-        at_once: int,
+        immediate: int,
         threads: Executor,
         told: Callable[[int], None],
     ) -> None:
-        self._answer, self._cost, self._most, self._at_once = answer, cost, most, at_once
+        self._answer, self._cost, self._most, self._immediate = answer, cost, most, immediate
         self._threads, self._told = threads, told
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -67,7 +67,7 @@ class Batcher(Generic[Item, Result]):
         results: Sequence[Result | Exception]
         self._told(len(items))
         try:
-            if sum(map(self._cost, items)) <= self._at_once:
+            if sum(map(self._cost, items)) <= self._immediate:
                 results = self._answer(items)
             else:
                 results = await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, items)

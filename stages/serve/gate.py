@@ -63,7 +63,7 @@ class Gate:
     """An ASGI application around another one.
 
     A body is read here, whole: a longer one than allowed gets 413, one that does not come in time 408. Beyond `waiting`
-    requests at once, and beyond the time that an answer may take, 503. Only routes that are known are named in
+    concurrent requests, and beyond the time that an answer may take, 503. Only routes that are known are named in
     logs and metrics, since any other path is what a client made up.
     """
 
@@ -152,7 +152,7 @@ class Gate:
             seconds = f"{self._limits.seconds:g} s"
             if not read:
                 raise Refused(408, f"the request was not whole after {seconds}", connection="close") from None
-            detail = f"there was no answer after {seconds}; try again, or ask for less at once"
+            detail = f"there was no answer after {seconds}; try again, or ask for less in one request"
             raise Refused(503, detail, **{"retry-after": "1"}) from None
         finally:
             self._waiting -= 1
@@ -161,7 +161,7 @@ class Gate:
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         """The body of a request; None where the client has gone."""
         most = self._limits.body
-        too_large = Refused(413, f"the body has over {most} bytes; send fewer texts at once", connection="close")
+        too_large = Refused(413, f"the body has over {most} bytes; send fewer texts in one request", connection="close")
         stated = headers.get(b"content-length", b"0")
         if not stated.isdigit() or int(stated) > most:
             raise too_large

@@ -22,9 +22,9 @@ def records(
     As many copies are shuffled together as a plan of `rows` is sure to hold, and at least one.
     """
     sentences = len(tokens.sentences) - 1
-    at_once = max(1, rows // max(1, sentences))
-    for first in range(0, copies, at_once):
-        planned = min(at_once, copies - first)
+    copies_a_plan = max(1, rows // max(1, sentences))
+    for first in range(0, copies, copies_a_plan):
+        planned = min(copies_a_plan, copies - first)
         # No name holds the plan, so that it is gone when the next one is made.
         yield from encoded(
             masking.examples(generator, tokens, plan(generator, tokens, planned, masking.sequence - 3, short))

@@ -2,7 +2,7 @@
 
 Trains Google's ALBERT with TensorFlow 1.15 and LAMB, on a Cloud TPU or on this machine. Every checkpoint
 is evaluated on shards that are not trained on; the best becomes OUT/model.ckpt-best. The same command
-goes on from the last checkpoint; SIGTERM and SIGINT save one first. Folders may be local or gs://.
+resumes from the last checkpoint; SIGTERM and SIGINT save one first. Folders may be local or gs://.
 """
 
 import errno
@@ -40,8 +40,7 @@ def main(arguments: List[str]) -> None:
             best = run_of(options, start, stop)
         except Stopped as stopped:
             print(
-                "tpu-train: stopped at step %s, checkpoint saved; the same command goes on from there"
-                % format(stopped.step, ","),
+                "tpu-train: stopped at step %s, checkpoint saved; the same command resumes" % format(stopped.step, ","),
                 file=sys.stderr,
             )
             sys.exit(128 + stopped.signum)
@@ -77,7 +76,7 @@ def _train(options: Options, start: Start, stop: Stop, decisive: Dict[str, Any],
         if os.strerror(errno.ENOSPC) in error.message or os.strerror(errno.EDQUOT) in error.message:
             raise unwritable(options.out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         raise Retryable(
-            "TensorFlow has not enough memory (%s); with more, the same command goes on; a smaller --batch needs less"
+            "TensorFlow has not enough memory (%s); with more, the same command resumes; a smaller --batch needs less"
             % error.message.splitlines()[0]
         )
     write_manifest(

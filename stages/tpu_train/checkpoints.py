@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints: from which a run goes on, whether one fits a configuration, the best under its own name."""
+"""TensorFlow checkpoints: from which a run resumes, whether one fits a configuration, the best under its own name."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
 def last_step(out: str) -> int:
-    """The step from which the run in OUT goes on: that of its newest checkpoint, which is read through; 0 at first.
+    """The step from which the run in OUT resumes: that of its newest checkpoint, which is read through; 0 at first.
 
     TensorFlow takes the newest from its list, and begins anew, without a word, where the list or what it
     names is not there. Here a list that does not name what lies there is written again, and a checkpoint that
@@ -35,7 +35,7 @@ def last_step(out: str) -> int:
         except Refusal as damage:
             if LIST in names and (listed is None or newest in listed):
                 before = "model.ckpt-%d" % steps[-2] if len(steps) > 1 else "the beginning"
-                raise Refusal("%s; remove %s.*, and the same command goes on from %s" % (damage, newest, before))
+                raise Refusal("%s; remove %s.*, and the same command resumes from %s" % (damage, newest, before))
             print("tpu-train: model.ckpt-%d was not saved to its end" % steps[-1], file=sys.stderr)
             steps.pop()
     if not steps:

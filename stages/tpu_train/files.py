@@ -1,7 +1,7 @@
 """A run's folders at gs:// → where TensorFlow reads and writes: there itself, or copies on this machine.
 
 TensorFlow's own layer for gs:// (native) signs in as Google's machines do, and its address is built in. Where that does
-not serve, as with an emulator, the run works on copies (staged): the TFRecords and what a run goes on from are fetched
+not serve, as with an emulator, the run works on copies (staged): the TFRecords and what a run resumes from are fetched
 before training, and after every checkpoint and evaluation all that is new is uploaded, so that the bucket never names
 a checkpoint that it does not hold.
 """
@@ -31,7 +31,7 @@ UNFINISHED = re.compile(r".*(\.tmp[0-9a-f]{32}|_temp_[0-9a-f]{32}(/part-.*)?|\.t
 CHECKPOINT = re.compile(r"model\.ckpt-\d+\..*")
 # What is uploaded after the rest, in this order: what says that the files before it are there and belong together.
 BEST_RECORD, LIST = "model.ckpt-best.json", "checkpoint"
-# What a run does not go on from.
+# Files that a run does not resume from.
 LEFT = re.compile(r"events\.out\..*|graph\.pbtxt|.*/|%s" % "|".join(map(re.escape, (lock.NAME, RUN, MANIFEST))))
 
 
@@ -124,7 +124,7 @@ def _fetched_checkpoint(prefix: str, scratch: str) -> str:
 
 
 def _fetched_run(out: str, scratch: str) -> str:
-    """A folder with what a run at ``out`` goes on from; what an earlier run left in it is not trusted."""
+    """A folder with what a run at ``out`` resumes from; what an earlier run left in it is not trusted."""
     os.makedirs(scratch, exist_ok=True)
     copy = os.path.join(scratch, "run")
     shutil.rmtree(copy, ignore_errors=True)

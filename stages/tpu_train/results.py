@@ -36,7 +36,7 @@ def write_evaluations(out: str, rows: List[Row]) -> None:
 
 
 def read_losses(out: str, last_step: int) -> List[Tuple[int, float]]:
-    """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, from where training goes on."""
+    """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, where training resumes."""
     if LOSSES not in storage.names(out):
         return []
     with storage.fetched(storage.join(out, LOSSES)) as local, open(local, encoding="utf-8") as stream:

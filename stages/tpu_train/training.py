@@ -171,7 +171,7 @@ def _estimator(options: Options, config: Dict[str, Any]) -> Any:
             tf_random_seed=options.seed,
             save_checkpoints_secs=None,
             save_summary_steps=LOSS_EVERY,
-            # Each is evaluated, and copied if it is the best, before training goes on; some spare for a person.
+            # Each is evaluated, and copied if it is the best, before training continues; some spare for a person.
             keep_checkpoint_max=5,
             tpu_config=tpu.TPUConfig(
                 iterations_per_loop=options.iterations_per_loop,
@@ -246,6 +246,6 @@ def _errors_for_people(options: Options, shards: Shards) -> Iterator[None]:
         print("tpu-train: looking for the file that is damaged", file=sys.stderr)
         found = damaged_file(shards) or "a file of %s" % options.tfrecords
         raise Refusal(
-            "%s is damaged; make the TFRecords again, then the same command goes on (%s)"
+            "%s is damaged; make the TFRecords again, then the same command resumes (%s)"
             % (found, str(error.message).partition("\n")[0])
         )

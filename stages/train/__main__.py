@@ -3,7 +3,7 @@
 Trains transformers' ALBERT on processors or GPUs: by a recipe for small budgets, or by the published one, with LAMB
 and ALBERT's own formulas. Every --save-every steps the
 model is evaluated on shards that are not trained on, and saved; the best becomes OUT/best, which convert takes. The
-same command goes on from the last checkpoint, with the same numbers as if it had never stopped; SIGTERM and SIGINT
+same command resumes from the last checkpoint, with the same numbers as if it had never stopped; SIGTERM and SIGINT
 save one first. Folders may be local or gs://.
 """
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
         except Stopped as stopped:
             if is_first():
                 print(
-                    f"train: stopped at step {stopped.step:,}, checkpoint saved; the same command goes on from there",
+                    f"train: stopped at step {stopped.step:,}, checkpoint saved; the same command resumes",
                     file=sys.stderr,
                 )
             sys.exit(128 + stopped.signum)
@@ -112,7 +112,7 @@ def _train(options: Options, begin: Any, stop: Stop, decisive: dict[str, Any], i
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise Retryable(
-            f"the device has not enough memory ({str(error).splitlines()[0]}); the same command goes on with a smaller "
+            f"the device has not enough memory ({str(error).splitlines()[0]}); the same command resumes with a smaller "
             "--micro-batch"
         )
     finally:

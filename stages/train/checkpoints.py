@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Checkpoint(NamedTuple):
-    """What a run goes on from."""
+    """What a run resumes from."""
 
     step: int
     model: Tensors
@@ -104,7 +104,7 @@ def tensors_of(path: str) -> Tensors:
         raise Refusal(f"cannot read {path}: {error.strerror or error}")
     except SafetensorError as error:
         raise Refusal(
-            f"{path} is damaged ({error}); remove its folder, and the run goes on from the checkpoint before it"
+            f"{path} is damaged ({error}); remove its folder, and the run resumes from the checkpoint before it"
         )
 
 

@@ -34,14 +34,14 @@ class Metrics:
 
     def __init__(self, out: str, step: int) -> None:
         self._path = storage.join(out, FILE)
-        self._at_once = storage.written_once(out)
+        self._written_once = storage.written_once(out)
         self._stream: IO[str] | None = None
         self.rows = [row for row in _read(out) if row["step"] <= step]
         self.write()
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        if self._at_once:
+        if self._written_once:
             return
         if self._stream is None:
             self._stream = open(self._path, "a", encoding="utf-8")

@@ -44,7 +44,7 @@ def loss(sums: Sums, weights: float, examples: float) -> Tensor:
 
 
 def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
-    """The model of a configuration in TensorFlow's form, with initial values that hang on the seed alone.
+    """The model of a configuration in TensorFlow's form, with initial values that depend on the seed alone.
 
     Embeddings and kernels are drawn from a normal distribution of standard deviation `initializer_range` that is cut
     off at two deviations (create_initializer in modeling.py; transformers' own is not cut off), biases are 0, layer
@@ -56,7 +56,7 @@ def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
         )
     # In TensorFlow [PAD] learns like every entry.
     model.albert.embeddings.word_embeddings.padding_idx = None
-    _compute_gelu_at_once(model)
+    _compute_gelu_in_one_pass(model)
     generator = torch.Generator().manual_seed(seed)
     deviation = model.config.initializer_range
     most = TRUNCATED_AT * deviation
@@ -71,7 +71,7 @@ def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
     return model
 
 
-def _compute_gelu_at_once(model: nn.Module) -> None:
+def _compute_gelu_in_one_pass(model: nn.Module) -> None:
     """`gelu_new` in one operation in place of eight, each of which reads and writes the largest array of a layer."""
     for module in list(model.modules()):
         if type(getattr(module, "activation", None)).__name__ == "NewGELUActivation":
@@ -101,7 +101,7 @@ class _Rows(NamedTuple):
 class Pretraining(nn.Module):
     """What is trained: a batch → its Sums.
 
-    It computes what the model's own `forward` and heads do, but for what no loss hangs on: padding (on processors,
+    It computes what the model's own `forward` and heads do, but for what no loss depends on: padding (on processors,
     where shapes may differ from step to step), and in the last layer all but [CLS] and the masked tokens, of which the
     others are keys and values alone.
     """

@@ -1,8 +1,8 @@
 """Options, shards and a configuration → a trained, evaluated run in OUT, with transformers' ALBERT under PyTorch.
 
 One process, or several of one `torchrun` (or of `stages.train.processes`): each has its part of every batch, gradients
-are added up over them. What is random hangs on the seed and the step alone, so that a run goes on from a checkpoint as
-if it had never stopped.
+are added up over them. Random draws depend only on the seed and the step, so a run resumes from a checkpoint as if it
+had never stopped.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class _Run:
     def to(self, last: int, stop: Stop) -> None:
         """Train up to step `last`, or to the end of the step in which a signal comes; then evaluate there, and save.
 
-        An evaluation that a signal cuts off is made by the run that goes on.
+        An evaluation that a signal cuts off is made by the run that resumes.
         """
         self.module.train()
         signum = None
@@ -211,7 +211,7 @@ class _Run:
         # A part has about as many tokens whatever the length.
         micro = self.micro * max(1, self.shards.seq_length // batch.ids.shape[1])
         parts = [batch.rows(slice(at, at + micro)) for at in range(0, len(batch.ids), micro)]
-        # A model with dropout draws the same numbers wherever a run goes on.
+        # A model with dropout draws the same numbers wherever a run resumes.
         torch.manual_seed((self.options.seed * 1_000_003 + self.step) * 1_009 + self.group.rank)
         try:
             for number, part in enumerate(parts):
@@ -305,7 +305,7 @@ class _Run:
     def _save(self) -> None:
         """A checkpoint of this step, the best model, the metrics and the plot."""
         if self.group.first:
-            # Before the checkpoint: a run that goes on leaves out rows behind it, but cannot make those before it.
+            # Before the checkpoint: a run that resumes leaves out rows behind it, but cannot make those before it.
             self.metrics.write()
             state = {
                 "data": self.position, "seconds": self.seconds, "sums": self.sums.tolist(), "device": self.device.words,

@@ -11,7 +11,7 @@ from stages.vocab.sampling import chosen
 from stages.words.compiled_words import WordCounts, code_points, segment
 from stages.words.japanese_subwords import normalise
 
-# Sentences handed to the compiled rules at once: long enough that the calls cost nothing, short enough for memory.
+# Sentences handed to the compiled rules in one call: long enough that the calls cost nothing, short enough for memory.
 BATCH = 1 << 13
 
 

@@ -14,7 +14,7 @@ from stages.words.japanese_subwords import SPECIAL_TOKENS
 # A pair of pieces is merged when it occurs at least this often (the published recipe's, and the
 # `tokenizers` library's default for BERT).
 LEAST_FREQUENCY = 2
-# Words handed to the trainer at once: long enough that the calls cost nothing, short enough for memory.
+# Words handed to the trainer in one call: long enough that the calls cost nothing, short enough for memory.
 BLOCK = 1 << 12
 
 

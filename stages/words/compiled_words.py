@@ -67,7 +67,7 @@ def one_piece(texts: Texts) -> NDArray[np.uint8]:
 class CompiledVocabulary:
     """A vocabulary, ready for looking words up: the longest entries first, or (`by_character`) each character.
 
-    entries: entry → id. May be used by several threads at once; cannot be pickled. Raises NotCompiled.
+    entries: entry → id. May be used by several threads concurrently; cannot be pickled. Raises NotCompiled.
     """
 
     def __init__(self, entries: dict[str, int], by_character: bool) -> None:
@@ -123,7 +123,7 @@ class CompiledVocabulary:
 
 
 class Entries:
-    """Entries by id, as bytes behind one another, for writing many of them at once."""
+    """Entries by id, as bytes behind one another, for writing many of them in one call."""
 
     def __init__(self, entries: Sequence[str]) -> None:
         texts = [entry.encode() for entry in entries]

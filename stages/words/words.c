@@ -156,7 +156,7 @@ static inline uint64_t slot(const Vocabulary *v, uint32_t state, uint32_t point)
     return i;
 }
 
-/* The state behind a character; 0 where no entry goes on with it. */
+/* The state behind a character; 0 where no entry continues with it. */
 static inline uint32_t step(const Vocabulary *v, uint32_t state, uint32_t point) {
     const uint64_t i = slot(v, state, point);
     return v->keys[i] ? v->targets[i] : 0;

@@ -114,7 +114,7 @@ def test_when_the_head_is_killed_the_same_command_goes_on_from_what_is_there(
     code, told = ended(process)
     assert code == 2, "make's; the stage's is in its line"
     assert "Error 75" in told
-    assert "was lost; once it is up again, the same command goes on from what is written\n" in told
+    assert "was lost; once it is up again, the same command resumes from what is written\n" in told
     assert "Traceback" not in told
     assert not (cluster.data / "tfrecords/character/manifest.json").exists()
     refused = cluster.started("tfrecords")

@@ -121,7 +121,7 @@ def test_an_interrupted_run_says_so_and_ends_its_tasks(nodes: Nodes, tmp_path: P
         run.terminate()
         code, _, error = told_of(run)
     assert code == 128 + signal.SIGTERM
-    assert error == "corpus: interrupted; the same command goes on from here\n"
+    assert error == "corpus: interrupted; the same command resumes\n"
 
     def still() -> bool:
         before = beats.stat().st_size
@@ -179,4 +179,4 @@ def test_a_machine_that_is_lost_costs_nothing_but_time_and_the_head_ends_the_run
         kill(nodes.head)
         code, _, error = told_of(run)
     assert (code, error.count("\n")) == (75, 1), error
-    assert "was lost; once it is up again, the same command goes on from what is written" in error
+    assert "was lost; once it is up again, the same command resumes from what is written" in error

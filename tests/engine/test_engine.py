@@ -244,7 +244,7 @@ def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
         process.terminate()
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
-    assert stderr == "corpus: interrupted; the same command goes on from here\n"
+    assert stderr == "corpus: interrupted; the same command resumes\n"
     assert time.monotonic() - start < 20
 
 

@@ -39,8 +39,8 @@ def stage_process(session: int) -> int:
     ("signum", "code", "line"),
     [
         (signal.SIGKILL, 137, "vocab: error: it was killed from outside, most likely for lack of memory; "
-         "the same command goes on from there, with fewer processes (JOBS=1) or more memory"),
-        (signal.SIGTERM, 143, "vocab: interrupted; the same command goes on from here"),
+         "the same command resumes, with fewer processes (JOBS=1) or more memory"),
+        (signal.SIGTERM, 143, "vocab: interrupted; the same command resumes"),
     ],
 )  # fmt: skip
 def test_a_stage_that_is_ended_from_outside_is_told_in_one_line(

@@ -1,4 +1,4 @@
-"""A container that may have too little memory: it is told what happened, and with more the same command goes on."""
+"""A container that may have too little memory: it is told what happened, and with more the same command resumes."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_a_container_without_memory_is_told_and_the_command_goes_on_with_more(fo
     (line,) = [line for line in ended.stderr.splitlines() if ": error: " in line]
     assert line.startswith("corpus: error: ")
     assert "for lack of memory" in line
-    assert "the same command goes on" in line
+    assert "the same command resumes" in line
     assert not list((folder / "data/corpus").glob("[!.]*.txt"))
     assert make(folder, MEMORY=ENOUGH, JOBS="1").returncode == 0
     finish("corpus", ["--dump", folder / "dump.json", "--shards", 3, "--out", folder / "here"])

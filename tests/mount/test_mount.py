@@ -94,7 +94,7 @@ def test_a_write_that_does_not_reach_the_bucket_is_an_error_of_the_stage(machine
     """Not one that comes after it has said that all is done."""
     storage.ask("/storage/v1/b?project=p", "POST", {"name": "removed-bucket"})
     machine.make("mount", BUCKET="removed-bucket")
-    said = "Input/output error; once the disk or the mount answers, the same command goes on"
+    said = "Input/output error; once the disk or the mount answers, the same command resumes"
     writing = whole_file(str(machine.data / "file"))
     writing.__enter__().write(b"x" * 1000)
     storage.ask("/storage/v1/b/removed-bucket", "DELETE")

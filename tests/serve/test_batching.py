@@ -9,20 +9,20 @@ import pytest
 from stages.serve.batching import Batcher
 
 
-def batcher(calls: list[list[int]], most: int = 100, at_once: int = 100) -> Batcher[int, int]:
+def batcher(calls: list[list[int]], most: int = 100, immediate: int = 100) -> Batcher[int, int]:
     def answer(items: list[int]) -> list[int | Exception]:
         calls.append(items)
         return [ValueError(str(item)) if item < 0 else 2 * item for item in items]
 
-    return Batcher(answer, abs, most, at_once, ThreadPoolExecutor(1), lambda requests: None)
+    return Batcher(answer, abs, most, immediate, ThreadPoolExecutor(1), lambda requests: None)
 
 
-@pytest.mark.parametrize("at_once", [0, 100])
-def test_what_waits_together_is_one_call(at_once: int) -> None:
+@pytest.mark.parametrize("immediate", [0, 100])
+def test_what_waits_together_is_one_call(immediate: int) -> None:
     calls: list[list[int]] = []
 
     async def ask() -> Any:
-        working = batcher(calls, at_once=at_once)
+        working = batcher(calls, immediate=immediate)
         first = await asyncio.gather(*map(working.ask, (1, 2, 3)))
         return [*first, await working.ask(4)]
 

@@ -124,12 +124,12 @@ def test_an_image_has_what_its_code_imports(stage: str) -> None:
     """Of the folders of stages. Modules beside them and the rooms below are in every image of Python 3.11."""
     arguments = compose()["services"][stage]["build"]["args"]
     inside = {*arguments.get("PARTS", "").split(), arguments["STAGE"]}
-    assert "for part in command handover engine $PARTS" in " ".join(instructions("stage"))
+    assert "for part in command handover engine formats words $PARTS" in " ".join(instructions("stage"))
     for part in inside:
         for module in (ROOT / "stages" / part).rglob("*.py"):
             imported = re.findall(r"^\s*(?:from|import) stages\.(\w+)", module.read_text(), re.MULTILINE)
             folders = {name for name in imported if (ROOT / "stages" / name).is_dir()}
-            assert folders <= {*inside, "command", "handover", "engine"}, module
+            assert folders <= {*inside, "command", "handover", "engine", "formats", "words"}, module
 
 
 def instructions(image: str) -> list[str]:

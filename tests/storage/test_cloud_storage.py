@@ -210,7 +210,7 @@ def test_a_service_that_never_answers_well(folder: str, bucket: Proxy, monkeypat
     monkeypatch.setenv("STORAGE_PATIENCE", "1.5")
     bucket.fault = lambda method, address: UNAVAILABLE
     start = time.monotonic()
-    with pytest.raises(Retryable, match=r"does not answer as it should \(503\); the same command goes on from here"):
+    with pytest.raises(Retryable, match=r"does not answer as it should \(503\); the same command resumes"):
         storage.names(folder)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -244,7 +244,7 @@ def test_many_threads_use_one_client(folder: str, tmp_path: Path, bucket: Proxy)
     contents = {f"{number}": os.urandom(2000 + number) for number in range(60)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    made = storage.at_once(
+    made = storage.concurrently(
         lambda pair: cloud_storage.upload(*pair), [(str(tmp_path / name), f"{folder}/{name}") for name in contents]
     )
     assert all(made)

@@ -29,7 +29,7 @@ def test_a_run_on_this_machine_loads_no_client(stage: str, corpus: Path, vocab: 
     words = [python, "-X", "importtime", *module, *map(str, arguments.get(stage, ["--help"]))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line]
-    assert "stages.handover.storage" in loaded
+    assert "stages.command.running" in loaded
     assert not [name for name in loaded if name.startswith(CLIENT)]
 
 

@@ -78,7 +78,7 @@ def test_who_is_stopped_gives_it_back(folder: str) -> None:
     with owner(folder) as process:
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (143, "vocab: interrupted; the same command goes on from here\n")
+    assert (process.returncode, said) == (143, "vocab: interrupted; the same command resumes\n")
     assert lock.NAME not in storage.names(folder)
 
 

@@ -138,7 +138,7 @@ def test_ctrl_c_ends_it_soon_and_the_same_command_goes_on(run: Path, place: str,
         _, said = process.communicate(timeout=60)
     assert time.monotonic() - start < 12
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "transfer: interrupted; the same command goes on from here"
+    assert said.splitlines()[-1] == "transfer: interrupted; the same command resumes"
     bucket.calm()
     made = make("upload", WORK_DIR=place, DATA=run, MODELS=tmp_path / "models", STAGE="tpu-train")
     assert "copied 11 files, 81.0 MB; 3 files are there already" in made.stderr

@@ -41,7 +41,7 @@ def test_a_tfrecord_that_is_cut_short_has_not_fewer_examples(found: Any) -> None
     [
         ("whole", ["step 60", "model.ckpt-60", "tpu-train: going on from step 60\n"]),
         ("data flipped", "the checkpoint OUT/model.ckpt-60 is damaged ("),
-        ("data flipped", "); remove OUT/model.ckpt-60.*, and the same command goes on from model.ckpt-40"),
+        ("data flipped", "); remove OUT/model.ckpt-60.*, and the same command resumes from model.ckpt-40"),
         ("index flipped", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("data cut", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("index cut", "the checkpoint OUT/model.ckpt-60 is damaged ("),

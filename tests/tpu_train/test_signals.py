@@ -1,4 +1,4 @@
-"""Preemption: a signal in training saves that step, one elsewhere ends at once, and the same command goes on."""
+"""Preemption: a signal in training saves that step, one elsewhere ends immediately, and the same command resumes."""
 
 import json
 import random
@@ -73,7 +73,7 @@ def test_stopped_and_killed_at_random_moments_every_step_is_there_once(
             continue
         assert f"tpu-train: {signum.name}: stopping after this step" in said
         steps.append(json.loads(said.partition("stopped at step ")[2].partition(",")[0]))
-        assert said.endswith(f"stopped at step {steps[-1]}, checkpoint saved; the same command goes on from there\n")
+        assert said.endswith(f"stopped at step {steps[-1]}, checkpoint saved; the same command resumes\n")
         assert (out / f"model.ckpt-{steps[-1]}.index").exists()
     assert 0 < steps[0] < steps[1]
 
@@ -83,7 +83,7 @@ def test_stopped_and_killed_at_random_moments_every_step_is_there_once(
     newest.write_bytes(whole[:1000] + bytes([whole[1000] ^ 4]) + whole[1001:])
     refused = run_stage("tpu_train", *arguments, "--out", out, code=2).stderr
     assert refused.startswith(f"tpu-train: error: the checkpoint {out}/model.ckpt-{steps[-1]} is damaged (")
-    assert f"remove {out}/model.ckpt-{steps[-1]}.*, and the same command goes on from model.ckpt-{steps[0]}" in refused
+    assert f"remove {out}/model.ckpt-{steps[-1]}.*, and the same command resumes from model.ckpt-{steps[0]}" in refused
     newest.write_bytes(whole)
 
     done = run_stage("tpu_train", *arguments, "--out", out)
@@ -95,10 +95,10 @@ def test_stopped_and_killed_at_random_moments_every_step_is_there_once(
     assert evaluated == [0, 100]
 
 
-def test_a_second_signal_and_one_before_training_end_at_once(tfrecords: Path, config: Path, tmp_path: Path) -> None:
+def test_a_second_signal_and_one_before_training_end_immediately(tfrecords: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     # A step of 12,000 examples takes seconds, in which Python does not get to its signal handlers: they get to
-    # both signals at once, behind a step of less than stopping.GRACE, or never, behind a longer one.
+    # both signals together, behind a step of less than stopping.GRACE, or never, behind a longer one.
     running = Running(out, *arguments_of(tfrecords, config, 12_000))
     running.trains()
     time.sleep(0.5)
@@ -110,7 +110,7 @@ def test_a_second_signal_and_one_before_training_end_at_once(tfrecords: Path, co
     start = time.monotonic()
     code, said = running.ended()
     assert (code, time.monotonic() - start < 6) == (143, True), said
-    assert said.endswith("tpu-train: interrupted; the same command goes on from here\n")
+    assert said.endswith("tpu-train: interrupted; the same command resumes\n")
     assert not list(out.glob("model.ckpt-1.*"))
 
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
@@ -122,5 +122,5 @@ def test_a_second_signal_and_one_before_training_end_at_once(tfrecords: Path, co
         ended, said = running.ended()
         # Where the signal comes while Python runs a `__del__` of TensorFlow's, Python prints the exception and goes
         # on; stopping.Stop then ends the process after its GRACE.
-        assert said.endswith("tpu-train: interrupted; the same command goes on from here\n"), said
+        assert said.endswith("tpu-train: interrupted; the same command resumes\n"), said
         assert (ended, time.monotonic() - start < 6) == (code, True), said

@@ -157,7 +157,7 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_there_with_dropout_too(
     process.send_signal(signal.SIGTERM)
     said = process.communicate()[1]
     assert process.returncode == 143, said
-    (step,) = re.findall(r"stopped at step (\d+), checkpoint saved; the same command goes on", said)
+    (step,) = re.findall(r"stopped at step (\d+), checkpoint saved; the same command resumes", said)
     assert (out / f"step-{int(step):08d}/state.json").exists()
     run_stage("train", *flags, "--out", out)
     same_run(tmp_path / "whole", out, steps)

@@ -104,7 +104,7 @@ def variables(found: Arrays) -> list[str]:
 
 
 def assert_equal_gradients(ours: Arrays, theirs: Arrays, kind: str, of: str = "gradient", most: float = 1e-4) -> None:
-    """Each variable's by its own norm. Keys have biases that no output hangs on: theirs are rounding errors."""
+    """Each variable's by its own norm. Keys have biases that no output depends on: theirs are rounding errors."""
     names = [name.removeprefix(f"{of}/") for name in theirs if name.startswith(f"{of}/")]
     assert len(names) > 30
     everything = np.sqrt(sum(np.linalg.norm(theirs[f"{of}/{name}"].astype(np.float64)) ** 2 for name in names))

@@ -1,6 +1,6 @@
 """A port, a path and bodies → how many requests a second a service answers at so many connections, and how soon.
 
-Each connection is kept and has one request at a time; the next one follows at once. Bare protocols of asyncio and
+Each connection is kept and has one request at a time; the next one follows immediately. Bare protocols of asyncio and
 answers parsed no further than they must be, so that this process is not what is measured: `busy` is its share of
 a core.
 """

@@ -31,18 +31,18 @@ def main(side: str, model: str, vocabulary: str, path: str) -> None:
         sys.exit(f"this is not the {side} tokenizer; make venv/convert compiles its words")
     with single:
         one_by_one = [tokenizer(sentence)["input_ids"] for sentence in sentences[:BATCH]]
-    at_once: list[list[int]] = []
+    batched: list[list[int]] = []
     for begin in range(0, len(sentences), BATCH):
         with batches:
-            at_once += tokenizer(sentences[begin : begin + BATCH])["input_ids"]
+            batched += tokenizer(sentences[begin : begin + BATCH])["input_ids"]
 
-    digest = hashlib.sha256(json.dumps([one_by_one, at_once]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([one_by_one, batched]).encode()).hexdigest()
     told = {
         name: {"amount": amount, "cpu": watch.cpu, "wall": watch.wall, "sha256": digest}
         for name, watch, amount in (
             ("first", first, 1),
             ("single", single, len(one_by_one)),
-            ("batch", batches, len(at_once)),
+            ("batch", batches, len(batched)),
         )
     }
     print(json.dumps({**told["batch"], **told}))

@@ -31,7 +31,7 @@ GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
     "fill-mask": masks,
     "soak": soak,
 }
-# What each side's speed hangs on.
+# What each side's speed depends on.
 PACKAGES = {
     "tokenizer": ["numpy", "tinysegmenter3", "onnxruntime", "orjson"],
     "serve": ["fastapi", "uvicorn", "uvloop", "httptools"],
