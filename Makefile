@@ -5,6 +5,9 @@ PYTHON ?= python3
 STAGES := corpus vocab tfrecords tpu-train train convert tokenizer serve
 COMMANDS := $(STAGES) evaluate finetune push
 
+# A variable of the command line is data: $ in it is a character, nothing is expanded or executed.
+$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(eval override export $v := $$(value $v))))
+
 .PHONY: first help doctor demo test test-all check fix bench bench-recipe bench-serve torture images venv upload download mount \
         unmount cluster cluster-stop clean clean-all tokenize $(COMMANDS)
 
@@ -46,16 +49,16 @@ test-all:
 	@scripts/test --all
 bench:
 	@scripts/venv bench corpus vocab tfrecords tokenizer convert
-	@.venv/bench/bin/python -m scripts.bench $(FLAGS)
+	@.venv/bench/bin/python -m scripts.bench $$FLAGS
 bench-recipe:
 	@scripts/venv bench train
-	@.venv/bench/bin/python -m scripts.bench.recipes $(FLAGS)
+	@.venv/bench/bin/python -m scripts.bench.recipes $$FLAGS
 bench-serve:
 	@scripts/venv bench corpus vocab tokenizer serve convert
-	@.venv/bench/bin/python -m scripts.bench.serve $(FLAGS)
+	@.venv/bench/bin/python -m scripts.bench.serve $$FLAGS
 torture:
 	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert
-	@.venv/corpus/bin/python -m scripts.torture $(FLAGS)
+	@.venv/corpus/bin/python -m scripts.torture $$FLAGS
 
 clean:
 	@scripts/clean

@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.command.folders import Environment, data, models, remote, setting, training
 from stages.command.refusal import RETRYABLE, Refusal
@@ -31,6 +33,14 @@ MOUNTED = {
     "DOWNLOADS": ("",),
 }
 FOLDERS = {"DATA": data, "WORK_DIR": training, "MODELS": models}
+
+
+class Command(NamedTuple):
+    """What to run; of a container its name, and whether a terminal is left out, so that signals must be passed on."""
+
+    words: list[str]
+    container: str = ""
+    apart: bool = False
 
 
 def engine_answers() -> bool:
@@ -107,7 +117,9 @@ def inside(path: str) -> str:
     return f"data/{Path(path).resolve().relative_to(Path(training(os.environ)).resolve())}"
 
 
-def command(stage: Stage, module: str, words: list[str], environment: Environment) -> list[str]:
+def command(
+    stage: Stage, module: str, words: list[str], environment: Environment, volumes: Sequence[str] = ()
+) -> Command:
     """The command that runs a stage in its image, which is built first (half a second when nothing has changed)."""
     cluster = on_cluster(stage, environment)
     service = "ray-driver" if cluster else stage.environment
@@ -119,6 +131,7 @@ def command(stage: Stage, module: str, words: list[str], environment: Environmen
     name = f"albert-ja-{stage.environment}-{os.getpid()}"
     run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
     run += ["--service-ports"] if stage.ports else []
+    run += [word for volume in volumes for word in ("--volume", volume)]
     if in_cloud(stage.paths(environment), words) or mounted_bucket():
         # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
@@ -130,10 +143,12 @@ def command(stage: Stage, module: str, words: list[str], environment: Environmen
         run += ["--volume", f"{Path(setting(environment, 'DATASET')).resolve()}:{DATASET}:ro"]
     module = module or stage.module
     if cluster:
-        return [*run, service, module, *words]
-    if module != "stages." + stage.environment.replace("-", "_"):
-        run += ["--entrypoint", f"python -m {module}"]
-    return [*run, service, *words]
+        run += [service, module, *words]
+    elif module != "stages." + stage.environment.replace("-", "_"):
+        run += ["--entrypoint", f"python -m {module}", service, *words]
+    else:
+        run += [service, *words]
+    return Command(run, name, apart=not terminal)
 
 
 def on_gpus(environment: Environment) -> bool:
@@ -231,28 +246,26 @@ def make_folders() -> None:
                 raise Refusal(f"{error.filename} cannot be made ({error.strerror}); say {said}= a folder of yours")
 
 
-def finish(command: list[str], environment: Environment, text: str = "") -> int:
+def finish(command: Command, environment: Environment, text: str = "") -> int:
     """Run a command to its end and return its exit code; signals are the command's to answer.
 
     Its standard input is `text`, or this process's own without one.
     """
+
     # `docker compose run` answers a signal by leaving its container alone, still running. So the container gets it from
     # here, and compose none: its end follows the container's. Only a terminal's own Ctrl-C goes through compose.
-    container = command[command.index("--name") + 1] if command[0] == "docker" else ""
-    apart = bool(container) and "-T" in command
-
     def pass_on(signum: int, frame: object) -> None:
-        kill = ["docker", "kill", "--signal", str(signum), container]
-        if not container or subprocess.run(kill, capture_output=True).returncode:
+        kill = ["docker", "kill", "--signal", str(signum), command.container]
+        if not command.container or subprocess.run(kill, capture_output=True).returncode:
             process.send_signal(signum)
 
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
-        start_new_session=apart,
+        command.words, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
+        start_new_session=command.apart,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, pass_on)
     # Without a container, or with a terminal of its own, the terminal sends it to the stage as well.
-    signal.signal(signal.SIGINT, pass_on if apart else signal.SIG_IGN)
+    signal.signal(signal.SIGINT, pass_on if command.apart else signal.SIG_IGN)
     if text:
         process.communicate(text + "\n")
     return process.wait()

@@ -108,11 +108,11 @@ def chosen_runner() -> str:
     return runner or ("docker" if containers.engine_answers() else "venv")
 
 
-def in_venv(step: Step) -> list[str]:
+def in_venv(step: Step) -> containers.Command:
     """The command that runs a step in `.venv/<environment>`, which is made first where it is missing or out of date."""
     environment = "cluster" if containers.on_cluster(step.stage, step.environment) else step.stage.environment
     subprocess.run([ROOT / "scripts" / "venv", environment], check=True)
-    return [f".venv/{environment}/bin/python", "-m", step.module or step.stage.module, *step.words]
+    return containers.Command([f".venv/{environment}/bin/python", "-m", step.module or step.stage.module, *step.words])
 
 
 def refuse_unknown_variables() -> None:
@@ -138,7 +138,7 @@ def run(step: Step, name: str, show: bool) -> int:
     if docker:
         containers.make_folders()
     command = containers.command(step.stage, step.module, step.words, step.environment) if docker else in_venv(step)
-    print("$", shlex.join(command), file=sys.stderr, flush=True)
+    print("$", shlex.join(command.words), file=sys.stderr, flush=True)
     if docker and name == "serve":
         place = f"{setting(os.environ, 'ADDRESS', 'localhost')}:{setting(os.environ, 'PORT', '8000')}"
         print(f"serve: the container's port 8000 is http://{place} here", file=sys.stderr, flush=True)

@@ -90,7 +90,7 @@ def arguments_for(direction: str, docker: bool) -> list[str]:
     return [*arguments, "--dry-run"] if setting(os.environ, "DRY_RUN") not in ("", "0") else arguments
 
 
-def command(direction: str, docker: bool) -> tuple[list[str], dict[str, str]]:
+def command(direction: str, docker: bool) -> tuple[containers.Command, dict[str, str]]:
     """The command line that copies, and its environment."""
     words = arguments_for(direction, docker)
     if not docker:
@@ -100,10 +100,9 @@ def command(direction: str, docker: bool) -> tuple[list[str], dict[str, str]]:
     for variable, inside in INSIDE.items():
         # The engine would make it itself, and it would be root's.
         root(variable).mkdir(parents=True, exist_ok=True)
-        volumes += ["--volume", f"{root(variable)}:{inside}{':ro' * (direction == 'upload')}"]
-    run = containers.command(MADE["corpus"], MODULE, words, os.environ)
-    at = run.index("--rm")
-    return [*run[:at], *volumes, *run[at:]], containers.compose_variables(MADE["corpus"], words, os.environ)
+        volumes.append(f"{root(variable)}:{inside}{':ro' * (direction == 'upload')}")
+    run = containers.command(MADE["corpus"], MODULE, words, os.environ, volumes)
+    return run, containers.compose_variables(MADE["corpus"], words, os.environ)
 
 
 def main(arguments: list[str]) -> int:
@@ -112,9 +111,9 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 -m scripts.transfer {'|'.join(DIRECTIONS)}", file=sys.stderr)
         return 2
     try:
-        words, environment = command(arguments[0], chosen_runner() == "docker")
-        print("$", shlex.join(words), file=sys.stderr, flush=True)
-        code = containers.finish(words, environment)
+        run, environment = command(arguments[0], chosen_runner() == "docker")
+        print("$", shlex.join(run.words), file=sys.stderr, flush=True)
+        code = containers.finish(run, environment)
     except Refusal as problem:
         print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
         return 2

@@ -298,3 +298,20 @@ def test_make_alone_prints_one_screen_and_help_every_variable() -> None:
     assert {word for line in helped.stdout.splitlines() for word in shlex.split(line, posix=False)[:1]} >= {
         *variables()
     }
+
+
+def test_make_hands_on_what_is_typed_as_it_is(tmp_path: Path) -> None:
+    text = f"価格は$100です $(shell touch {tmp_path}/made) $$x `touch {tmp_path}/made` 'a' \"b\""
+    words = ["make", "--eval", "show: ; @printenv TEXT", "show", f"TEXT={text}"]
+    done = subprocess.run(words, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == text + "\n"
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("target", ["bench", "bench-recipe", "bench-serve", "torture"])
+def test_no_word_of_flags_is_executed(target: str) -> None:
+    """The shell splits what the variable holds, and expands nothing in it."""
+    words = ["make", "--dry-run", target, "FLAGS=$(touch x)"]
+    done = subprocess.run(words, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
+    assert "$FLAGS" in done.stdout
+    assert "touch" not in done.stdout
