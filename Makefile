@@ -27,12 +27,11 @@ convert: $(filter tpu-train train,$(MAKECMDGOALS))
 tokenizer serve evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
 push: $(filter train convert evaluate,$(MAKECMDGOALS))
 
-upload download:
-	@$(PYTHON) -m scripts.transfer $@
-mount unmount:
-	@$(PYTHON) -m scripts.mount $@
-cluster cluster-stop:
-	@$(PYTHON) -m scripts.cluster $@
+upload download: module := transfer
+mount unmount: module := mount
+cluster cluster-stop: module := cluster
+upload download mount unmount cluster cluster-stop:
+	@$(PYTHON) -m scripts.$(module) $@
 
 images:
 	docker compose build $(STAGES) mount ray-head
@@ -43,24 +42,19 @@ venv:
 venv/%:
 	@scripts/venv $*
 
-test check fix:
+check fix test:
 	@scripts/$@
 test-all:
 	@scripts/test --all
-bench:
-	@scripts/venv bench corpus vocab tfrecords tokenizer convert
-	@.venv/bench/bin/python -m scripts.bench $$FLAGS
-bench-recipe:
-	@scripts/venv bench train
-	@.venv/bench/bin/python -m scripts.bench.recipes $$FLAGS
-bench-serve:
-	@scripts/venv bench corpus vocab tokenizer serve convert
-	@.venv/bench/bin/python -m scripts.bench.serve $$FLAGS
+bench: uses := scripts.bench corpus vocab tfrecords tokenizer convert
+bench-recipe: uses := scripts.bench.recipes train
+bench-serve: uses := scripts.bench.serve corpus vocab tokenizer serve convert
+bench bench-recipe bench-serve:
+	@scripts/venv bench $(wordlist 2,9,$(uses))
+	@.venv/bench/bin/python -m $(firstword $(uses)) $$FLAGS
 torture:
 	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert
 	@.venv/corpus/bin/python -m scripts.torture $$FLAGS
 
-clean:
-	@scripts/clean
-clean-all:
-	@scripts/clean --all
+clean clean-all:
+	@scripts/clean $@
