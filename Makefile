@@ -1,5 +1,4 @@
-# `make` lists what can be made, `make help` every variable. No number of the recipe and no option of a stage is in
-# this file: a stage reads its options from the environment.
+# `make` lists targets, `make help` variables. No option is in this file: a stage reads them from the environment.
 SHELL := bash
 PYTHON ?= python3
 STAGES := corpus vocab tfrecords tpu-train train convert tokenizer serve
@@ -11,10 +10,11 @@ $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(eva
 .PHONY: first help doctor demo test test-all check fix bench bench-recipe bench-serve torture images venv upload download mount \
         unmount cluster cluster-stop clean clean-all tokenize $(COMMANDS)
 
-first:
-	@cat scripts/help.txt
+first: ; @cat scripts/help.txt
 help doctor demo:
 	@$(PYTHON) -m scripts.$@
+.DEFAULT:
+	@$(PYTHON) -m scripts.help $@
 
 # Several run one after the other, in the order of the flow, with -j as well.
 $(COMMANDS):

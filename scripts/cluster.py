@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from scripts.containers import MOUNTED, ROOT, credentials, engine_answers, folder_variables, make_folders
+from scripts.run import refuse_unknown_variables
 from stages.command.folders import data, remote, setting, training
 from stages.command.refusal import Refusal
 
@@ -66,6 +67,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python3 -m scripts.cluster cluster|cluster-stop", file=sys.stderr)
         return 2
     try:
+        refuse_unknown_variables()
         if not engine_answers():
             raise Refusal("needs a Docker engine with compose; make doctor says what is missing")
         if arguments == ["cluster"]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.containers import ROOT
-from scripts.run import chosen_runner
+from scripts.run import chosen_runner, refuse_unknown_variables
 from stages.command.folders import MODELS as FOLDERS
 from stages.command.folders import trainer as trainer_of
 from stages.command.refusal import Refusal
@@ -215,6 +215,7 @@ def main() -> int:
     """Run the demo and tell about it."""
     os.chdir(ROOT)
     try:
+        refuse_unknown_variables()
         runner, trainer = chosen_runner(), trainer_of(os.environ, "torch")
     except Refusal as problem:
         print(f"demo: error: {problem}", file=sys.stderr)

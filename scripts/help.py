@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+import sys
 import textwrap
 from pathlib import Path
 
 from stages.pipeline import STAGES, VARIABLES, variables
 
+ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = """
 Buckets of Google Cloud Storage: DATA, WORK_DIR, MODELS and DUMP may be gs://…
   make upload      WORK_DIR=gs://… [STAGE= MODEL= SIZE=]  DATA and MODELS → WORK_DIR, WORK_DIR/models
@@ -54,12 +58,26 @@ def line(name: str, text: str) -> str:
     return textwrap.fill(text, 112, initial_indent=f"  {name:<25} ", subsequent_indent=" " * 28)
 
 
-def main() -> None:
-    """Print all of it."""
+def nearest(target: str) -> str:
+    """The sentence for a target that make does not know."""
+    phony = re.search(r"\.PHONY: ((?:.*\\\n)*.*)\n", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert phony
+    targets = [*re.findall(r"[a-z][a-z-]+", phony[1]), *STAGES]
+    close = difflib.get_close_matches(target, targets, 1)
+    meant = f"did you mean make {close[0]}? " if close else ""
+    return f"make: error: there is no target {target}; {meant}`make` lists them"
+
+
+def main(arguments: list[str]) -> int:
+    """Print all of it; of a target that make does not know, the nearest one."""
+    if arguments:
+        print(nearest(arguments[0]), file=sys.stderr)
+        return 2
     print(Path(__file__).with_name("help.txt").read_text(encoding="utf-8") + COMMANDS)
     print("\n".join(line(name, text) for name, text in VARIABLES.items()))
     print("\nVariables that are options of stages: --seq-length is SEQ_LENGTH\n" + options())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from scripts.containers import ROOT, credentials, engine_answers, network
+from scripts.run import refuse_unknown_variables
 from stages.command.folders import setting
 from stages.command.refusal import RETRYABLE, Refusal
 
@@ -105,6 +106,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 -m scripts.mount {'|'.join(actions)}", file=sys.stderr)
         return 2
     try:
+        refuse_unknown_variables()
         if not engine_answers():
             raise Refusal("a bucket is mounted by a container, and no Docker engine answers; make doctor says more")
         return actions[arguments[0]]()

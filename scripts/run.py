@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -40,7 +41,11 @@ class Step(NamedTuple):
 
 def steps_of(name: str) -> list[Step]:
     """The commands of a stage, in order; FLAGS go to the stage itself."""
-    stage, flags = STAGES[name], shlex.split(setting(os.environ, "FLAGS"))
+    stage = STAGES[name]
+    try:
+        flags = shlex.split(setting(os.environ, "FLAGS"))
+    except ValueError as error:
+        raise Refusal(f"FLAGS={setting(os.environ, 'FLAGS')} cannot be split into words: {error}")
     if "--help" in flags:
         return [Step(stage, [*(word for word in stage.words if not word.startswith("-")), "--help"], {})]
     own = [*stage.words, *flags]
@@ -119,9 +124,9 @@ def refuse_unknown_variables() -> None:
     """Refuse a variable on make's command line that nothing reads, with the nearest name that something does."""
     known = variables()
     _, _, given = os.environ.get("MAKEFLAGS", "").partition("-- ")
-    for word in shlex.split(given):
-        name, equals, _ = word.partition("=")
-        if equals and name not in known:
+    # make separates its variables by spaces, and marks those within a value by "\\".
+    for name in re.findall(r"(?:^|(?<!\\) )([A-Za-z_]\w*):?=", given):
+        if name not in known:
             near = difflib.get_close_matches(name.upper(), known, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise Refusal(f"there is no variable {name}{meant} make help lists all")

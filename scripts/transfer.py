@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from scripts import containers
-from scripts.run import Step, chosen_runner, in_venv
-from stages.command.folders import model_names, remote, setting, size
+from scripts.run import Step, chosen_runner, in_venv, refuse_unknown_variables
+from stages.command.folders import model_names, remote, setting, size, switch
 from stages.command.refusal import Refusal
 from stages.pipeline import STAGES
 
@@ -87,7 +87,7 @@ def arguments_for(direction: str, docker: bool) -> list[str]:
         arguments += ["--copy", *(pair if direction == "upload" else pair[::-1])]
     if not arguments:
         raise Refusal("there is nothing to upload: no stage has written to DATA or MODELS")
-    return [*arguments, "--dry-run"] if setting(os.environ, "DRY_RUN") not in ("", "0") else arguments
+    return [*arguments, "--dry-run"] if switch(os.environ, "DRY_RUN") else arguments
 
 
 def command(direction: str, docker: bool) -> tuple[containers.Command, dict[str, str]]:
@@ -111,6 +111,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 -m scripts.transfer {'|'.join(DIRECTIONS)}", file=sys.stderr)
         return 2
     try:
+        refuse_unknown_variables()
         run, environment = command(arguments[0], chosen_runner() == "docker")
         print("$", shlex.join(run.words), file=sys.stderr, flush=True)
         code = containers.finish(run, environment)

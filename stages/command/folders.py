@@ -68,6 +68,14 @@ def setting(environment: Environment, name: str, default: str = "") -> str:
     return environment.get(name, "").strip() or default
 
 
+def switch(environment: Environment, name: str) -> bool:
+    """A variable that is 1 or 0; 0 where it is not set."""
+    value = setting(environment, name, "0")
+    if value not in ("0", "1"):
+        raise Refusal("%s=%s is neither 1 nor 0" % (name, value))
+    return value == "1"
+
+
 def folder(environment: Environment, name: str, default: str) -> str:
     """A folder that a variable names: on this machine, or gs://…"""
     path = setting(environment, name, default)

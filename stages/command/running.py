@@ -12,6 +12,29 @@ causes: List[Callable[[], Optional[Refusal]]] = []
 endings: List[Callable[[], None]] = []
 
 
+class _Errors:
+    """Standard error that loses what is written once its reader has gone, so that the work is done all the same."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self._kept(self._stream.write, text))
+
+    def flush(self) -> None:
+        self._kept(self._stream.flush)
+
+    def _kept(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return function(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run(
     stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None, resumes: bool = True
 ) -> int:
@@ -26,6 +49,8 @@ def run(
         raise KeyboardInterrupt(signum)
 
     signal.signal(signal.SIGTERM, terminated)
+    errors = sys.stderr
+    sys.stderr = _Errors(errors)
     try:
         main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -47,6 +72,7 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
+        sys.stderr = errors
         for end in endings:
             end()
     return 0

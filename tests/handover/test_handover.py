@@ -127,6 +127,25 @@ def test_exit_codes(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "corpus: error: no file x; make one\n"
 
 
+def test_work_is_done_though_nobody_reads_standard_error(tmp_path: Path) -> None:
+    """As in `make corpus 2>&1 | head -1`."""
+    program = """
+import pathlib, sys
+from stages.command.running import run
+def main(arguments):
+    for _ in range(3):
+        print("a line", file=sys.stderr, flush=True)
+    pathlib.Path(arguments[0]).touch()
+sys.exit(run("corpus", main))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "done")]
+    with subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+    assert process.returncode == 0
+    assert (tmp_path / "done").exists()
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.42, "0.4 s"), (42, "42 s"), (185, "3 min 05 s"), (7620, "2 h 07 min")]
 )

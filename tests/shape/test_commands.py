@@ -147,6 +147,7 @@ def test_a_stage_runs_by_its_module(stage: str, given: dict[str, object], comman
         ("vocab", {"RUNNER": "podman"}, ["RUNNER=podman is neither docker nor venv"]),
         ("vocab", {"MAKEFLAGS": "w -- VOCAB_SIZ=3000"}, ["no variable VOCAB_SIZ; did you mean VOCAB_SIZE?"]),
         ("vocab", {"MAKEFLAGS": "-- model=character"}, ["no variable model; did you mean MODEL?"]),
+        ("vocab", {"FLAGS": "'a"}, ["FLAGS='a cannot be split into words"]),
         ("tpu-train", {}, ["say MODEL=wordpiece or MODEL=character"]),
         ("tpu-train", {"MODEL": "character", "SIZE": "large"}, ["SIZE=large is none of base, medium, small, tiny"]),
         ("train", {}, ["say MODEL=wordpiece or MODEL=character"]),
@@ -315,3 +316,15 @@ def test_no_word_of_flags_is_executed(target: str) -> None:
     done = subprocess.run(words, cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8", check=True)
     assert "$FLAGS" in done.stdout
     assert "touch" not in done.stdout
+
+
+def test_a_target_that_is_none_is_told_with_the_nearest() -> None:
+    done = subprocess.run(["make", "tokenise"], cwd=ROOT, env=CLEAN, capture_output=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stdout + done.stderr.splitlines()[0] == (
+        "make: error: there is no target tokenise; did you mean make tokenize? `make` lists them"
+    )
+
+
+def test_a_space_in_a_value_begins_no_variable() -> None:
+    assert shown("vocab", {"MAKEFLAGS": r"w -- TEXT=it's\ SIZ=x\ y SEED=1"}) == "stages.vocab\n"
