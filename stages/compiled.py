@@ -37,10 +37,15 @@ class NotCompiled(Refusal, ImportError):
 
 
 def library_path(source: str) -> str:
-    """Where the library of a C source lies. The name holds the source's hash: one of other code is never loaded."""
-    with open(source, "rb") as stream:
-        digest = hashlib.sha256(stream.read()).hexdigest()
-    return f"{os.path.splitext(source)[0]}-{digest[:16]}.so"
+    """Where the library of a C source lies. The name holds the hash of the source and of the headers beside it.
+
+    A library of other code is never loaded.
+    """
+    digest = hashlib.sha256()
+    for path in (source, *sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(source)), "*.h")))):
+        with open(path, "rb") as stream:
+            digest.update(stream.read())
+    return f"{os.path.splitext(source)[0]}-{digest.hexdigest()[:16]}.so"
 
 
 @functools.cache
@@ -58,6 +63,12 @@ def at(array: "NDArray[Any]", kind: type) -> int:
         raise TypeError(f"an array of {array.dtype} is given where C expects {kind.__name__} without gaps")
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def fields(addresses: str, sizes: str = "") -> list[tuple[str, Any]]:
+    """The fields of a structure for C, given as names with spaces between: addresses, then integers of 64 bits."""
+    named = (addresses, ctypes.c_void_p), (sizes, ctypes.c_int64)
+    return [(name, kind) for names, kind in named for name in names.split()]
 
 
 def compile_source(source: str, cache: str) -> None:

@@ -238,15 +238,16 @@ def _identity(name: str) -> str:
 
 
 def _source(module: str) -> str:
-    """The hash of a module, with the C beside it."""
+    """The hash of a module and of the C sources and headers beside it."""
     try:
         spec = importlib.util.find_spec(module)
     except ImportError:
         return "none"
     if spec is None or spec.origin is None:
         return "none"
-    paths = [Path(spec.origin), Path(spec.origin).with_suffix(".c")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths if path.exists())).hexdigest()
+    origin = Path(spec.origin)
+    paths = [origin, *sorted(origin.parent.glob("*.[ch]"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -16,7 +16,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from stages.command.refusal import Refusal
-from stages.compiled import at, library
+from stages.compiled import at, fields, library
 from stages.formats.encoding import SOURCE, has_crc_instruction
 from stages.handover import storage
 
@@ -36,6 +36,24 @@ FEATURES = (
     "next_sentence_labels",
 )
 _AGAIN = "make the TFRecords again"
+
+
+class CRecords(ctypes.Structure):
+    """TFRecord frames (encoding.h)."""
+
+    _fields_ = fields("data", "size entries by_instruction")
+
+
+class CChunk(ctypes.Structure):
+    """`Chunk` (encoding.h)."""
+
+    _fields_ = fields("ids mask segments starts positions labels weights swapped", "count sequence predictions")
+
+
+class CTold(ctypes.Structure):
+    """What was read, and what is wrong behind it (encoding.h)."""
+
+    _fields_ = [("bytes", ctypes.c_int64), ("wrong", ctypes.c_int32), ("feature", ctypes.c_int32)]
 
 
 class Chunk(NamedTuple):
@@ -153,28 +171,18 @@ _OUT_OF_RANGE = 6
 
 def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int, entries: int) -> tuple[int, int]:
     """The whole records of data[begin:], as many as there is room for: how many, and the bytes that they took."""
-    told = (ctypes.c_int64 * 3)()
-    room, sequence = into.ids.shape
     address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
     kinds = (np.int32, np.uint8, np.uint8, np.uint8, np.int32, np.int32, np.float32, np.int32)
     arrays_of: Any = into
     arrays: list[int | None] = [at(array, kind) for array, kind in zip(arrays_of, kinds, strict=True)]
     if not into.starts.shape[1]:
         arrays[3] = None
-    count = _library().decode(
-        address + begin,
-        len(data) - begin,
-        room,
-        sequence,
-        into.positions.shape[1],
-        entries,
-        has_crc_instruction(),
-        *arrays,
-        told,
-    )
-    if told[1]:
-        raise Refusal(f"{path}: record {record + count + 1} {_wrong(told[1], told[2], into)}; {_AGAIN}")
-    return count, told[0]
+    records = CRecords(address + begin, len(data) - begin, entries, has_crc_instruction())
+    told = CTold()
+    count = _library().decode(records, CChunk(*arrays, *into.ids.shape, into.positions.shape[1]), told)
+    if told.wrong:
+        raise Refusal(f"{path}: record {record + count + 1} {_wrong(told.wrong, told.feature, into)}; {_AGAIN}")
+    return count, told.bytes
 
 
 def _wrong(code: int, feature: int, into: Chunk) -> str:
@@ -192,7 +200,6 @@ def _wrong(code: int, feature: int, into: Chunk) -> str:
 def _library() -> Any:
     """The library. Raises NotCompiled where it is not there."""
     loaded = library(SOURCE)
-    pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
-    loaded.decode.restype = size
-    loaded.decode.argtypes = [pointer, *[size] * 5, flag, *[pointer] * 9]
+    loaded.decode.restype = ctypes.c_int64
+    loaded.decode.argtypes = [ctypes.POINTER(structure) for structure in (CRecords, CChunk, CTold)]
     return loaded

@@ -5,12 +5,13 @@
  * length, the record, its checksum. encoding.py checks every length before it calls. What is read back may come from
  * anywhere: `decode` takes every encoding that the format allows, and reads nothing beyond its end.
  */
-#include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <nmmintrin.h>
 #endif
+
+#include "encoding.h"
 
 #define API __attribute__((visibility("default")))
 
@@ -172,13 +173,11 @@ static uint8_t *put_entry(uint8_t *at, enum Feature feature, int32_t payload) {
     return put_field(at, 1, payload);
 }
 
-/* Of an example: its length, the position of its first [SEP], how many tokens are masked, whether it is swapped. */
-typedef struct {
-    int32_t length, separator, predicted, swapped;
-} Shape;
-
-static uint8_t *put_example(uint8_t *at, const Shape *shape, const int32_t *ids, const uint8_t *starts,
-                            const int32_t *positions, const int32_t *labels, int32_t sequence, int32_t predictions) {
+static uint8_t *put_example(uint8_t *at, const Examples *examples, int64_t row) {
+    const Shape *shape = &examples->shapes[row];
+    const int32_t sequence = (int32_t)examples->sequence, predictions = (int32_t)examples->predictions;
+    const int32_t *ids = examples->ids + row * sequence;
+    const int32_t *positions = examples->positions + row * predictions, *labels = examples->labels + row * predictions;
     const int32_t payloads[FEATURES] = {
         [INPUT_IDS] = varints_size(ids, sequence),
         [INPUT_MASK] = sequence,
@@ -204,7 +203,7 @@ static uint8_t *put_example(uint8_t *at, const Shape *shape, const int32_t *ids,
     at = put_bytes(at, 1, shape->length - shape->separator - 1);
     at = put_bytes(at, 0, sequence - shape->length);
     at = put_entry(at, TOKEN_BOUNDARY, sequence);
-    memcpy(at, starts, (size_t)sequence);
+    memcpy(at, examples->starts + row * sequence, (size_t)sequence);
     at = put_entry(at + sequence, POSITIONS, payloads[POSITIONS]);
     at = put_varints(at, positions, predictions);
     at = put_entry(at, LABELS, payloads[LABELS]);
@@ -217,15 +216,11 @@ static uint8_t *put_example(uint8_t *at, const Shape *shape, const int32_t *ids,
 }
 
 /* Returns how many bytes of `out` were filled. */
-API int64_t encode(const int32_t *ids, const uint8_t *starts, const Shape *shapes, const int32_t *positions,
-                   const int32_t *labels, int64_t count, int64_t sequence, int64_t predictions, int32_t by_instruction,
-                   uint8_t *out) {
+API int64_t encode(const Examples *examples, int32_t by_instruction, uint8_t *out) {
     uint8_t *at = out;
-    for (int64_t row = 0; row < count; row++) {
+    for (int64_t row = 0; row < examples->count; row++) {
         uint8_t *record = at + 12;
-        uint8_t *end = put_example(record, &shapes[row], ids + row * sequence, starts + row * sequence,
-                                   positions + row * predictions, labels + row * predictions, (int32_t)sequence,
-                                   (int32_t)predictions);
+        uint8_t *end = put_example(record, examples, row);
         uint32_t size = (uint32_t)(end - record);
         put_little_endian(put_little_endian(at, size), 0);
         put_little_endian(at + 8, checksum(at, 8, by_instruction));
@@ -484,49 +479,47 @@ static uint64_t little_endian(const uint8_t *at, int bytes) {
     return value;
 }
 
-/* The examples of the whole frames in `data`, `rows` at most, with ids below `entries`. Returns how many there are.
- * `starts` may be NULL; where it is not, examples must be pairs of texts, as masking wants them.
- * `told`: the bytes that they took; what is wrong with the one behind them, if anything is; with which of its features. */
-API int64_t decode(const uint8_t *data, int64_t size, int64_t rows, int64_t sequence, int64_t predictions,
-                   int64_t entries, int32_t by_instruction, int32_t *ids, uint8_t *mask, uint8_t *segments, uint8_t *starts,
-                   int32_t *positions, int32_t *labels, float *weights, int32_t *swapped, int64_t *told) {
-    const uint8_t *at = data, *end = data + size;
+/* Fills `chunk` with the examples of the whole frames, as far as it has room. Returns how many there are. */
+API int64_t decode(const Records *records, const Chunk *chunk, Told *told) {
+    const uint8_t *at = records->data, *end = at + records->size;
+    const int64_t sequence = chunk->sequence, predictions = chunk->predictions;
+    const uint64_t entries = (uint64_t)records->entries;
+    const int32_t by_instruction = (int32_t)records->by_instruction;
     int64_t row = 0;
-    told[1] = RIGHT;
-    for (; row < rows && end - at >= 12; row++) {
+    told->wrong = RIGHT;
+    for (; row < chunk->count && end - at >= 12; row++) {
         uint64_t length = little_endian(at, 8);
         if (checksum(at, 8, by_instruction) != little_endian(at + 8, 4) || length > LONGEST_RECORD) {
-            told[1] = LENGTH_CHECKSUM;
+            told->wrong = LENGTH_CHECKSUM;
             break;
         }
         if ((uint64_t)(end - at) < 16 + length)
             break;
         const uint8_t *record = at + 12;
         if (checksum(record, (int64_t)length, by_instruction) != little_endian(record + length, 4)) {
-            told[1] = RECORD_CHECKSUM;
+            told->wrong = RECORD_CHECKSUM;
             break;
         }
+        const int64_t tokens = row * sequence, slots = row * predictions;
+        uint8_t *mask = chunk->mask + tokens, *segments = chunk->segments + tokens;
+        uint8_t *starts = chunk->starts ? chunk->starts + tokens : 0;
         Target targets[FEATURES] = {
-            [INPUT_IDS] = {.numbers = ids + row * sequence, .most = sequence, .limit = (uint64_t)entries},
-            [INPUT_MASK] = {.bytes = mask + row * sequence, .most = sequence, .limit = 2},
-            [SEGMENT_IDS] = {.bytes = segments + row * sequence, .most = sequence, .limit = 2},
-            [TOKEN_BOUNDARY] = {.bytes = starts ? starts + row * sequence : 0, .most = starts ? sequence : 0, .limit = 2},
-            [POSITIONS] = {.numbers = positions + row * predictions, .most = predictions, .limit = (uint64_t)sequence},
-            [LABELS] = {.numbers = labels + row * predictions, .most = predictions, .limit = (uint64_t)entries},
-            [WEIGHTS] = {.floats = weights + row * predictions, .most = predictions},
-            [NEXT_SENTENCE] = {.numbers = swapped + row, .most = 1, .limit = 2},
+            [INPUT_IDS] = {.numbers = chunk->ids + tokens, .most = sequence, .limit = entries},
+            [INPUT_MASK] = {.bytes = mask, .most = sequence, .limit = 2},
+            [SEGMENT_IDS] = {.bytes = segments, .most = sequence, .limit = 2},
+            [TOKEN_BOUNDARY] = {.bytes = starts, .most = starts ? sequence : 0, .limit = 2},
+            [POSITIONS] = {.numbers = chunk->positions + slots, .most = predictions, .limit = (uint64_t)sequence},
+            [LABELS] = {.numbers = chunk->labels + slots, .most = predictions, .limit = entries},
+            [WEIGHTS] = {.floats = chunk->weights + slots, .most = predictions},
+            [NEXT_SENTENCE] = {.numbers = chunk->swapped + row, .most = 1, .limit = 2},
         };
-        int which;
-        enum Wrong wrong = put_record(targets, (Bytes){record, record + length}, &which);
-        if (!wrong && starts && !is_pair(mask + row * sequence, segments + row * sequence, sequence))
-            wrong = NO_PAIR;
-        if (wrong) {
-            told[1] = wrong;
-            told[2] = which;
+        told->wrong = put_record(targets, (Bytes){record, record + length}, &told->feature);
+        if (!told->wrong && starts && !is_pair(mask, segments, sequence))
+            told->wrong = NO_PAIR;
+        if (told->wrong)
             break;
-        }
         at = record + length + 4;
     }
-    told[0] = at - data;
+    told->bytes = at - records->data;
     return row;
 }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.compiled import at, library
-from stages.formats.examples import LENGTH, LONGEST, SEPARATOR, Examples
+from stages.formats.examples import LENGTH, LONGEST, SEPARATOR, CExamples, Examples
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "encoding.c")
 # Every number written is below this: ids, positions, sizes. Three bytes are enough for it.
@@ -35,9 +35,7 @@ def encoded(batches: Iterable[Examples], by_instruction: bool | None = None) -> 
         most = count * most_bytes(sequence, predictions)
         if most > len(out):
             out = np.empty(most, np.uint8)
-        arrays = [at(array, np.bool_ if array is examples.starts else np.int32) for array in examples]
-        size = _library().encode(*arrays, count, sequence, predictions, instruction, at(out, np.uint8))
-        yield out[:size]
+        yield out[: _library().encode(examples.addresses(), instruction, at(out, np.uint8))]
 
 
 def _check(examples: Examples) -> None:
@@ -75,9 +73,9 @@ def has_crc_instruction() -> bool:
 def _library() -> Any:
     """The library. Raises NotCompiled where it is not there."""
     loaded = library(SOURCE)
-    pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+    size, flag = ctypes.c_int64, ctypes.c_int32
     loaded.encode.restype = size
-    loaded.encode.argtypes = [*[pointer] * 5, size, size, size, flag, pointer]
+    loaded.encode.argtypes = [ctypes.POINTER(CExamples), flag, ctypes.c_void_p]
     loaded.checksum.restype = ctypes.c_uint32
     loaded.checksum.argtypes = [ctypes.c_char_p, size, flag]
     loaded.has_crc_instruction.restype = flag

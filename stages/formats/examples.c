@@ -4,8 +4,9 @@
  * length and range before it calls. All draws come from a bit generator of numpy, through the C interface that
  * numpy/random/bitgen.h publishes.
  */
-#include <stdint.h>
 #include <string.h>
+
+#include "examples.h"
 
 #define API __attribute__((visibility("default")))
 
@@ -41,32 +42,21 @@ static uint32_t below(const Generator *generator, uint32_t limit) {
 
 /* ---- Instances ---- */
 
-/* A row of a plan: A and B as ranges of tokens, and whether they are swapped. */
-typedef struct {
-    int64_t a_begin, a_end, b_begin, b_end, swapped;
-} Instance;
-
-/* Where the sentences begin in the tokens, and the documents in the sentences; each with the end of the last. */
-typedef struct {
-    const int64_t *sentences, *documents;
-    int64_t document_count;
-} Block;
-
 /* B is text of another document: `wanted` tokens at least, as far as it has them. Of this one where there is no other. */
-static void take_elsewhere(const Generator *generator, const Block *block, int64_t document, int64_t wanted,
+static void take_elsewhere(const Generator *generator, const Passes *passes, int64_t document, int64_t wanted,
                            Instance *made) {
     int64_t other = document;
-    if (block->document_count > 1) {
-        other = below(generator, (uint32_t)(block->document_count - 1));
+    if (passes->document_count > 1) {
+        other = below(generator, (uint32_t)(passes->document_count - 1));
         other += other >= document;
     }
-    int64_t first = block->documents[other], last = block->documents[other + 1];
+    int64_t first = passes->documents[other], last = passes->documents[other + 1];
     int64_t begin = first + below(generator, (uint32_t)(last - first));
     int64_t end = begin + 1;
-    while (end < last && block->sentences[end] - block->sentences[begin] < wanted)
+    while (end < last && passes->sentences[end] - passes->sentences[begin] < wanted)
         end++;
-    made->b_begin = block->sentences[begin];
-    made->b_end = block->sentences[end];
+    made->b_begin = passes->sentences[begin];
+    made->b_end = passes->sentences[end];
 }
 
 /* The longer part loses a token from its front or its end, until both fit. */
@@ -87,20 +77,19 @@ static void truncate_to(const Generator *generator, int64_t room, Instance *made
 }
 
 /* The instances of one pass over a document; returns how many. */
-static int64_t cut_document(const Generator *generator, const Block *block, int64_t document, int64_t room,
-                            double short_share, Instance *out) {
-    const int64_t *sentences = block->sentences;
+static int64_t cut_document(const Generator *generator, const Passes *passes, int64_t document, Instance *out) {
+    const int64_t *sentences = passes->sentences, room = passes->room;
     int64_t target = room;
-    if (uniform(generator) < short_share)
+    if (uniform(generator) < passes->short_share)
         target = 2 + below(generator, (uint32_t)(room - 1));
-    int64_t made = 0, begin = block->documents[document], last = block->documents[document + 1] - 1;
+    int64_t made = 0, begin = passes->documents[document], last = passes->documents[document + 1] - 1;
     for (int64_t end = begin; end <= last; end++) {
         if (end < last && sentences[end + 1] - sentences[begin] < target)
             continue;
         Instance *row = &out[made++];
         if (begin == end) {
             *row = (Instance){sentences[begin], sentences[end + 1], 0, 0, 1};
-            take_elsewhere(generator, block, document, target - (row->a_end - row->a_begin), row);
+            take_elsewhere(generator, passes, document, target - (row->a_end - row->a_begin), row);
         } else {
             int64_t cut = sentences[begin + 1 + below(generator, (uint32_t)(end - begin))];
             if (coin(generator))
@@ -114,13 +103,12 @@ static int64_t cut_document(const Generator *generator, const Block *block, int6
     return made;
 }
 
-API int64_t plan(const Generator *generator, const int64_t *sentences, const int64_t *documents,
-                 int64_t document_count, int64_t copies, int64_t room, double short_share, Instance *out) {
-    const Block block = {sentences, documents, document_count};
+/* Returns how many instances there are. */
+API int64_t plan(const Generator *generator, const Passes *passes, Instance *out) {
     int64_t made = 0;
-    for (int64_t copy = 0; copy < copies; copy++)
-        for (int64_t document = 0; document < document_count; document++)
-            made += cut_document(generator, &block, document, room, short_share, out + made);
+    for (int64_t copy = 0; copy < passes->copies; copy++)
+        for (int64_t document = 0; document < passes->document_count; document++)
+            made += cut_document(generator, passes, document, out + made);
     for (int64_t row = made - 1; row > 0; row--) {
         int64_t other = below(generator, (uint32_t)(row + 1));
         Instance held = out[row];
@@ -172,11 +160,13 @@ static int32_t mask_words(const Words *words, int32_t word, int32_t n, uint8_t *
 }
 
 /* Chooses the words to mask: sets `masked` (length,), returns how many tokens that are. */
-static int32_t choose(const Generator *generator, const Words *words, int32_t most, const double *weights,
-                      int32_t longest, uint8_t *masked, int64_t *ngrams) {
+static int32_t choose(const Generator *generator, const Masking *masking, const Words *words, int32_t most,
+                      uint8_t *masked) {
     uint16_t order[LONGEST];
     const uint16_t *begins = words->begins;
-    int32_t done = 0;
+    const double *weights = masking->weights;
+    int64_t *ngrams = masking->counts + NGRAMS;
+    int32_t done = 0, longest = (int32_t)masking->longest;
     for (int32_t visit = 0; visit < words->total; visit++)
         order[visit] = (uint16_t)(visit + (visit >= words->in_first));
     for (int32_t visit = 0; visit < words->total && done < most; visit++) {
@@ -211,8 +201,8 @@ static int32_t choose(const Generator *generator, const Words *words, int32_t mo
 }
 
 /* Replaces the masked tokens in `ids`; fills positions and labels, in order. */
-static void replace(const Generator *generator, int32_t *ids, const uint8_t *masked, int32_t length, int32_t mask_id,
-                    const int32_t *replacements, uint32_t replacement_count, int32_t *positions, int32_t *labels) {
+static void replace(const Generator *generator, const Masking *masking, const uint8_t *masked, int32_t length,
+                    int32_t *ids, int32_t *positions, int32_t *labels) {
     const uint8_t *end = masked + length, *found = masked;
     while ((found = memchr(found, 1, (size_t)(end - found)))) {
         int32_t position = (int32_t)(found++ - masked);
@@ -220,99 +210,78 @@ static void replace(const Generator *generator, int32_t *ids, const uint8_t *mas
         *labels++ = ids[position];
         double draw = uniform(generator);
         if (draw < 0.8)
-            ids[position] = mask_id;
+            ids[position] = masking->mask;
         else if (draw >= 0.9)
-            ids[position] = replacements[below(generator, replacement_count)];
+            ids[position] = masking->replacements[below(generator, (uint32_t)masking->replacement_count)];
     }
 }
 
-/* Of an example: its length, the position of its first [SEP], how many tokens are masked, whether it is swapped. */
-typedef struct {
-    int32_t length, separator, predicted, swapped;
-} Shape;
-
-/* `[CLS] A [SEP] B [SEP]` and zeros: ids and word starts. */
-static Shape fill(const int32_t *tokens, const uint8_t *word_starts, const Instance *instance, int32_t cls, int32_t sep,
-                  int32_t sequence, int32_t *ids, uint8_t *starts) {
+/* Makes the example of a row `[CLS] A [SEP] B [SEP]` and zeros: its ids, word starts and shape. */
+static void fill(const Tokens *tokens, const Instance *instance, const Masking *masking, const Examples *examples,
+                 int64_t row) {
+    int64_t sequence = examples->sequence;
+    int32_t *ids = examples->ids + row * sequence;
+    uint8_t *starts = examples->starts + row * sequence;
     int32_t a = (int32_t)(instance->a_end - instance->a_begin), b = (int32_t)(instance->b_end - instance->b_begin);
     Shape shape = {a + b + 3, a + 1, 0, (int32_t)instance->swapped};
-    ids[0] = cls;
-    memcpy(ids + 1, tokens + instance->a_begin, (size_t)a * sizeof *ids);
-    ids[shape.separator] = sep;
-    memcpy(ids + shape.separator + 1, tokens + instance->b_begin, (size_t)b * sizeof *ids);
-    ids[shape.length - 1] = sep;
+    ids[0] = masking->cls;
+    memcpy(ids + 1, tokens->ids + instance->a_begin, (size_t)a * sizeof *ids);
+    ids[shape.separator] = masking->sep;
+    memcpy(ids + shape.separator + 1, tokens->ids + instance->b_begin, (size_t)b * sizeof *ids);
+    ids[shape.length - 1] = masking->sep;
     memset(ids + shape.length, 0, (size_t)(sequence - shape.length) * sizeof *ids);
     memset(starts, 0, (size_t)sequence);
-    memcpy(starts + 1, word_starts + instance->a_begin, (size_t)a);
-    memcpy(starts + shape.separator + 1, word_starts + instance->b_begin, (size_t)b);
+    memcpy(starts + 1, tokens->starts + instance->a_begin, (size_t)a);
+    memcpy(starts + shape.separator + 1, tokens->starts + instance->b_begin, (size_t)b);
     starts[0] = starts[shape.separator] = starts[shape.length - 1] = 1;
-    return shape;
+    examples->shapes[row] = shape;
 }
 
-/* How tokens are masked: `budgets` by length; `weights` cumulative, by n. `counts`: examples.COUNTS. */
-typedef struct {
-    int32_t mask_id;
-    const int32_t *replacements;
-    uint32_t replacement_count;
-    const int32_t *budgets;
-    const double *weights;
-    int32_t longest;
-    int64_t *counts;
-} Rules;
-
-/* Masks a whole example: replaces in `ids`, fills positions and labels, and how many there are. */
-static void mask_example(const Generator *generator, const Rules *rules, int32_t *ids, const uint8_t *starts,
-                         Shape *shape, int32_t *positions, int32_t *labels) {
+/* Masks the example of a row: replaces in its ids, fills its positions and labels, and how many there are. */
+static void mask_example(const Generator *generator, const Masking *masking, const Examples *examples, int64_t row) {
     Words words;
     uint8_t masked[LONGEST];
+    Shape *shape = &examples->shapes[row];
+    int64_t tokens = row * examples->sequence, slots = row * examples->predictions;
+    int32_t *positions = examples->positions + slots, *labels = examples->labels + slots;
     memset(masked, 0, (size_t)shape->length);
-    find_words(starts, shape->separator, shape->length, &words);
-    shape->predicted = choose(generator, &words, rules->budgets[shape->length], rules->weights, rules->longest, masked,
-                              rules->counts + NGRAMS);
-    replace(generator, ids, masked, shape->length, rules->mask_id, rules->replacements, rules->replacement_count,
-            positions, labels);
+    find_words(examples->starts + tokens, shape->separator, shape->length, &words);
+    shape->predicted = choose(generator, masking, &words, masking->budgets[shape->length], masked);
+    replace(generator, masking, masked, shape->length, examples->ids + tokens, positions, labels);
 }
 
-/* `specials`: the ids of [CLS], [SEP], [MASK] and [UNK]; the rest as in Rules. */
-API void mask(const Generator *generator, const int32_t *tokens, const uint8_t *word_starts, const Instance *instances,
-              int64_t instance_count, const int32_t *specials, const int32_t *replacements, int64_t replacement_count,
-              int64_t sequence, int64_t predictions, const int32_t *budgets, const double *weights, int64_t longest,
-              int64_t *counts, int32_t *ids, uint8_t *starts, Shape *shapes, int32_t *positions, int32_t *labels) {
-    const Rules rules = {specials[2], replacements, (uint32_t)replacement_count, budgets,
-                         weights,     (int32_t)longest, counts};
-    memset(positions, 0, (size_t)(instance_count * predictions) * sizeof *positions);
-    memset(labels, 0, (size_t)(instance_count * predictions) * sizeof *labels);
-    for (int64_t row = 0; row < instance_count; row++) {
-        Shape shape =
-            fill(tokens, word_starts, &instances[row], specials[0], specials[1], (int32_t)sequence, ids, starts);
+/* Zeros, where fewer tokens are masked than there is room for. */
+static void clear(const Examples *examples) {
+    size_t slots = (size_t)(examples->count * examples->predictions);
+    memset(examples->positions, 0, slots * sizeof *examples->positions);
+    memset(examples->labels, 0, slots * sizeof *examples->labels);
+}
+
+/* Makes an example of each instance. */
+API void mask(const Generator *generator, const Tokens *tokens, const Instance *instances, const Masking *masking,
+              const Examples *examples) {
+    int64_t *counts = masking->counts;
+    clear(examples);
+    for (int64_t row = 0; row < examples->count; row++) {
+        fill(tokens, &instances[row], masking, examples, row);
+        const Shape *shape = &examples->shapes[row];
+        const int32_t *ids = examples->ids + row * examples->sequence;
         int32_t unknown = 0;
-        for (int32_t position = 0; position < shape.length; position++)
-            unknown += ids[position] == specials[3];
-        mask_example(generator, &rules, ids, starts, &shape, positions, labels);
+        for (int32_t position = 0; position < shape->length; position++)
+            unknown += ids[position] == masking->unknown;
+        mask_example(generator, masking, examples, row);
         counts[EXAMPLES]++;
-        counts[SWAPPED] += shape.swapped;
-        counts[TOKENS] += shape.length;
+        counts[SWAPPED] += shape->swapped;
+        counts[TOKENS] += shape->length;
         counts[UNKNOWN] += unknown;
-        counts[MASKED] += shape.predicted;
-        counts[SHORT_OF_BUDGET] += shape.predicted < budgets[shape.length];
-        shapes[row] = shape;
-        ids += sequence;
-        starts += sequence;
-        positions += predictions;
-        labels += predictions;
+        counts[MASKED] += shape->predicted;
+        counts[SHORT_OF_BUDGET] += shape->predicted < masking->budgets[shape->length];
     }
 }
 
-/* Masks examples that are whole already: `ids` without a masked token, of which `shapes` gives lengths and separators. */
-API void mask_whole(const Generator *generator, int64_t examples, const int32_t *specials, const int32_t *replacements,
-                    int64_t replacement_count, int64_t sequence, int64_t predictions, const int32_t *budgets,
-                    const double *weights, int64_t longest, int64_t *counts, int32_t *ids, const uint8_t *starts,
-                    Shape *shapes, int32_t *positions, int32_t *labels) {
-    const Rules rules = {specials[2], replacements, (uint32_t)replacement_count, budgets,
-                         weights,     (int32_t)longest, counts};
-    memset(positions, 0, (size_t)(examples * predictions) * sizeof *positions);
-    memset(labels, 0, (size_t)(examples * predictions) * sizeof *labels);
-    for (int64_t row = 0; row < examples; row++)
-        mask_example(generator, &rules, ids + row * sequence, starts + row * sequence, &shapes[row],
-                     positions + row * predictions, labels + row * predictions);
+/* Masks examples that are whole already: ids without a masked token, of which the shapes give lengths and separators. */
+API void mask_whole(const Generator *generator, const Masking *masking, const Examples *examples) {
+    clear(examples);
+    for (int64_t row = 0; row < examples->count; row++)
+        mask_example(generator, masking, examples, row);
 }

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
-from stages.compiled import at, library
+from stages.compiled import at, fields, library
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
@@ -35,6 +35,33 @@ COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "s
 # Columns of a plan, and of Examples.shapes.
 A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
 LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
+
+
+class CPasses(ctypes.Structure):
+    """Passes over a block (examples.h)."""
+
+    _fields_ = [*fields("sentences documents", "document_count copies room"), ("short_share", ctypes.c_double)]
+
+
+class CTokens(ctypes.Structure):
+    """`Tokens` without sentences and documents (examples.h)."""
+
+    _fields_ = fields("ids starts")
+
+
+class CMasking(ctypes.Structure):
+    """`Masking` (examples.h)."""
+
+    _fields_ = [
+        *fields("replacements budgets weights counts", "replacement_count longest"),
+        *((name, ctypes.c_int32) for name in ("cls", "sep", "mask", "unknown")),
+    ]
+
+
+class CExamples(ctypes.Structure):
+    """`Examples` (examples.h)."""
+
+    _fields_ = fields("ids starts shapes positions labels", "count sequence predictions")
 
 
 class Tokens(NamedTuple):
@@ -55,6 +82,13 @@ class Examples(NamedTuple):
     positions: NDArray[np.int32]  # (examples, predictions) of the masked tokens, in order
     labels: NDArray[np.int32]  # (examples, predictions) what stood there
 
+    def addresses(self) -> CExamples:
+        """What C is given; these arrays must outlive it."""
+        return CExamples(
+            at(self.ids, np.int32), at(self.starts, np.bool_), at(self.shapes, np.int32), at(self.positions, np.int32),
+            at(self.labels, np.int32), *self.ids.shape, self.positions.shape[1],
+        )  # fmt: skip
+
 
 def plan(generator: BitGenerator, tokens: Tokens, copies: int, room: int, short: float) -> NDArray[np.int64]:
     """The instances of `copies` passes over a block, shuffled across documents and copies: (instances, 5).
@@ -72,11 +106,10 @@ def plan(generator: BitGenerator, tokens: Tokens, copies: int, room: int, short:
     if room < 2 or copies * ends[0] >= 2**32:
         raise ValueError(f"no room for instances of {room} tokens in {copies} copies")
     rows = np.empty((copies * ends[0], 5), np.int64)
-    made = _library().plan(
-        generator.ctypes.bit_generator, at(tokens.sentences, np.int64), at(tokens.documents, np.int64),
-        len(tokens.documents) - 1, copies, room, short, at(rows, np.int64),
-    )  # fmt: skip
-    return rows[:made]
+    passes = CPasses(
+        at(tokens.sentences, np.int64), at(tokens.documents, np.int64), len(tokens.documents) - 1, copies, room, short
+    )
+    return rows[: _library().plan(generator.ctypes.bit_generator, passes, at(rows, np.int64))]
 
 
 def budget(length: int, most: int, probability: float) -> int:
@@ -107,7 +140,7 @@ class Masking:
         unmasked: bool = False,
     ) -> None:  # fmt: skip
         self.sequence, self.predictions = sequence, predictions
-        self.specials = np.array([entries[f"[{name}]"] for name in ("CLS", "SEP", "MASK", "UNK")], np.int32)
+        self.specials = [entries[f"[{name}]"] for name in ("CLS", "SEP", "MASK", "UNK")]
         self.replacements = np.array(ordinary(entries), np.int32)
         self.budgets = np.array([budget(n, predictions, probability) for n in range(sequence + 1)], np.int32)
         if unmasked:
@@ -125,24 +158,19 @@ class Masking:
         A batch is as many as have BATCH tokens, unless said otherwise. Raises ValueError for a row that does not fit.
         """
         batch = batch or max(1, BATCH // self.sequence)
-        ids = np.empty((batch, self.sequence), np.int32)
-        starts = np.empty((batch, self.sequence), np.bool_)
-        shapes = np.empty((batch, 4), np.int32)
         positions, labels = np.empty((2, batch, self.predictions), np.int32)
+        ids, starts = np.empty((batch, self.sequence), np.int32), np.empty((batch, self.sequence), np.bool_)
+        room = Examples(ids, starts, np.empty((batch, 4), np.int32), positions, labels)
         # All but the rows stay where they are from batch to batch.
-        fixed = (
-            at(self.specials, np.int32), at(self.replacements, np.int32), len(self.replacements),
-            self.sequence, self.predictions, at(self.budgets, np.int32), at(self.weights, np.float64),
-            len(self.weights), at(self.counts, np.int64), at(ids, np.int32), at(starts, np.bool_), at(shapes, np.int32),
-            at(positions, np.int32), at(labels, np.int32),
-        )  # fmt: skip
-        source = generator.ctypes.bit_generator, at(tokens.ids, np.int32), at(tokens.starts, np.bool_)
+        source = CTokens(at(tokens.ids, np.int32), at(tokens.starts, np.bool_))
+        draws, masking, examples = generator.ctypes.bit_generator, self._addresses(), room.addresses()
         for first in range(0, len(instances), batch):
             rows = instances[first : first + batch]
-            made = len(rows)
+            examples.count = len(rows)
             self._check(rows, tokens)
-            _library().mask(*source, at(rows, np.int64), made, *fixed)
-            yield Examples(ids[:made], starts[:made], shapes[:made], positions[:made], labels[:made])
+            _library().mask(draws, source, at(rows, np.int64), masking, examples)
+            arrays: Any = (array[: len(rows)] for array in room)
+            yield Examples(*arrays)
 
     def mask_whole(
         self, generator: BitGenerator, ids: NDArray[np.int32], starts: NDArray[np.uint8], shapes: NDArray[np.int32]
@@ -154,19 +182,21 @@ class Masking:
         """
         lengths, separators = shapes[:, LENGTH], shapes[:, SEPARATOR]
         shape = (len(shapes), self.sequence)
-        if ids.shape != shape or starts.shape != shape or len(shapes) != len(ids) or starts.max(initial=0) > 1:
+        if ids.shape != shape or starts.shape != shape or starts.dtype != np.uint8 or starts.max(initial=0) > 1:
             raise ValueError("arrays of different examples")
         # `[CLS] A [SEP] B [SEP]`, with a token at least in both parts.
         if not ((separators >= 2) & (separators < lengths - 2) & (lengths <= self.sequence)).all():
             raise ValueError("a length does not fit its sequence")
         positions, labels = np.empty((2, len(ids), self.predictions), np.int32)
-        _library().mask_whole(
-            generator.ctypes.bit_generator, len(ids), at(self.specials, np.int32), at(self.replacements, np.int32),
-            len(self.replacements), self.sequence, self.predictions, at(self.budgets, np.int32),
-            at(self.weights, np.float64), len(self.weights), at(self.counts, np.int64), at(ids, np.int32),
-            at(starts, np.uint8), at(shapes, np.int32), at(positions, np.int32), at(labels, np.int32),
-        )  # fmt: skip
+        examples = Examples(ids, starts.view(np.bool_), shapes, positions, labels)
+        _library().mask_whole(generator.ctypes.bit_generator, self._addresses(), examples.addresses())
         return positions, labels, shapes[:, PREDICTED]
+
+    def _addresses(self) -> CMasking:
+        return CMasking(
+            at(self.replacements, np.int32), at(self.budgets, np.int32), at(self.weights, np.float64),
+            at(self.counts, np.int64), len(self.replacements), len(self.weights), *self.specials,
+        )  # fmt: skip
 
     def _check(self, rows: NDArray[np.int64], tokens: Tokens) -> None:
         ranges, lengths = rows[:, :SWAPPED], rows[:, [A_END, B_END]] - rows[:, [A_BEGIN, B_BEGIN]]
@@ -188,17 +218,9 @@ def ordinary(entries: dict[str, int]) -> list[int]:
 def _library() -> Any:
     """The library. Raises NotCompiled where it is not there."""
     loaded = library(SOURCE)
-    pointer, size = ctypes.c_void_p, ctypes.c_int64
-    loaded.plan.restype = size
-    loaded.plan.argtypes = [*[pointer] * 3, size, size, size, ctypes.c_double, pointer]
-    loaded.mask.restype = None
-    loaded.mask.argtypes = [
-        *[pointer] * 4, size,
-        pointer, pointer, size, size, size, pointer, pointer, size,
-        *[pointer] * 6,
-    ]  # fmt: skip
-    loaded.mask_whole.restype = None
-    loaded.mask_whole.argtypes = [
-        pointer, size, pointer, pointer, size, size, size, pointer, pointer, size, *[pointer] * 6
-    ]  # fmt: skip
+    address = ctypes.c_void_p
+    passes, tokens, masking, examples = map(ctypes.POINTER, (CPasses, CTokens, CMasking, CExamples))
+    loaded.plan.restype, loaded.plan.argtypes = ctypes.c_int64, [address, passes, address]
+    loaded.mask.restype, loaded.mask.argtypes = None, [address, tokens, address, masking, examples]
+    loaded.mask_whole.restype, loaded.mask_whole.argtypes = None, [address, masking, examples]
     return loaded

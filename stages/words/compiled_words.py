@@ -16,7 +16,7 @@ import numpy as np
 import tinysegmenter.tinysegmenter as package
 from numpy.typing import NDArray
 
-from stages.compiled import at, library
+from stages.compiled import at, fields, library
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.c")
 # Sizes of words.c.
@@ -29,11 +29,33 @@ MARKS = ("B3", "B2", "B1", "E1", "E2", "E3")
 Symbols = tuple[str, ...]
 
 
+class CTables(ctypes.Structure):
+    """TinySegmenter's weights (words.h)."""
+
+    _fields_ = fields("codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
+
+
+class CTexts(ctypes.Structure):
+    """`Texts` (words.h)."""
+
+    _fields_ = fields("points ends", "count")
+
+
+class CTokens(ctypes.Structure):
+    """`Tokens` (words.h)."""
+
+    _fields_ = fields("ids first starts stops ends", "count")
+
+
 class Texts(NamedTuple):
     """Texts as code points, one behind another."""
 
     points: NDArray[np.uint32]  # (characters,)
     ends: NDArray[np.int64]  # (texts,) where each ends in points
+
+    def addresses(self) -> CTexts:
+        """What C is given; these arrays must outlive it."""
+        return CTexts(at(self.points, np.uint32), at(self.ends, np.int64), len(self.ends))
 
 
 class Tokens(NamedTuple):
@@ -75,12 +97,7 @@ class CompiledVocabulary:
         ids = np.fromiter(entries.values(), np.int32, len(entries))
         self._library = _words()
         self._vocabulary = self._library.vocabulary_new(
-            at(texts.points, np.uint32),
-            at(texts.ends, np.int64),
-            at(ids, np.int32),
-            len(entries),
-            entries["[UNK]"],
-            by_character,
+            texts.addresses(), at(ids, np.int32), entries["[UNK]"], by_character
         )
         if not self._vocabulary:
             raise MemoryError
@@ -99,11 +116,9 @@ class CompiledVocabulary:
         ids, first = np.empty(most, np.int32), np.empty(most, np.bool_)
         ends = np.empty(len(texts.ends), np.int64)
         starts, stops = (np.empty(most, np.int64), np.empty(most, np.int64)) if places else (None, None)
-        addresses = [None if array is None else at(array, np.int64) for array in (starts, stops)]
-        count = self._library.look_up(
-            self._vocabulary, at(texts.points, np.uint32), at(begins, np.uint8), at(texts.ends, np.int64), len(ends),
-            at(ids, np.int32), at(first, np.bool_), *addresses, at(ends, np.int64),
-        )  # fmt: skip
+        places_at = [None if array is None else at(array, np.int64) for array in (starts, stops)]
+        tokens = CTokens(at(ids, np.int32), at(first, np.bool_), *places_at, at(ends, np.int64), len(ends))
+        count = self._library.look_up(self._vocabulary, texts.addresses(), at(begins, np.uint8), tokens)
         if starts is None or stops is None:
             return Tokens(ids[:count], first[:count], ends, None, None)
         return Tokens(ids[:count], first[:count], ends, starts[:count], stops[:count])
@@ -137,10 +152,8 @@ class Entries:
         if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.lengths):
             raise ValueError(f"ids from {ids.min()} to {ids.max()}; there are {len(self.lengths)} entries")
         out = np.empty(int(self.lengths[ids].sum()) + len(ids) + len(ends), np.uint8)
-        size = self._library.join(
-            at(self.bytes, np.uint8), at(self.begins, np.int64), at(ids, np.int32), at(ends, np.int64), len(ends),
-            at(out, np.uint8),
-        )  # fmt: skip
+        tokens = CTokens(ids=at(ids, np.int32), ends=at(ends, np.int64), count=len(ends))
+        size = self._library.join(at(self.bytes, np.uint8), at(self.begins, np.int64), tokens, at(out, np.uint8))
         return out[:size].tobytes()
 
 
@@ -165,9 +178,7 @@ class WordCounts:
     def add(self, texts: Texts, begins: NDArray[np.uint8]) -> None:
         """Count the words of texts whose pieces begin at `begins` (characters,), which are cut at white space."""
         _refuse_others(begins, texts)
-        if not self._library.counts_add(
-            self._counts, at(texts.points, np.uint32), at(begins, np.uint8), at(texts.ends, np.int64), len(texts.ends)
-        ):
+        if not self._library.counts_add(self._counts, texts.addresses(), at(begins, np.uint8)):
             raise MemoryError
 
     def items(self) -> Iterator[tuple[str, int]]:
@@ -193,18 +204,19 @@ def _words() -> ctypes.CDLL:
     """The library with its tables filled. Raises NotCompiled where it is not there."""
     loaded = library(SOURCE)
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    tables, texts, tokens = map(ctypes.POINTER, (CTables, CTexts, CTokens))
     for name, result, arguments in (
         ("type_weights_bytes", size, []),
-        ("prepare", None, [*[pointer] * 6, size, pointer, size, pointer]),
+        ("prepare", None, [tables]),
         ("segment", None, [pointer, pointer, size, pointer]),
-        ("vocabulary_new", pointer, [pointer, pointer, pointer, size, ctypes.c_int32, flag]),
+        ("vocabulary_new", pointer, [texts, pointer, ctypes.c_int32, flag]),
         ("vocabulary_free", None, [pointer]),
-        ("look_up", size, [*[pointer] * 4, size, *[pointer] * 5]),
-        ("join", size, [*[pointer] * 4, size, pointer]),
+        ("look_up", size, [pointer, texts, pointer, tokens]),
+        ("join", size, [pointer, pointer, tokens, pointer]),
         ("look_up_text", size, [pointer, ctypes.c_char_p, size, flag, pointer]),
         ("counts_new", pointer, []),
         ("counts_free", None, [pointer]),
-        ("counts_add", flag, [*[pointer] * 4, size]),
+        ("counts_add", flag, [pointer, texts, pointer]),
         ("counts_words", size, [pointer]),
         ("counts_points", pointer, [pointer]),
         ("counts_begins", ctypes.POINTER(ctypes.c_int64), [pointer]),
@@ -297,7 +309,7 @@ def _prepare(loaded: ctypes.CDLL) -> None:
     types = np.concatenate([np.array([package._BIAS], np.int32), *tables])
     assert types.nbytes == loaded.type_weights_bytes()
     marks = np.array([number[mark] for mark in MARKS], np.uint16)
-    loaded.prepare(
-        at(codes, np.uint16), at(marks, np.uint16), at(singles, np.int16), at(rows, np.uint16),
-        at(pairs, np.int32), at(begins, np.int32), len(pairs), at(triples, np.int32), len(triples), at(types, np.int32),
-    )  # fmt: skip
+    loaded.prepare(CTables(
+        at(codes, np.uint16), at(marks, np.uint16), at(singles, np.int16), at(rows, np.uint16), at(pairs, np.int32),
+        at(begins, np.int32), at(triples, np.int32), at(types, np.int32), len(pairs), len(triples),
+    ))  # fmt: skip

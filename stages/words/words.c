@@ -3,13 +3,12 @@
  * Words are TinySegmenter's. For each gap between two characters it adds up weights of the six characters around it,
  * of their pairs and triples, of their types (kanji, kana, ...), and of its last three decisions; a word begins where
  * the sum is positive. `prepare` is given the weights as integer tables, which compiled_words.py reads from the
- * installed package: the package says what a word is, this file adds faster.
- *
- * All texts of a call stand in one array, each ends where `ends` says. Only `prepare` writes to static memory.
+ * installed package: the package says what a word is, this file adds faster. Only `prepare` writes to static memory.
  */
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "words.h"
 
 #define API __attribute__((visibility("default")))
 
@@ -24,10 +23,6 @@ enum {
     LONGEST_WORD = 100, /* a longer one is unknown (japanese_subwords.LONGEST_WORD) */
 };
 
-typedef struct {
-    int32_t third, weights[4];
-} Triple;
-
 /* Of a character: symbol, type << 9, and SPACE. */
 static uint16_t codes[PLANE];
 static uint16_t marks[6];
@@ -41,26 +36,17 @@ static Triple triples[MOST_TRIPLES];
 static int32_t by_types[1 << 6 * TYPE_BITS];
 static int32_t by_decisions[1 << 6][1 << 4 * TYPE_BITS];
 
-/* Weights of types and decisions: `unary` of c1…c6, `binary` of c2c3, c3c4, c4c5, `ternary` of c1c2c3, … c4c5c6;
- * `last` of p1, p2, p3 and, 4 × 16, of p1p2 and p2p3; `mixed1` of p1c1, p2c2, p3c3; `mixed2` of p2c2c3, p2c3c4,
- * p3c2c3, p3c3c4; `mixed3` of p2c1c2c3, p2c2c3c4, p3c1c2c3, p3c2c3c4. A decision has two bits, a type three. */
-typedef struct {
-    int32_t bias, unary[6][8], binary[3][64], ternary[4][512];
-    int32_t last1[3][4], last2[2][16], mixed1[3][4][8], mixed2[4][4][64], mixed3[4][4][512];
-} TypeWeights;
-
 API int64_t type_weights_bytes(void) { return sizeof(TypeWeights); }
 
-API void prepare(const uint16_t *given_codes, const uint16_t *given_marks, const int16_t *given_singles,
-                 const uint16_t *given_rows, const int32_t *given_pairs, const int32_t *given_begins, int64_t row_count,
-                 const int32_t *given_triples, int64_t triple_count, const TypeWeights *w) {
-    memcpy(codes, given_codes, sizeof codes);
-    memcpy(marks, given_marks, sizeof marks);
-    memcpy(singles, given_singles, sizeof singles);
-    memcpy(rows, given_rows, sizeof rows);
-    memcpy(pairs, given_pairs, (size_t)row_count * sizeof pairs[0]);
-    memcpy(triple_begins, given_begins, (size_t)(row_count + 1) * sizeof triple_begins[0]);
-    memcpy(triples, given_triples, (size_t)triple_count * sizeof triples[0]);
+API void prepare(const Tables *tables) {
+    const TypeWeights *w = tables->types;
+    memcpy(codes, tables->codes, sizeof codes);
+    memcpy(marks, tables->marks, sizeof marks);
+    memcpy(singles, tables->singles, sizeof singles);
+    memcpy(rows, tables->rows, sizeof rows);
+    memcpy(pairs, tables->pairs, (size_t)tables->row_count * sizeof pairs[0]);
+    memcpy(triple_begins, tables->triple_begins, (size_t)(tables->row_count + 1) * sizeof triple_begins[0]);
+    memcpy(triples, tables->triples, (size_t)tables->triple_count * sizeof triples[0]);
     for (uint32_t t = 0; t < 1 << 6 * TYPE_BITS; t++) {
         int32_t sum = w->bias;
         for (int k = 0; k < 6; k++) sum += w->unary[k][t >> 3 * (5 - k) & 7];
@@ -167,10 +153,11 @@ API void vocabulary_free(Vocabulary *v) {
     free(v->keys), free(v->targets), free(v->ids), free(v);
 }
 
-/* Entry n ends at ends[n] in points and has the id ids[n]. NULL where memory is short. */
-API Vocabulary *vocabulary_new(const uint32_t *points, const int64_t *ends, const int32_t *ids, int64_t entries,
-                               int32_t unknown, int by_character) {
-    const uint64_t most = entries ? (uint64_t)ends[entries - 1] : 0; /* transitions */
+/* Entry n has the id ids[n]. NULL where memory is short. */
+API Vocabulary *vocabulary_new(const Texts *entries, const int32_t *ids, int32_t unknown, int by_character) {
+    const uint32_t *points = entries->points;
+    const int64_t *ends = entries->ends;
+    const uint64_t most = entries->count ? (uint64_t)ends[entries->count - 1] : 0; /* transitions */
     uint64_t size = 16;
     while (size < 2 * most) size *= 2;
     Vocabulary *v = calloc(1, sizeof *v);
@@ -182,7 +169,7 @@ API Vocabulary *vocabulary_new(const uint32_t *points, const int64_t *ends, cons
     if (!v->keys || !v->targets || !v->ids) return vocabulary_free(v), NULL;
     v->unknown = unknown, v->by_character = by_character, v->states = ROOT + 1;
     v->ids[0] = v->ids[ROOT] = -1;
-    for (int64_t entry = 0, from = 0; entry < entries; from = ends[entry++]) {
+    for (int64_t entry = 0, from = 0; entry < entries->count; from = ends[entry++]) {
         uint32_t state = ROOT;
         for (int64_t k = from; k < ends[entry]; k++) {
             const uint64_t i = slot(v, state, points[k]);
@@ -199,24 +186,19 @@ API Vocabulary *vocabulary_new(const uint32_t *points, const int64_t *ends, cons
     return v;
 }
 
-/* Where the tokens of a call go; `starts` and `stops`, their places in the points, may be NULL. */
-typedef struct {
-    int32_t *ids;
-    uint8_t *first;
-    int64_t *starts, *stops, count;
-} Out;
-
-static inline void put(Out *out, int32_t id, int first, int64_t start, int64_t stop) {
-    out->ids[out->count] = id;
-    out->first[out->count] = (uint8_t)first;
-    if (out->starts) out->starts[out->count] = start, out->stops[out->count] = stop;
-    out->count++;
+/* Writes token number `count`; returns how many there are then. */
+static inline int64_t put(const Tokens *out, int64_t count, int32_t id, int first, int64_t start, int64_t stop) {
+    out->ids[count] = id;
+    out->first[count] = (uint8_t)first;
+    if (out->starts) out->starts[count] = start, out->stops[count] = stop;
+    return count + 1;
 }
 
-/* The WordPieces of a word, longest match first; one unknown token where a character has no entry. */
-static void put_pieces(const Vocabulary *v, const uint32_t *points, int64_t start, int64_t stop, Out *out) {
-    const int64_t before = out->count;
-    int64_t from = start;
+/* The WordPieces of a word, longest match first; one unknown token where a character has no entry. Returns how many
+ * tokens there are then. */
+static int64_t put_pieces(const Vocabulary *v, const uint32_t *points, int64_t start, int64_t stop, const Tokens *out,
+                          int64_t before) {
+    int64_t from = start, count = before;
     while (from < stop && stop - start <= LONGEST_WORD) {
         uint32_t state = from == start ? ROOT : v->continued;
         int64_t end = from;
@@ -224,28 +206,27 @@ static void put_pieces(const Vocabulary *v, const uint32_t *points, int64_t star
         for (int64_t k = from; k < stop && (state = step(v, state, points[k])); k++)
             if (v->ids[state] >= 0) id = v->ids[state], end = k + 1;
         if (id < 0) break;
-        put(out, id, from == start, from, end);
+        count = put(out, count, id, from == start, from, end);
         from = end;
     }
-    if (from < stop) {
-        out->count = before;
-        put(out, v->unknown, 1, start, stop);
-    }
+    return from < stop ? put(out, before, v->unknown, 1, start, stop) : count;
 }
 
 /* Tokens of all texts, given where their words begin. White space ends a word and is no token, but in a vocabulary by
  * character that has it. Room for as many tokens as there are characters is enough. Returns how many there are. */
-API int64_t look_up(const Vocabulary *v, const uint32_t *points, const uint8_t *begins, const int64_t *ends, int64_t texts,
-                    int32_t *ids, uint8_t *first, int64_t *starts, int64_t *stops, int64_t *token_ends) {
-    Out out = {ids, first, starts, stops, 0};
-    for (int64_t text = 0, place = 0; text < texts; text++) {
-        const int64_t end = ends[text];
+API int64_t look_up(const Vocabulary *v, const Texts *texts, const uint8_t *begins, const Tokens *tokens) {
+    const uint32_t *points = texts->points;
+    const Tokens out = *tokens;
+    int64_t count = 0;
+    for (int64_t text = 0, place = 0; text < texts->count; text++) {
+        const int64_t end = texts->ends[text];
         int fresh = 1;
         while (place < end) {
             if (v->by_character) {
                 const int32_t id = v->ids[step(v, ROOT, points[place])];
                 const int space = is_space(points[place]);
-                if (id >= 0 || !space) put(&out, id >= 0 ? id : v->unknown, space | fresh | begins[place], place, place + 1);
+                if (id >= 0 || !space)
+                    count = put(&out, count, id >= 0 ? id : v->unknown, space | fresh | begins[place], place, place + 1);
                 fresh = space;
                 place++;
             } else if (is_space(points[place])) {
@@ -253,12 +234,12 @@ API int64_t look_up(const Vocabulary *v, const uint32_t *points, const uint8_t *
             } else {
                 const int64_t start = place++;
                 while (place < end && !begins[place] && !is_space(points[place])) place++;
-                put_pieces(v, points, start, place, &out);
+                count = put_pieces(v, points, start, place, &out, count);
             }
         }
-        token_ends[text] = out.count;
+        out.ends[text] = count;
     }
-    return out.count;
+    return count;
 }
 
 /* Tokens of one text: ids in out[0 …], where they start in out[length …], where they stop in out[2 length …], whether a
@@ -272,7 +253,9 @@ API int64_t look_up_text(const Vocabulary *v, const uint32_t *points, int64_t le
     uint8_t *begins = (uint8_t *)(stops + length), *first = begins + length;
     memset(begins, 0, (size_t)length);
     if (!whole) segment_text(points, length, begins);
-    const int64_t count = look_up(v, points, begins, &length, 1, out, first, starts, stops, &token_ends);
+    const Texts texts = {points, &length, 1};
+    const Tokens tokens = {out, first, starts, stops, &token_ends, 1};
+    const int64_t count = look_up(v, &texts, begins, &tokens);
     for (int64_t k = 0; k < count; k++) {
         out[length + k] = (int32_t)starts[k];
         out[2 * length + k] = (int32_t)stops[k];
@@ -282,14 +265,13 @@ API int64_t look_up_text(const Vocabulary *v, const uint32_t *points, int64_t le
     return count;
 }
 
-/* The entries with these ids as text, a space between two of a text, and a line feed behind each text. Entry n is
+/* The tokens' entries as text, a space between two of a text, and a line feed behind each text. Entry n is
  * bytes[begins[n]] to bytes[begins[n + 1]]. Returns how many bytes of `out` are written. */
-API int64_t join(const uint8_t *bytes, const int64_t *begins, const int32_t *ids, const int64_t *ends, int64_t texts,
-                 uint8_t *out) {
+API int64_t join(const uint8_t *bytes, const int64_t *begins, const Tokens *tokens, uint8_t *out) {
     uint8_t *to = out;
-    for (int64_t text = 0, k = 0; text < texts; text++) {
-        for (const int64_t start = k; k < ends[text]; k++) {
-            const int64_t from = begins[ids[k]], length = begins[ids[k] + 1] - from;
+    for (int64_t text = 0, k = 0; text < tokens->count; text++) {
+        for (const int64_t start = k; k < tokens->ends[text]; k++) {
+            const int64_t from = begins[tokens->ids[k]], length = begins[tokens->ids[k] + 1] - from;
             if (k > start) *to++ = ' ';
             memcpy(to, bytes + from, (size_t)length);
             to += length;
@@ -380,12 +362,14 @@ static int count_word(Counts *c, const uint32_t *word, int64_t length) {
 }
 
 /* Count the words of all texts, cut at white space; one of more than 100 characters is left out. 0: no memory. */
-API int counts_add(Counts *c, const uint32_t *points, const uint8_t *begins, const int64_t *ends, int64_t texts) {
-    for (int64_t text = 0, place = 0; text < texts; text++) {
-        while (place < ends[text]) {
+API int counts_add(Counts *c, const Texts *texts, const uint8_t *begins) {
+    const uint32_t *points = texts->points;
+    for (int64_t text = 0, place = 0; text < texts->count; text++) {
+        const int64_t end = texts->ends[text];
+        while (place < end) {
             const int64_t start = place++;
             if (is_space(points[start])) continue;
-            while (place < ends[text] && !begins[place] && !is_space(points[place])) place++;
+            while (place < end && !begins[place] && !is_space(points[place])) place++;
             if (place - start <= LONGEST_WORD && !count_word(c, points + start, place - start)) return 0;
         }
     }

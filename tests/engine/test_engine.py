@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stages.command.refusal import Refusal, Retryable
+from stages.engine import ray
 from stages.engine.ordered import in_order
 from stages.handover.lock import PATIENCE
 
@@ -269,3 +270,16 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize("changed", ["module_of_a_trial.py", "rules.c", "rules.h"])
+def test_a_module_is_another_one_with_other_c_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("module_of_a_trial.py", "rules.c", "rules.h"):
+        (tmp_path / name).touch()
+    before = ray._source("module_of_a_trial")
+    assert before == ray._source("module_of_a_trial") != "none"
+    (tmp_path / changed).write_text("\n")
+    assert ray._source("module_of_a_trial") != before

@@ -257,12 +257,14 @@ def test_options_that_are_not_compiled(vocab: Path, options: dict[str, Any]) -> 
     )
 
 
-def test_a_library_of_other_code_is_never_loaded(tmp_path: Path) -> None:
-    source = tmp_path / "words.c"
-    source.write_bytes(Path(SOURCE).read_bytes())
-    Path(library_path(str(source))).write_bytes(Path(library_path(SOURCE)).read_bytes())
-    assert library(str(source)).segment
-    source.write_text(source.read_text() + "\n")
+@pytest.mark.parametrize("changed", ["words.c", "words.h"])
+def test_a_library_of_other_code_is_never_loaded(tmp_path: Path, changed: str) -> None:
+    for name in ("words.c", "words.h"):
+        (tmp_path / name).write_bytes((Path(SOURCE).parent / name).read_bytes())
+    source = str(tmp_path / "words.c")
+    Path(library_path(source)).write_bytes(Path(library_path(SOURCE)).read_bytes())
+    assert library(source).segment
+    (tmp_path / changed).write_text((tmp_path / changed).read_text() + "\n")
     library.cache_clear()
     with pytest.raises(NotCompiled, match=r"words.c is not compiled for this machine .* make venv compiles it"):
-        library(str(source))
+        library(source)
