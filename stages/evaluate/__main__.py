@@ -1,7 +1,7 @@
-"""A model folder and the TFRecords that training held out → how good the model is: a page, and every number as JSON.
+"""A model folder and the TFRecords that training held out → a report on the model: a page, and every number as JSON.
 
-Masked LM and sentence order loss and accuracy, pseudo-perplexity, calibration, each beside baselines of
-counts and, if you like, another model; with 95 % intervals, and what the model puts into gaps of sentences.
+Loss and accuracy of masked LM and sentence order, pseudo-perplexity and calibration, with 95 % intervals, beside
+baselines of counts and, with --compare, another model. Also the model's entries for gaps in sentences.
 """
 
 import contextlib
@@ -24,38 +24,38 @@ from stages.handover.storage import describe
 
 
 def main(arguments: list[str]) -> None:
-    """Check all that needs no large library, then evaluate."""
-    given = parse(Options, "evaluate", __doc__, arguments)
+    """Check everything that needs no large library, then evaluate."""
+    options = parse(Options, "evaluate", __doc__, arguments)
     with contextlib.ExitStack() as stack:
-        model = stack.enter_context(opened_model(given.model))
-        other = stack.enter_context(opened_model(given.compare)) if given.compare else None
-        shards = open_tfrecords(given.tfrecords, given.held_out, model)
-        sentences_of = held_out_corpus(given.corpus, shards) if given.corpus else []
-        options = decisive(given)
+        model = stack.enter_context(opened_model(options.model))
+        other = stack.enter_context(opened_model(options.compare)) if options.compare else None
+        shards = open_tfrecords(options.tfrecords, options.held_out, model)
+        files = held_out_corpus(options.corpus, shards) if options.corpus else []
+        decisive_options = decisive(options)
         inputs = {
             "model": model.identity,
             "compare": other.identity if other else None,
             "tfrecords": shards.identity,
-            "corpus": {name: described["sha256"] for name, described in sentences_of},
+            "corpus": {name: description["sha256"] for name, description in files},
         }
-        if claim("evaluate", given.out, options, inputs):
-            print(f"evaluate: {given.out} is finished already", file=sys.stderr)
+        if claim("evaluate", options.out, decisive_options, inputs):
+            print(f"evaluate: {options.out} is finished already", file=sys.stderr)
             return
         try:
-            _evaluate(given, model, other, shards, options, inputs)
+            _evaluate(options, model, other, shards, decisive_options, inputs)
         except OSError as error:
-            raise unwritable(given.out, error)
+            raise unwritable(options.out, error)
 
 
 def _evaluate(
-    given: Options,
+    options: Options,
     model: ModelFolder,
     other: ModelFolder | None,
     shards: Shards,
-    options: dict[str, Any],
+    decisive_options: dict[str, Any],
     inputs: dict[str, Any],
 ) -> None:
-    # Nothing is fetched, and nothing that the libraries say while they work is of use here.
+    # The libraries fetch nothing, and their messages are of no use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -69,24 +69,24 @@ def _evaluate(
     from stages.evaluate.summary import summary
 
     logging.disable_progress_bar()
-    device = choose_device(given.device)
+    device = choose_device(options.device)
     try:
-        found = rounded(evaluate(model, other, shards, given, device))
+        report = rounded(evaluate(model, other, shards, options, device))
     except torch.OutOfMemoryError:
         raise Retryable("the device has not enough memory; a smaller --batch needs less")
-    plot = calibration_plot(found["calibration"])
-    names = write_report(given.out, found, page(found, plot), plot)
+    plot = calibration_plot(report["calibration"])
+    names = write_report(options.out, report, page(report, plot), plot)
     write_manifest(
         "evaluate",
-        given.out,
-        options,
+        options.out,
+        decisive_options,
         inputs,
-        {name: describe(storage.join(given.out, name)) for name in names},
+        {name: describe(storage.join(options.out, name)) for name in names},
         device=device,
         versions={name: version(name) for name in ("torch", "transformers", "safetensors", "tinysegmenter3")},
     )
-    print(summary(found))
-    print(f"evaluate: wrote {storage.join(given.out, PAGE)}", file=sys.stderr)
+    print(summary(report))
+    print(f"evaluate: wrote {storage.join(options.out, PAGE)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Predicted probabilities and what came true → how far the two agree, bin by bin."""
+"""Predicted probabilities and outcomes → calibration by bins."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ BINS = 10
 
 
 class Calibration:
-    """Ten bins of equal width over the predicted probability, each with its mean prediction and what came true.
+    """Ten bins of equal width over the predicted probability, each with its mean prediction and its frequency.
 
     A probability of 1 is in the last bin. The expected calibration error is Σ nᵢ/n · |frequency - mean prediction|
     over the bins (Naeini et al. 2015; Guo et al. 2017).
@@ -23,20 +23,20 @@ class Calibration:
         self.predicted = np.zeros(BINS)
 
     def add(self, predicted: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> None:
-        """Predictions of any shape, from 0 to 1, and whether each came true."""
-        flat = predicted.ravel().astype(np.float64)
-        bins = np.minimum((flat * BINS).astype(np.int64), BINS - 1)
+        """Predicted probabilities of any shape, and whether each prediction was right."""
+        probabilities = predicted.ravel().astype(np.float64)
+        bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
         self.count += np.bincount(bins, minlength=BINS)
         self.right += np.bincount(bins[right.ravel()], minlength=BINS)
-        self.predicted += np.bincount(bins, flat, minlength=BINS)
+        self.predicted += np.bincount(bins, probabilities, minlength=BINS)
 
     def error(self) -> float | None:
         """The expected calibration error, from 0 to 1; None without predictions."""
         total = int(self.count.sum())
         return float(np.abs(self.right - self.predicted).sum() / total) if total else None
 
-    def described(self) -> dict[str, Any]:
-        """The error and each bin that holds something, with the frequency's 95 % interval."""
+    def as_json(self) -> dict[str, Any]:
+        """The error, and each bin that is not empty, with the frequency's 95 % interval."""
         bins = []
         for number, (count, right) in enumerate(zip(self.count.tolist(), self.right.tolist(), strict=True)):
             if count:

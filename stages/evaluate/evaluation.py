@@ -13,7 +13,7 @@ from stages.evaluate import baseline, filling, pseudo_perplexity, sentences
 from stages.evaluate.files import held_out_corpus
 from stages.evaluate.neighbours import Neighbours
 from stages.evaluate.options import Options
-from stages.evaluate.predictions import load, of_batch
+from stages.evaluate.predictions import load_model, predict_batch
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.formats.batches import Batch, DynamicMasking, held_out
 from stages.formats.model_folder import ModelFolder
@@ -23,9 +23,9 @@ from stages.handover.manifests import read_manifest
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 from stages.words.tokenizer_class import read_tokenizer_class
 
-# Held-out sentences shown with a gap in them, and with what each of their tokens costs.
-SHOWN = 5
-# Examples that are read together, whatever --batch says: masks that are made while reading depend on it.
+# Held-out sentences in the report with a gap, and with the loss of each of their tokens.
+SAMPLES = 5
+# Examples of one read, independent of --batch: masks that are made while reading depend on it.
 READ = 64
 SEED = 0
 MODEL, UNIGRAM, NEIGHBOURS, OTHER = "model", "unigram", "neighbours", "other"
@@ -33,17 +33,17 @@ MODEL, UNIGRAM, NEIGHBOURS, OTHER = "model", "unigram", "neighbours", "other"
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """A loaded model. `compared`: whether it has the vocabulary of the TFRecords."""
+    """A loaded model. `same_vocabulary`: whether it has the vocabulary of the TFRecords."""
 
     folder: ModelFolder
     model: Any
     tokenizer: BertJapaneseTinySegmenterTokenizer
-    compared: bool
+    same_vocabulary: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class _Systems:
-    """All that predicts masked tokens of the TFRecords: the models of their vocabulary, and the baselines."""
+    """The systems that predict masked tokens of the TFRecords: the models of their vocabulary, and the baselines."""
 
     models: list[_Model]
     unigram: baseline.Unigram
@@ -53,22 +53,22 @@ class _Systems:
         self,
         batches: Iterator[Batch],
         order: OrderScores | None = None,
-        done: Callable[[int], None] = lambda count: None,
+        progress: Callable[[int], None] = lambda count: None,
     ) -> MaskedScores:
-        """The scores of masked tokens; those of the sentence order are added to `order`, if there is one.
+        """The scores of masked tokens. Scores of the sentence order are added to `order`, if there is one.
 
-        `done` is called with the number of examples since the last call.
+        `progress` is called with the number of examples since the last call.
         """
         systems = [MODEL, UNIGRAM, NEIGHBOURS, OTHER][: 2 + len(self.models)]
         entries = self.models[0].folder.entries
         masked = MaskedScores(entries, entries.index("[MASK]"), systems)
         for batch in batches:
-            made = [of_batch(each.model, batch) for each in self.models]
-            baselines = [self.unigram.of_batch(batch), baseline.of_batch(self.neighbours, batch)]
-            masked.add(batch, made[0][0], [*baselines, *((other.losses, other.best) for other, _ in made[1:])])
+            (model, *others), logs = zip(*(predict_batch(each.model, batch) for each in self.models), strict=True)
+            baselines = [self.unigram.predict_batch(batch), baseline.predict_batch(self.neighbours, batch)]
+            masked.add(batch, model, [*baselines, *((other.losses, other.best) for other in others)])
             if order:
-                order.add(batch, [logs for _, logs in made])
-            done(len(batch.ids))
+                order.add(batch, list(logs))
+            progress(len(batch.ids))
         return masked
 
 
@@ -81,36 +81,39 @@ def evaluate(
 ) -> dict[str, Any]:
     """Every number of the report."""
     batch, corpus = options.batch, options.corpus
-    models = [_opened(each, device, shards.vocabulary) for each in (folder, other) if each is not None]
-    held = shards.paths(shards.held_out)
-
+    models = {name: _load(each, device, shards) for name, each in ((MODEL, folder), (OTHER, other)) if each is not None}
+    model = models[MODEL]
     masking = _masking(shards, folder.entries)
 
-    def records(paths: list[str], most: int, masking: DynamicMasking | None) -> Iterator[Batch]:
-        read = held_out(paths, shards.seq_length, shards.max_predictions, READ, math.ceil(most / READ), masking)
-        return _first(read, most, batch)
+    def records(paths: list[str], count: int, masking: DynamicMasking | None) -> Iterator[Batch]:
+        batches = held_out(paths, shards.seq_length, shards.max_predictions, READ, math.ceil(count / READ), masking)
+        return _first(batches, count, batch)
 
-    text = baseline.text(records(shards.paths(shards.train), options.baseline_records, None))
+    def held_out_records() -> Iterator[Batch]:
+        return records(shards.paths(shards.held_out), options.examples, masking)
+
+    text = baseline.unmasked_text(records(shards.paths(shards.train), options.baseline_records, None))
     neighbours = Neighbours(text, len(folder.entries))
     unigram = baseline.Unigram(neighbours.counts)
-    systems = _Systems([each for each in models if each.compared], unigram, neighbours)
+    systems = _Systems([each for each in models.values() if each.same_vocabulary], unigram, neighbours)
     order = OrderScores([MODEL, OTHER][: len(systems.models)])
     progress = Progress("evaluate", "examples", min(options.examples, shards.held_out_examples))
-    masked = systems.scores(records(held, options.examples, masking), order, progress.add)
+    masked = systems.scores(held_out_records(), order, progress.add)
     progress.close()
 
-    # The efficient recipe's own evaluation, with as many tokens in a batch as above.
+    # The efficient recipe's own evaluation, with the same number of tokens in a batch.
     length = min(LENGTH, shards.seq_length)
-    together = max(1, batch * shards.seq_length // length)
-    windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, together))
+    size = max(1, batch * shards.seq_length // length)
+    windows = systems.scores(_first(yardstick(shards, len(folder.entries), length), 10**9, size))
 
     texts = (
         sentences.from_corpus(corpus, held_out_corpus(corpus, shards))
         if corpus
-        else sentences.from_records(records(held, options.examples, masking), models[0].tokenizer)
+        else sentences.from_records(held_out_records(), model.tokenizer)
     )
-    longest = min(shards.seq_length, *(each.folder.settings["max_position_embeddings"] for each in models))
-    chosen, left_out = sentences.choose(texts, options.sentences, [each.tokenizer for each in models], longest)
+    positions = [each.folder.settings["max_position_embeddings"] for each in models.values()]
+    longest = min(shards.seq_length, *positions)
+    chosen, left_out = sentences.choose(texts, options.sentences, [each.tokenizer for each in models.values()], longest)
     if not chosen:
         raise Refusal(
             f"no held-out sentence of {sentences.SHORTEST} characters or more has at most {longest} tokens and no "
@@ -121,15 +124,14 @@ def evaluate(
     losses[UNIGRAM] = [unigram.losses[row[1:-1]] for row in ids]
     losses[NEIGHBOURS] = [neighbours.predict(row[:-2], row[2:], row[1:-1])[0] for row in ids]
 
-    gaps = [filling.cloze(each.tokenizer) for each in models]
-    shown = filling.held_out(chosen, models[0].tokenizer, SHOWN)
-    filled = {
-        name: filling.fill(each.model, each.tokenizer, own + shown * each.compared)
-        for name, each, own in zip((MODEL, OTHER), models, gaps, strict=False)
-    }
-    texts_of = [sentence.text for sentence in chosen]
+    gaps = filling.sentence_gaps(chosen, model.tokenizer, SAMPLES)
+    filled = {}
+    for name, each in models.items():
+        cloze = filling.cloze_gaps(each.tokenizer)
+        filled[name] = filling.fill(each.model, each.tokenizer, cloze + gaps * each.same_vocabulary)
+    chosen_texts = [sentence.text for sentence in chosen]
     return {
-        **{name: _about(each) for name, each in zip((MODEL, OTHER), models, strict=False)},
+        **{name: _description(each) for name, each in models.items()},
         "data": {
             "held_out_files": len(shards.held_out),
             "held_out_examples": shards.held_out_examples,
@@ -138,70 +140,70 @@ def evaluate(
             "baseline_tokens": unigram.tokens,
             "sentences_of": "corpus" if corpus else "tfrecords",
             "sentences": len(chosen),
-            "characters": sum(map(len, texts_of)),
+            "characters": sum(map(len, chosen_texts)),
             "sentences_left_out": left_out,
         },
-        "masked_lm": masked.described(),
+        "masked_lm": masked.as_json(),
         "masked_windows": {
             "tokens": length,
             "masked_share": MASKED,
             "windows": windows.ratios.units,
-            **windows.described()[0],
+            **windows.as_json()[0],
         },
-        "sentence_order": order.described(),
-        "pseudo_perplexity": {name: pseudo_perplexity.described(each, texts_of) for name, each in losses.items()},
-        "calibration": {name: each.described() for name, each in masked.calibration.items()},
+        "sentence_order": order.as_json(),
+        "pseudo_perplexity": {name: pseudo_perplexity.as_json(each, chosen_texts) for name, each in losses.items()},
+        "calibration": {name: each.as_json() for name, each in masked.calibration.items()},
         "cloze": {name: filling.cloze_scores(each) for name, each in filled.items()},
         "filled": filled,
-        "token_losses": _shown_losses(chosen, losses[MODEL], models[0].tokenizer),
+        "token_losses": _sample_losses(chosen, losses[MODEL], model.tokenizer),
     }
 
 
-def _opened(folder: ModelFolder, device: str, vocabulary: str | None) -> _Model:
-    return _Model(folder, load(folder, device), read_tokenizer_class(folder.path), folder.vocabulary == vocabulary)
+def _load(folder: ModelFolder, device: str, shards: Shards) -> _Model:
+    same = folder.vocabulary == shards.vocabulary
+    return _Model(folder, load_model(folder, device), read_tokenizer_class(folder.path), same)
 
 
 def _masking(shards: Shards, entries: list[str]) -> DynamicMasking | None:
-    """How examples that were written without masks are masked: as tfrecords does it, the same at every call."""
-    made = read_manifest(shards.folder, "tfrecords")["options"]
-    if not made.get("unmasked"):
+    """The masking of examples that were written without masks: that of tfrecords, the same at every call."""
+    options = read_manifest(shards.folder, "tfrecords")["options"]
+    if not options.get("unmasked"):
         return None
     numbers = {entry: number for number, entry in enumerate(entries)}
     return DynamicMasking(
-        numbers, made["seq_length"], made["max_predictions"], made["masked_lm_prob"], made["ngram"], SEED
+        numbers,
+        options["seq_length"],
+        options["max_predictions"],
+        options["masked_lm_prob"],
+        options["ngram"],
+        SEED,
     )
 
 
-def _first(batches: Iterator[Batch], most: int, size: int) -> Iterator[Batch]:
-    """The first `most` examples, `size` at a time."""
+def _first(batches: Iterator[Batch], count: int, size: int) -> Iterator[Batch]:
+    """The first `count` examples, in batches of `size`."""
     for batch in batches:
-        whole = batch.rows(slice(most))
-        for first in range(0, len(whole.ids), size):
-            yield whole.rows(slice(first, first + size))
-        most -= len(whole.ids)
-        if most <= 0:
+        examples = batch.rows(slice(count))
+        for first in range(0, len(examples.ids), size):
+            yield examples.rows(slice(first, first + size))
+        count -= len(examples.ids)
+        if count <= 0:
             return
 
 
-def _token_losses(models: list[_Model], chosen: list[sentences.Sentence], together: int) -> dict[str, Any]:
-    """The losses of each sentence's tokens by each model."""
-    total = sum(sentences.tokens_of(chosen, number).sum() for number in range(len(models)))
-    progress = Progress("evaluate", "sentences' tokens, each masked in turn", int(total))
+def _token_losses(models: dict[str, _Model], chosen: list[sentences.Sentence], tokens: int) -> dict[str, Any]:
+    """Model → the losses of each sentence's tokens. tokens: of a batch."""
+    total = sum(len(ids) - 2 for sentence in chosen for ids in sentence.ids)
+    progress = Progress("evaluate", "sentences' tokens, each masked in turn", total)
     losses = {}
-    for number, (name, each) in enumerate(zip((MODEL, OTHER), models, strict=False)):
-        losses[name] = pseudo_perplexity.token_losses(
-            each.model,
-            [sentence.ids[number] for sentence in chosen],
-            each.tokenizer.mask_token_id,
-            each.tokenizer.pad_token_id,
-            together,
-            progress.add,
-        )
+    for number, (name, each) in enumerate(models.items()):
+        ids = [sentence.ids[number] for sentence in chosen]
+        losses[name] = pseudo_perplexity.token_losses(each.model, each.tokenizer, ids, tokens, progress.add)
     progress.close()
     return losses
 
 
-def _about(each: _Model) -> dict[str, Any]:
+def _description(each: _Model) -> dict[str, Any]:
     settings = each.folder.settings
     return {
         "name": each.folder.name,
@@ -210,16 +212,16 @@ def _about(each: _Model) -> dict[str, Any]:
         "hidden": settings["hidden_size"],
         "entries": len(each.folder.entries),
         "subwords": each.tokenizer.subword_tokenizer_type,
-        "vocabulary_of_tfrecords": each.compared,
+        "vocabulary_of_tfrecords": each.same_vocabulary,
     }
 
 
-def _shown_losses(
+def _sample_losses(
     chosen: list[sentences.Sentence], losses: list[Any], tokenizer: BertJapaneseTinySegmenterTokenizer
 ) -> list[list[list[Any]]]:
-    """`[[token, loss in nats], …]` of the first sentences."""
-    shown = []
-    for sentence, costs in list(zip(chosen, losses, strict=True))[:SHOWN]:
+    """`[[token, loss in nats], …]` of the first SAMPLES sentences."""
+    samples = []
+    for sentence, values in zip(chosen[:SAMPLES], losses, strict=False):
         tokens: Any = tokenizer.convert_ids_to_tokens(sentence.ids[0][1:-1])
-        shown.append([[token, cost] for token, cost in zip(tokens, costs.tolist(), strict=True)])
-    return shown
+        samples.append([[token, loss] for token, loss in zip(tokens, values.tolist(), strict=True)])
+    return samples

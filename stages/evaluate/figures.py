@@ -1,4 +1,4 @@
-"""Estimates → figures as a person reads them."""
+"""Estimates → formatted figures."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ NONE = "–"
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """Three or four digits that matter: 0.123, 4.56, 78.9, 1,235."""
+    """At least three significant digits from 0.1 on: 0.123, 4.56, 123.5, 1,235."""
     if value is None:
         return NONE
     size = abs(value)
@@ -20,7 +20,7 @@ def percent(value: float | None, signed: bool = False) -> str:
 
 
 def interval(estimate: dict[str, Any], form: Any = number, **options: Any) -> str:
-    """`12.3 % to 14.5 %`, or nothing where there is no interval."""
+    """`12.3 % to 14.5 %`; "" without an interval."""
     if estimate["low"] is None or estimate["high"] is None:
         return ""
     return f"{form(estimate['low'], **options)} to {form(estimate['high'], **options)}"

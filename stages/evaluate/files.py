@@ -1,4 +1,4 @@
-"""Held-out TFRecords in, checked before any large library is loaded; the report's files out."""
+"""The held-out TFRecords and their corpus, with their checks; the files of the report."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ EVALUATION, PAGE, PLOT = "evaluation.json", "report.html", "calibration.svg"
 
 
 def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Shards:
-    """The TFRecords whose last files training held out; refuses those of another vocabulary or of longer examples."""
-    read_manifest(folder, "tfrecords")  # Without one there is no vocabulary to compare with.
+    """The TFRecords. Refuses those of another vocabulary, and those with longer examples than the model takes."""
+    read_manifest(folder, "tfrecords")  # Without a manifest there is no vocabulary to compare.
     shards = find_shards(folder, held_out)
     if shards.vocabulary != model.vocabulary:
         raise Refusal(
@@ -32,20 +32,20 @@ def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Sha
 
 
 def held_out_corpus(corpus: str, shards: Shards) -> list[tuple[str, dict[str, Any]]]:
-    """The corpus files of the held-out TFRecords, as `handover.documents` takes them."""
-    listed = read_shards(corpus)
-    made_of = read_manifest(shards.folder, "tfrecords").get("inputs", {}).get("corpus")
-    if made_of != sha256(storage.join(corpus, MANIFEST)):
+    """The corpus files of the held-out TFRecords: (name, description). Refuses another corpus."""
+    files = read_shards(corpus)
+    digest = read_manifest(shards.folder, "tfrecords").get("inputs", {}).get("corpus")
+    if digest != sha256(storage.join(corpus, MANIFEST)):
         raise Refusal(
             f"{shards.folder} was not made of the corpus {corpus} (the SHA-256 of its {MANIFEST} differs); "
             "without --corpus the sentences are taken from the TFRecords"
         )
-    # pretrain_00031.tfrecord.gz is made of the corpus file of that number.
-    return [listed[int(name.split(".")[0].rsplit("_", 1)[1])] for name in shards.held_out]
+    # pretrain_00031.tfrecord.gz has the text of the corpus file of the same number.
+    return [files[int(name.split(".")[0].rsplit("_", 1)[1])] for name in shards.held_out]
 
 
 def write_report(out: str, evaluation: dict[str, Any], page: str, plot: str) -> list[str]:
-    """Write the numbers, the page and the plot, each whole or not at all; gives their names."""
+    """Write the numbers, the page and the plot, each atomically; returns their names."""
     write_json(storage.join(out, EVALUATION), evaluation)
     for name, text in ((PAGE, page), (PLOT, plot)):
         with whole_file(storage.join(out, name), "w") as stream:

@@ -1,4 +1,4 @@
-"""Sentences with a gap and a model → the five entries it thinks most likely there."""
+"""Sentences with a gap, and a model → the five most probable entries in each gap."""
 
 import hashlib
 import re
@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 from stages.estimates import wilson
 from stages.evaluate import kinds
-from stages.evaluate.predictions import at_masks
+from stages.evaluate.predictions import predict_masked
 from stages.evaluate.sentences import Sentence
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 CLOZE = Path(__file__).with_name("cloze.tsv")
-# Held-out sentences longer than this are no pleasure to read.
+# Characters of a held-out sentence that is easy to read. Longer ones are used last.
 _READABLE = 60
 
 
 class Gap(NamedTuple):
-    """ids with [CLS] and [SEP], the gap's position there, the text around it, and the answers that are right.
+    """ids with [CLS] and [SEP], the gap's position in them, the text around it, and the right answers.
 
     kind: that of a cloze sentence; None for held-out text.
     """
@@ -30,34 +30,33 @@ class Gap(NamedTuple):
     kind: str | None
 
 
-def cloze(tokenizer: BertJapaneseTinySegmenterTokenizer) -> list[Gap]:
-    """The sentences of cloze.tsv: with a gap of one character, or for a vocabulary of words with one of a word."""
-    words = tokenizer.subword_tokenizer_type != "character"
+def cloze_gaps(tokenizer: BertJapaneseTinySegmenterTokenizer) -> list[Gap]:
+    """The sentences of cloze.tsv, with gaps of one character, or of one word for a vocabulary of words."""
+    column = 0 if tokenizer.subword_tokenizer_type == "character" else -1
     gaps = []
     for line in CLOZE.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             continue
         kind, *texts = line.split("\t")
-        before, answers, after = re.split("[〔〕]", texts[-1 if words else 0])
+        before, answers, after = re.split("[〔〕]", texts[column])
         ids: list[int] = tokenizer(before + tokenizer.mask_token + after)["input_ids"]
         gaps.append(Gap(ids, ids.index(tokenizer.mask_token_id), before, after, answers.split("/"), kind))
     return gaps
 
 
-def held_out(sentences: list[Sentence], tokenizer: BertJapaneseTinySegmenterTokenizer, count: int) -> list[Gap]:
-    """A gap in each of `count` held-out sentences, the shorter ones first: any token but punctuation."""
+def sentence_gaps(sentences: list[Sentence], tokenizer: BertJapaneseTinySegmenterTokenizer, count: int) -> list[Gap]:
+    """A gap in each of `count` held-out sentences, at a token by SHA-256 that is not punctuation."""
     gaps: list[Gap] = []
+    text = tokenizer.convert_tokens_to_string
     for sentence in sorted(sentences, key=lambda sentence: len(sentence.text) > _READABLE):
         ids = sentence.ids[0]
         tokens: Any = tokenizer.convert_ids_to_tokens(ids)
-        places = [
-            n for n, token in enumerate(tokens) if n in range(1, len(ids) - 1) and kinds.kind(token) != "punctuation"
-        ]
-        if not places:
+        positions = [n for n in range(1, len(ids) - 1) if kinds.kind(tokens[n]) != "punctuation"]
+        if not positions:
             continue
-        draw = int.from_bytes(hashlib.sha256(b"gap" + sentence.text.encode()).digest()[:8], "big")
-        at, text = places[draw % len(places)], tokenizer.convert_tokens_to_string
-        gaps.append(Gap(ids, at, text(tokens[1:at]), text(tokens[at + 1 : -1]), [tokens[at]], None))
+        number = int.from_bytes(hashlib.sha256(b"gap" + sentence.text.encode()).digest()[:8], "big")
+        gap = positions[number % len(positions)]
+        gaps.append(Gap(ids, gap, text(tokens[1:gap]), text(tokens[gap + 1 : -1]), [tokens[gap]], None))
         if len(gaps) == count:
             break
     return gaps
@@ -66,36 +65,38 @@ def held_out(sentences: list[Sentence], tokenizer: BertJapaneseTinySegmenterToke
 def fill(model: Any, tokenizer: BertJapaneseTinySegmenterTokenizer, gaps: list[Gap]) -> list[dict[str, Any]]:
     """`[{"kind", "before", "after", "answers", "words": [[entry, probability, right]]}]`, five words each.
 
-    In a cloze sentence an entry is also right if it is an answer behind `##`.
+    In a cloze sentence an entry is also right if it is `##` and an answer.
     """
-    mask, pad = tokenizer.mask_token_id, tokenizer.pad_token_id
-    filled = []
-    for gap in gaps:
-        made = at_masks(model, [(gap.ids, gap.position)], mask, pad)
-        words: Any = tokenizer.convert_ids_to_tokens(made.best[0].tolist())
-        right = {*gap.answers, *("##" + answer for answer in gap.answers if gap.kind)}
-        best = [
-            [word, probability, word in right]
-            for word, probability in zip(words, made.probabilities[0].tolist(), strict=True)
-        ]
-        filled.append(
-            {"kind": gap.kind, "before": gap.before, "after": gap.after, "answers": gap.answers, "words": best}
-        )
-    return filled
-
-
-def cloze_scores(filled: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How often a right answer is the first, and among the five: `[{"kind", "sentences", "first", "among_five"}]`.
-
-    In all and by kind, as shares with Wilson's intervals.
-    """
-    kinds_of = [one["kind"] for one in filled if one["kind"]]
     rows = []
-    for kind in ("all", *dict.fromkeys(kinds_of)):
-        right = [[word[2] for word in one["words"]] for one in filled if one["kind"] and kind in ("all", one["kind"])]
-        row: dict[str, Any] = {"kind": kind, "sentences": len(right)}
-        for name, count in (("first", sum(each[0] for each in right)), ("among_five", sum(map(any, right)))):
-            low, high = wilson(count, len(right))
-            row[name] = {"count": count, "value": count / len(right), "low": low, "high": high}
-        rows.append(row)
+    for gap in gaps:
+        predictions = predict_masked(model, tokenizer, [(gap.ids, gap.position)])
+        entries: Any = tokenizer.convert_ids_to_tokens(predictions.best[0].tolist())
+        right = {*gap.answers, *("##" + answer for answer in gap.answers if gap.kind)}
+        words = [
+            [entry, probability, entry in right]
+            for entry, probability in zip(entries, predictions.probabilities[0].tolist(), strict=True)
+        ]
+        rows.append(
+            {"kind": gap.kind, "before": gap.before, "after": gap.after, "answers": gap.answers, "words": words}
+        )
     return rows
+
+
+def cloze_scores(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How often a right answer is first, and among the five: `[{"kind", "sentences", "first", "among_five"}]`.
+
+    rows: of `fill`. All kinds together, then each kind, as shares with Wilson's intervals.
+    """
+    right: dict[str, list[list[bool]]] = {"all": []}
+    for row in rows:
+        if row["kind"]:
+            for kind in ("all", row["kind"]):
+                right.setdefault(kind, []).append([word[2] for word in row["words"]])
+    scores = []
+    for kind, sentences in right.items():
+        score: dict[str, Any] = {"kind": kind, "sentences": len(sentences)}
+        for name, count in (("first", sum(words[0] for words in sentences)), ("among_five", sum(map(any, sentences)))):
+            low, high = wilson(count, len(sentences))
+            score[name] = {"count": count, "value": count / len(sentences), "low": low, "high": high}
+        scores.append(score)
+    return scores

@@ -1,29 +1,29 @@
-"""A vocabulary → the kind of each of its entries: kanji, hiragana, katakana, letters and digits, punctuation."""
+"""A vocabulary → the kind of each entry: kanji, hiragana, katakana, letters and digits, punctuation."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 KINDS = ("kanji", "hiragana", "katakana", "letters and digits", "punctuation", "mixed", "other")
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def kind(entry: str) -> str:
-    """The kind of an entry, `##` aside; `mixed` for several (`食べ`), `other` for special entries."""
-    if entry in _SPECIAL:
+    """The kind of an entry without its `##`: `mixed` for several kinds (`食べ`), `other` for special entries."""
+    if entry in SPECIAL_TOKENS:
         return "other"
-    text = entry[2:] if entry.startswith("##") and len(entry) > 2 else entry
-    kinds = {_of_character(character) for character in text}
+    kinds = {_character_kind(character) for character in (entry[2:] if continues_word(entry) else entry)}
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
-def numbers(entries: Iterable[str]) -> list[int]:
-    """The kind of each entry as a number into KINDS."""
+def kind_numbers(entries: Iterable[str]) -> list[int]:
+    """The kind of each entry as an index into KINDS."""
     return [KINDS.index(kind(entry)) for entry in entries]
 
 
-def _of_character(character: str) -> str:
+def _character_kind(character: str) -> str:
     category, name = unicodedata.category(character), unicodedata.name(character, "")
-    # First, since the middle dot of katakana and the quotation marks of CJK are named after them.
+    # First, since the names of the middle dot and of CJK quotation marks start with KATAKANA and CJK.
     if category[0] in "PSZ":
         return "punctuation"
     if name.startswith(("CJK ", "IDEOGRAPHIC ")):  # with 々, 〆 and 〇
@@ -35,6 +35,6 @@ def _of_character(character: str) -> str:
     return "letters and digits" if category[0] in "LN" else "other"
 
 
-def continued(entries: Sequence[str]) -> list[bool]:
-    """Whether an entry continues a word that another has begun (`##` before it)."""
-    return [entry.startswith("##") and len(entry) > 2 for entry in entries]
+def continues_word(entry: str) -> bool:
+    """Whether an entry continues a word (`##` before it)."""
+    return entry.startswith("##") and len(entry) > 2

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation → one HTML page that needs nothing else: no script, font or picture from elsewhere."""
+"""The report → one HTML page without scripts, fonts or pictures from elsewhere."""
 
 import re
 from itertools import chain, zip_longest
@@ -12,28 +12,29 @@ from stages.evaluate.figures import interval, number, percent
 from stages.evaluate.summary import BASELINES, rows
 
 
-def page(found: dict[str, Any], plot: str) -> str:
-    """The report, with the SVG of `calibration_plot` in it. All text from outside is escaped."""
-    pages = Environment(
+def page(report: dict[str, Any], plot: str) -> str:
+    """The page, with the SVG of `calibration_plot` in it. All text of models and data is escaped."""
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    pages.globals.update(number=number, percent=percent, interval=interval)
-    pages.filters["thousands"] = "{:,}".format
-    masked, windows = found["masked_lm"][0], found["masked_windows"]
-    beside = {**BASELINES, "other": found["other"]["name"]} if "other" in found else BASELINES
-    at_masks = [(f"{title}: right", "loss") for name, title in beside.items() if name in masked]
-    # Only tokens that both models were asked for have differences: those of the first rows.
-    measured = [(masked, name) for name in ("accuracy", "top_5_accuracy", "loss")]
-    measured += [(windows, name) for name in ("accuracy", "loss")]
-    differences = [of["model minus other"][name] for of, name in measured if "model minus other" in of]
-    text: str = pages.get_template("report.html").render(
-        {"other": None, **found},
+    templates.globals.update(number=number, percent=percent, interval=interval)
+    templates.filters["thousands"] = "{:,}".format
+    masked, windows = report["masked_lm"][0], report["masked_windows"]
+    beside = {**BASELINES, "other": report["other"]["name"]} if "other" in report else BASELINES
+    heads = [(f"{title}: right", "loss") for name, title in beside.items() if name in masked]
+    # Differences need the same tokens for both models: they are of the first rows.
+    measures = [(masked, name) for name in ("accuracy", "top_5_accuracy", "loss")]
+    measures += [(windows, name) for name in ("accuracy", "loss")]
+    key = "model minus other"
+    differences = [section[key][name] for section, name in measures if key in section]
+    text: str = templates.get_template("report.html").render(
+        {"other": None, **report},
         baselines=BASELINES,
         beside=beside,
-        part_heads=["masked tokens", "number", "right", "among five", "loss", *chain(*at_masks)],
-        measures=list(zip_longest(rows(found), differences)),
-        gaps=list(zip_longest(found["filled"]["model"], found["filled"].get("other", []))),
+        part_heads=["masked tokens", "number", "right", "among five", "loss", *chain(*heads)],
+        measures=list(zip_longest(rows(report), differences)),
+        gaps=list(zip_longest(report["filled"]["model"], report["filled"].get("other", []))),
         plots=TITLES,
         # In HTML an <svg> has no prolog and needs no namespaces.
         plot=re.sub(' xmlns(:xlink)?="[^"]*"', "", plot[plot.index("<svg") :]),

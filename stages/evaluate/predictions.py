@@ -1,4 +1,4 @@
-"""A model folder → a model, and what it predicts at chosen positions: probabilities, the best five, losses."""
+"""A model folder → a model, and its predictions at masked positions: losses, the five best entries, probabilities."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,22 +12,23 @@ from transformers import AlbertForPreTraining
 from stages.command.refusal import Refusal
 from stages.formats.batches import Batch
 from stages.formats.model_folder import ModelFolder
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 TOP = 5
-# Positions whose logits are in memory at a time: 130 MB for 32,768 entries.
-_AT_ONCE = 1024
+# Positions whose logits are in memory together: 130 MB for 32,768 entries.
+_CHUNK = 1024
 
 
 class Predictions(NamedTuple):
-    """What a model says at n positions."""
+    """Predictions at n positions."""
 
-    losses: NDArray[np.float32]  # (n,) -ln P(right entry), in nats
+    losses: NDArray[np.float32]  # (n,) -ln P(label), in nats
     best: NDArray[np.int64]  # (n, TOP) the most probable entries
-    probabilities: NDArray[np.float32]  # (n, TOP) theirs
+    probabilities: NDArray[np.float32]  # (n, TOP) of these entries
 
 
-def load(folder: ModelFolder, device: str) -> Any:
-    """The model of a folder, ready to predict. Refuses weights that are damaged, or not those of a whole ALBERT."""
+def load_model(folder: ModelFolder, device: str) -> Any:
+    """The model of a folder, ready to predict. Refuses weights that are damaged or incomplete."""
     try:
         model, report = AlbertForPreTraining.from_pretrained(
             folder.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -43,65 +44,72 @@ def load(folder: ModelFolder, device: str) -> Any:
     return model.to(device).eval()
 
 
-def on(device: str, array: NDArray[Any]) -> torch.Tensor:
-    """Integers as PyTorch looks them up."""
+def _tensor(device: str, array: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.int64)).to(device)
 
 
-def predict(model: Any, hidden: torch.Tensor, labels: torch.Tensor) -> Predictions:
+def _predict(model: Any, hidden: torch.Tensor, labels: torch.Tensor) -> Predictions:
     """The masked LM head's predictions for hidden states (n, H), and the losses of `labels` (n,)."""
     parts = []
-    for states, right in zip(hidden.split(_AT_ONCE), labels.split(_AT_ONCE), strict=True):
+    for states, targets in zip(hidden.split(_CHUNK), labels.split(_CHUNK), strict=True):
         logs = model.predictions(states).log_softmax(-1)
         best = logs.topk(TOP)
-        losses = -logs.gather(1, right[:, None])[:, 0]
+        losses = -logs.gather(1, targets[:, None])[:, 0]
         parts.append([tensor.cpu().numpy() for tensor in (losses, best.indices, best.values.exp())])
     return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def of_batch(model: Any, batch: Batch) -> tuple[Predictions, NDArray[np.float32]]:
-    """What a model says of a batch: of its masked tokens, in the order of np.nonzero(batch.weights), and
-    ln P(in order), ln P(swapped) of each example: (B, 2)."""
+def predict_batch(model: Any, batch: Batch) -> tuple[Predictions, NDArray[np.float32]]:
+    """Predictions for the masked tokens, in the order of np.nonzero(batch.weights), and the sentence order.
+
+    The latter is ln P(in order), ln P(swapped) of each example: (B, 2).
+    """
     device = model.device.type
     examples, slots = np.nonzero(batch.weights)
     with torch.inference_mode():
-        out = model.albert(
-            on(device, batch.ids), attention_mask=on(device, batch.mask), token_type_ids=on(device, batch.segments)
+        output = model.albert(
+            _tensor(device, batch.ids),
+            attention_mask=_tensor(device, batch.mask),
+            token_type_ids=_tensor(device, batch.segments),
         )
-        hidden = out.last_hidden_state[on(device, examples), on(device, batch.positions[examples, slots])]
-        order = model.sop_classifier(out.pooler_output).log_softmax(-1)
-        made = predict(model, hidden, on(device, batch.labels[examples, slots]))
-    return made, order.cpu().numpy()
+        positions = _tensor(device, batch.positions[examples, slots])
+        hidden = output.last_hidden_state[_tensor(device, examples), positions]
+        order = model.sop_classifier(output.pooler_output).log_softmax(-1)
+        predictions = _predict(model, hidden, _tensor(device, batch.labels[examples, slots]))
+    return predictions, order.cpu().numpy()
 
 
-def masked_in_turn(sentences: list[list[int]], tokens: int) -> Iterator[list[tuple[int, int]]]:
-    """Batches of (sentence, position): every token of every sentence once, sentences of like length together.
+def mask_batches(sentences: list[list[int]], tokens: int) -> Iterator[list[tuple[int, int]]]:
+    """Batches of (sentence, position): every token of every sentence once, in order of the sentences' lengths.
 
-    sentences: ids with [CLS] and [SEP], which are never masked. A batch has about `tokens` tokens, padding included.
+    sentences: ids with [CLS] and [SEP], which are never masked. A batch has at most `tokens` tokens with padding, or
+    one row.
     """
-    chosen: list[tuple[int, int]] = []
+    batch: list[tuple[int, int]] = []
     for number in sorted(range(len(sentences)), key=lambda number: (len(sentences[number]), number)):
         length = len(sentences[number])
         for position in range(1, length - 1):
-            if chosen and (len(chosen) + 1) * length > tokens:
-                yield chosen
-                chosen = []
-            chosen.append((number, position))
-    if chosen:
-        yield chosen
+            if batch and (len(batch) + 1) * length > tokens:
+                yield batch
+                batch = []
+            batch.append((number, position))
+    if batch:
+        yield batch
 
 
-def at_masks(model: Any, rows: list[tuple[list[int], int]], mask_id: int, pad_id: int) -> Predictions:
-    """What a model says of one token of each row (ids with [CLS] and [SEP], position) once it is masked."""
+def predict_masked(
+    model: Any, tokenizer: BertJapaneseTinySegmenterTokenizer, rows: list[tuple[list[int], int]]
+) -> Predictions:
+    """Predictions for one token of each row, which is masked. rows: (ids with [CLS] and [SEP], position)."""
     device, longest = model.device.type, max(len(ids) for ids, _ in rows)
-    ids = np.full((len(rows), longest), pad_id)
+    ids = np.full((len(rows), longest), tokenizer.pad_token_id)
     mask = np.zeros((len(rows), longest))
-    for row, (tokens, _) in enumerate(rows):
-        ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
-    places = np.arange(len(rows)), np.array([position for _, position in rows])
-    labels = ids[places]
-    ids[places] = mask_id
+    for number, (row, _) in enumerate(rows):
+        ids[number, : len(row)], mask[number, : len(row)] = row, 1
+    indices = np.arange(len(rows)), np.array([position for _, position in rows])
+    labels = ids[indices]
+    ids[indices] = tokenizer.mask_token_id
     with torch.inference_mode():
-        out = model.albert(on(device, ids), attention_mask=on(device, mask))
-        hidden = out.last_hidden_state[on(device, places[0]), on(device, places[1])]
-        return predict(model, hidden, on(device, labels))
+        output = model.albert(_tensor(device, ids), attention_mask=_tensor(device, mask))
+        hidden = output.last_hidden_state[_tensor(device, indices[0]), _tensor(device, indices[1])]
+        return _predict(model, hidden, _tensor(device, labels))

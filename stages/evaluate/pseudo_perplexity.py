@@ -1,4 +1,4 @@
-"""Sentences and a model → the loss of each token once it alone is masked, and the pseudo-perplexity they come to.
+"""Sentences and a model → the loss of each token masked alone, and the pseudo-perplexity.
 
 Salazar et al. 2020 (Masked Language Model Scoring), sections 2.1 and 2.3: PLL(W) = Σ ln P(token | all the others), and
 the pseudo-perplexity of N tokens in all is exp(-1/N · Σ PLL).
@@ -12,29 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.estimates import Ratios, exponential, scaled
-from stages.evaluate.predictions import at_masks, masked_in_turn
+from stages.evaluate.predictions import mask_batches, predict_masked
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
 def token_losses(
-    model: Any, sentences: list[list[int]], mask_id: int, pad_id: int, together: int, done: Callable[[int], None]
+    model: Any,
+    tokenizer: BertJapaneseTinySegmenterTokenizer,
+    sentences: list[list[int]],
+    tokens: int,
+    progress: Callable[[int], None],
 ) -> list[NDArray[np.float64]]:
-    """The losses in nats of every token of each sentence (ids with [CLS] and [SEP]), those two left out.
+    """The losses in nats of the tokens of each sentence (ids with [CLS] and [SEP]), without these two.
 
-    together: tokens that go through the model together. `done` is called with the tokens masked since the last call.
+    tokens: of a batch. `progress` is called with the number of tokens masked since the last call.
     """
     losses = [np.zeros(len(ids) - 2) for ids in sentences]
-    for chosen in masked_in_turn(sentences, together):
-        made = at_masks(model, [(sentences[number], place) for number, place in chosen], mask_id, pad_id)
-        for (number, place), loss in zip(chosen, made.losses.tolist(), strict=True):
-            losses[number][place - 1] = loss
-        done(len(chosen))
+    for batch in mask_batches(sentences, tokens):
+        predictions = predict_masked(model, tokenizer, [(sentences[number], position) for number, position in batch])
+        for (number, position), loss in zip(batch, predictions.losses.tolist(), strict=True):
+            losses[number][position - 1] = loss
+        progress(len(batch))
     return losses
 
 
-def described(losses: list[NDArray[np.float64]], texts: list[str]) -> dict[str, Any]:
-    """Loss a token, pseudo-perplexity, and bits a character, which vocabularies can be compared by.
+def as_json(losses: list[NDArray[np.float64]], texts: list[str]) -> dict[str, Any]:
+    """Loss a token, pseudo-perplexity, and bits a character, which are comparable between vocabularies.
 
-    A sentence is the unit of the intervals. Characters are those of the text as the corpus has it (NFKC).
+    A sentence is the unit of the intervals. Characters are those of the corpus (NFKC).
     """
     sums = np.array([loss.sum() for loss in losses])
     ratios = Ratios((2,))

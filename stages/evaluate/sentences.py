@@ -1,4 +1,4 @@
-"""A held-out corpus, or held-out examples → a sample of sentences that every model in question can read whole."""
+"""A held-out corpus, or held-out examples → a sample of sentences that fit all models."""
 
 import hashlib
 import heapq
@@ -6,16 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from stages.evaluate.unmasking import restored
+from stages.evaluate.unmasking import unmask
 from stages.formats.batches import Batch
 from stages.formats.corpus import documents
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
-# What the corpus keeps, in characters; pieces of examples are held to it as well.
+# The corpus keeps sentences of these lengths in characters; the same limits apply to text of examples.
 SHORTEST, LONGEST = 10, 250
-# Sentences drawn for each that is asked for: some are left out.
+# Sentences in the sample for each requested one: some are left out.
 _SPARE = 4
 
 
@@ -28,49 +26,50 @@ class Sentence(NamedTuple):
 
 def from_corpus(corpus: str, files: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
     """The sentences of corpus files."""
-    for name, described in files:
-        for article in documents(corpus, name, described):
+    for name, description in files:
+        for article in documents(corpus, name, description):
             yield from article
 
 
 def from_records(batches: Iterable[Batch], tokenizer: BertJapaneseTinySegmenterTokenizer) -> Iterator[str]:
-    """The text of examples with their labels put back, cut behind each `。`; parts may begin within a sentence."""
+    """The unmasked text of examples, cut behind each `。`; a part may start within a sentence."""
     for batch in batches:
-        for ids, mask, segments in zip(restored(batch), batch.mask, batch.segments, strict=True):
+        for ids, mask, segments in zip(unmask(batch), batch.mask, batch.segments, strict=True):
             for segment in (0, 1):
                 part = ids[(mask > 0) & (segments == segment)].tolist()
                 tokens: Any = tokenizer.convert_ids_to_tokens(part)
                 text = tokenizer.convert_tokens_to_string([t for t in tokens if t not in ("[CLS]", "[SEP]")])
-                yield from (piece for piece in re.findall("[^。]*。|[^。]+$", text))
+                yield from re.findall("[^。]*。|[^。]+$", text)
 
 
 def sample(sentences: Iterable[str], count: int) -> list[str]:
-    """A random sample without repetitions, in random order: the sentences with the smallest SHA-256.
+    """A random sample without repetitions, in random order: the `count` sentences with the smallest SHA-256.
 
-    It depends neither on the order nor on how often a sentence comes, and `count` sentences are kept in memory.
+    It depends neither on the order nor on repetitions of the sentences. Only `count` sentences are in memory.
     """
-    kept: list[tuple[int, str]] = []
+    heap: list[tuple[int, str]] = []
     present: set[str] = set()
     for text in sentences:
         if text in present or not SHORTEST <= len(text) <= LONGEST:
             continue
         key = -int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        if len(kept) < count:
-            heapq.heappush(kept, (key, text))
-        elif key > kept[0][0]:
-            present.remove(heapq.heapreplace(kept, (key, text))[1])
+        if len(heap) < count:
+            heapq.heappush(heap, (key, text))
+        elif key > heap[0][0]:
+            present.remove(heapq.heapreplace(heap, (key, text))[1])
         else:
             continue
         present.add(text)
-    return [text for _, text in sorted(kept, reverse=True)]
+    return [text for _, text in sorted(heap, reverse=True)]
 
 
 def choose(
     sentences: Iterable[str], count: int, tokenizers: list[BertJapaneseTinySegmenterTokenizer], longest: int
 ) -> tuple[list[Sentence], dict[str, int]]:
-    """`count` sentences, and how many of those drawn before them were left out, by reason.
+    """`count` sentences of the sample, and the numbers of sentences left out, by reason.
 
-    Left out: those with an [UNK], whose characters a model would be spared, and those of more than `longest` tokens.
+    Sentences with an [UNK] are left out, since it hides characters from a model, and those of more than `longest`
+    tokens.
     """
     chosen: list[Sentence] = []
     left_out = {"unknown_token": 0, "too_long": 0}
@@ -85,8 +84,3 @@ def choose(
         else:
             chosen.append(Sentence(text, ids))
     return chosen, left_out
-
-
-def tokens_of(sentences: list[Sentence], system: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """The tokens of each sentence in one of the tokenizers, without [CLS] and [SEP]: (sentences,)."""
-    return np.array([len(sentence.ids[system]) - 2 for sentence in sentences])

@@ -1,4 +1,4 @@
-"""A batch of masked examples → their tokens as they were before masking, and what was done to each masked one."""
+"""A batch of masked examples → its tokens before masking, and the treatment of each masked token."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,8 @@ from stages.formats.batches import Batch
 TREATMENTS = ("[MASK]", "kept", "random")
 
 
-def restored(batch: Batch) -> NDArray[np.int32]:
-    """The token ids with the labels put back: (B, L)."""
+def unmask(batch: Batch) -> NDArray[np.int32]:
+    """The token ids before masking: (B, L)."""
     ids = batch.ids.copy()
     examples, slots = np.nonzero(batch.weights)
     ids[examples, batch.positions[examples, slots]] = batch.labels[examples, slots]
@@ -17,10 +17,9 @@ def restored(batch: Batch) -> NDArray[np.int32]:
 
 
 def treatments(batch: Batch, mask_id: int) -> NDArray[np.int64]:
-    """What stands at each masked position, as a number into TREATMENTS: (B, P).
+    """The entry at each masked position, as an index into TREATMENTS: (B, P).
 
-    A random entry that happens to be the right one, once in as many times as the vocabulary has entries, counts as
-    kept. Unused slots have a number that means nothing.
+    A random entry that equals the label counts as kept. The values of unused slots have no meaning.
     """
-    seen = np.take_along_axis(batch.ids, batch.positions, 1)
-    return np.where(seen == mask_id, 0, np.where(seen == batch.labels, 1, 2))
+    ids = np.take_along_axis(batch.ids, batch.positions, 1)
+    return np.where(ids == mask_id, 0, np.where(ids == batch.labels, 1, 2))

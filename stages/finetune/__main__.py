@@ -1,12 +1,12 @@
-"""A model folder and one task → the model fine-tuned for it, and how good it is on the dev set.
+"""A model folder and one task → the model fine-tuned for it, and its figures on the dev set.
 
-Runs every combination of the given learning rates, epochs and seeds by transformers' Trainer, or the grid of the
-published experiments. Writes a table of all runs, of baselines that need no model, and the model of the best run.
+Fine-tunes with every combination of the learning rates, epochs and seeds by transformers' Trainer, or with the grid of
+the published experiments. Writes a table of all runs, of baselines that need no model, and the model of the best run.
 Finished runs are kept: the same command resumes with the others.
 
 The data is not part of this project. JSTS, JNLI, JCommonsenseQA and JSQuAD are at github.com/yahoojapan/JGLUE, under
-datasets (CC BY-SA 4.0); Amazon has withdrawn the reviews of MARC-ja, which is for those who have a copy. A folder has
-train-v….json and valid-v….json of one task and version.
+datasets (CC BY-SA 4.0). MARC-ja needs your own copy: Amazon has withdrawn the reviews. A folder has train-v….json and
+valid-v….json of one task and version.
 
 JSICK is at github.com/verypluming/JSICK, under jsick (train*.tsv, valid*.tsv). ner is in the form of
 github.com/stockmarkteam/ner-wikipedia-dataset (train*.json, valid*.json). Both may be one file. JSICK's
@@ -23,7 +23,7 @@ import os
 import sys
 import tempfile
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from stages.command.options import parse
 from stages.command.progress import Progress
@@ -31,24 +31,24 @@ from stages.command.refusal import Refusal, Retryable, unwritable
 from stages.command.running import run
 from stages.estimates import rounded
 from stages.finetune.baselines import baselines
-from stages.finetune.entities import labels_of
+from stages.finetune.entities import tag_labels
 from stages.finetune.examples import Example, Questions, Sentence
 from stages.finetune.files import (
     MODEL,
     RESULTS,
     TABLE,
     DataFiles,
-    drop_models,
     find_data,
-    finished_runs,
-    keep_run,
     publish_model,
+    read_records,
+    remove_models,
+    write_record,
     write_results,
 )
 from stages.finetune.grid import Run, runs
 from stages.finetune.options import Options
 from stages.finetune.parts import Parts, read_parts
-from stages.finetune.results import best_run, better, table
+from stages.finetune.results import best_run, is_better, table
 from stages.finetune.tasks import TASKS, Task
 from stages.formats.model_folder import ModelFolder, opened_model
 from stages.handover import storage
@@ -58,149 +58,145 @@ from stages.handover.storage import describe
 STAGE = "finetune"
 
 
+class _Job(NamedTuple):
+    """The inputs of all runs. `max_length`: tokens of a row."""
+
+    options: Options
+    task: Task
+    model: ModelFolder
+    data: DataFiles
+    parts: Parts
+    max_length: int
+
+
 def main(arguments: list[str]) -> None:
-    """Check all that needs no large library, then make the runs that are not finished."""
-    given = parse(Options, STAGE, __doc__, arguments)
-    task = TASKS[given.task]
-    data = find_data(given.dataset, task)
+    """Check everything that needs no large library, then make the runs that are not finished."""
+    options = parse(Options, STAGE, __doc__, arguments)
+    task = TASKS[options.task]
+    data = find_data(options.dataset, task)
     parts = read_parts(data, task)
     if task.kind == "tagging":
-        task = dataclasses.replace(task, labels=labels_of(cast(list[Sentence], parts.train)))
-    with opened_model(given.model) as model:
-        max_length = given.max_tokens(task, model.settings["max_position_embeddings"])
-        options = {**given.runs._asdict(), "task": task.name, "seeds": given.seed, "batch": given.batch_size}
-        options.update(max_length=max_length, scratch=given.scratch, precision=given.precision)
+        task = dataclasses.replace(task, labels=tag_labels(cast(list[Sentence], parts.train)))
+    with opened_model(options.model) as model:
+        max_length = options.max_tokens(task, model.settings["max_position_embeddings"])
+        decisive = {**options.runs._asdict(), "task": task.name, "seeds": options.seed, "batch": options.batch_size}
+        decisive.update(max_length=max_length, scratch=options.scratch, precision=options.precision)
         inputs = {"model": model.identity, "dataset": data.identity}
-        if claim(STAGE, given.out, options, inputs):
-            print(f"{STAGE}: {given.out} is finished already", file=sys.stderr)
+        if claim(STAGE, options.out, decisive, inputs):
+            print(f"{STAGE}: {options.out} is finished already", file=sys.stderr)
             return
         try:
-            results = _make_runs(given, task, model, parts, max_length, data)
-            _finish(given.out, options, inputs, results)
+            best = _make_runs(_Job(options, task, model, data, parts, max_length))
+            _finish(options.out, decisive, inputs, best)
         except OSError as error:
-            raise unwritable(given.out, error)
+            raise unwritable(options.out, error)
 
 
-def _make_runs(
-    given: Options,
-    task: Task,
-    model: ModelFolder,
-    parts: Parts,
-    max_length: int,
-    data: DataFiles,
-) -> dict[str, Any]:
-    """Make and record all runs, publish the best, and write the results; gives them."""
-    wanted = runs(given.runs, given.seed)
-    recorded = finished_runs(given.out, wanted)
-    missing = [each for each in wanted if each not in recorded]
-    if missing:
-        _train(given, task, model, parts, max_length, recorded, missing)
-    in_order = {each: recorded[each] for each in wanted}
-    best = best_run(task, in_order)
+def _make_runs(job: _Job) -> dict[str, Any]:
+    """Make and record all runs, publish the best model, write the results; returns the best run's record."""
+    options, task, parts = job.options, job.task, job.parts
+    records = _records(job, runs(options.runs, options.seed))
+    best = best_run(task, records)
     assert best is not None
-    untrained = _untrained(given, task, model, parts, max_length, best) if given.scratch else None
-    drop_models(given.out, best)
-    publish_model(given.out, best)
+    untrained = None
+    if options.scratch:
+        run = best._replace(pretrained=False)
+        untrained = _records(job, [run])[run]
+    remove_models(options.out, best)
+    publish_model(options.out, best)
     sizes = {"train": len(parts.train), "dev": len(parts.dev)}
-    source = f"{model.name} on {storage.name_of(data.dev)}, {sizes['dev']:,} examples; learned from {sizes['train']:,}."
-    compared = rounded(baselines(task, parts.train, parts.dev))
-    text = table(task, in_order, best, f"{source} {parts.rule}".rstrip(), compared, untrained)
+    name = storage.name_of(job.data.dev)
+    source = f"{job.model.name} on {name}, {sizes['dev']:,} examples; learned from {sizes['train']:,}. {parts.rule}"
+    figures = rounded(baselines(task, parts.train, parts.dev))
+    text = table(task, records, best, source.rstrip(), figures, untrained)
+    entries = [{**run._asdict(), "name": run.name, **record} for run, record in records.items()]
     results = {
         "task": task.name,
-        "model": model.name,
+        "model": job.model.name,
         "examples": sizes,
         "split": parts.rule or None,
         "chosen_by": task.metrics[0],
         "best": best.name,
-        "runs": [{**each._asdict(), "name": each.name, **record} for each, record in in_order.items()],
+        "runs": entries,
         "without_pretraining": untrained,
-        "baselines": compared,
+        "baselines": figures,
     }
-    write_results(given.out, results, text)
+    write_results(options.out, results, text)
     print(text, end="")
-    return results
+    return next(entry for entry in entries if entry["name"] == best.name)
 
 
-def _untrained(
-    given: Options, task: Task, model: ModelFolder, parts: Parts, max_length: int, best: Run
-) -> dict[str, Any]:
-    """The record of the best run's settings without pretraining, made where it is not there."""
-    run = best._replace(pretrained=False)
-    recorded = finished_runs(given.out, [run])
-    if not recorded:
-        _train(given, task, model, parts, max_length, recorded, [run])
-    return recorded[run]
+def _records(job: _Job, requested: list[Run]) -> dict[Run, dict[str, Any]]:
+    """The records of the requested runs, in their order. Makes the runs that are not finished."""
+    records = read_records(job.options.out, requested)
+    missing = [run for run in requested if run not in records]
+    if missing:
+        _train(job, records, missing)
+    return {run: records[run] for run in requested}
 
 
-def _train(
-    given: Options,
-    task: Task,
-    model: ModelFolder,
-    parts: Parts,
-    max_length: int,
-    recorded: dict[Run, dict[str, Any]],
-    missing: list[Run],
-) -> None:
-    """Make the missing runs and add them to `recorded`; the best pretrained one has its model beside its record."""
-    # Nothing is fetched, and nothing that the libraries say while they load is of use here. One GPU is enough, and the
-    # Trainer would take all there are, with as many times the batch.
+def _train(job: _Job, records: dict[Run, dict[str, Any]], missing: list[Run]) -> None:
+    """Make the missing runs and add them to `records`; the model of the best pretrained one is kept."""
+    # The libraries fetch nothing, and their messages are of no use here.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
     # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # One GPU is enough. The Trainer would use all of them, and multiply the batch by their number.
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     import torch  # 2 s, with transformers 4 s
     from transformers.utils import logging
 
     from stages.devices import choose_device, in_bfloat16
-    from stages.finetune.training import Settings, fine_tune, steps_of
+    from stages.finetune.training import Settings, epoch_steps, fine_tune
     from stages.words.model_folder import write_tokenizer
     from stages.words.tokenizer_class import read_tokenizer_class
 
     logging.disable_progress_bar()
-    device = choose_device(given.device)
-    settings = Settings(task, given.batch_size, given.pass_size, device, in_bfloat16(device, given.precision))
-    tokenizer = read_tokenizer_class(model.path)
-    rows = _data(task, tokenizer, parts, max_length)
-    total = sum(each.epochs for each in missing) * steps_of(len(rows.train), given.batch_size) * given.batch_size
-    progress = Progress(STAGE, "examples", total)
+    options, task = job.options, job.task
+    device = choose_device(options.device)
+    bfloat16 = in_bfloat16(device, options.precision)
+    settings = Settings(task, options.batch_size, options.pass_size, device, bfloat16)
+    tokenizer = read_tokenizer_class(job.model.path)
+    data = _data(job, tokenizer)
+    steps = sum(run.epochs for run in missing) * epoch_steps(len(data.train), options.batch_size)
+    progress = Progress(STAGE, "examples", steps * options.batch_size)
     try:
-        for each in missing:
-            trained, found = fine_tune(model, settings, each, rows, progress)
-            best = best_run(task, recorded)
-            record = rounded(found)
-            # Under equals the first in the order of the runs is the best, and that is the one made first.
-            is_best = each.pretrained and better(task, record["dev"], recorded[best]["dev"] if best else None)
-            with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        for run in missing:
+            model, figures = fine_tune(job.model, settings, run, data, progress)
+            best = best_run(task, records)
+            record = rounded(figures)
+            # The first of equal runs is the best, and runs are made in order.
+            is_best = run.pretrained and is_better(task, record["dev"], records[best]["dev"] if best else None)
+            with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
                 if is_best:
-                    trained.save_pretrained(scratch)
-                    kind = tokenizer.subword_tokenizer_type
-                    vocabulary = os.path.join(model.path, "vocab.txt")
-                    write_tokenizer(scratch, vocabulary, kind, tokenizer.model_max_length)
-                keep_run(given.out, each, record, scratch if is_best else None)
-            recorded[each] = record
+                    model.save_pretrained(folder)
+                    vocabulary = os.path.join(job.model.path, "vocab.txt")
+                    write_tokenizer(folder, vocabulary, tokenizer.subword_tokenizer_type, tokenizer.model_max_length)
+                write_record(options.out, run, record, folder if is_best else None)
+            records[run] = record
             if is_best:
-                drop_models(given.out, each)
+                remove_models(options.out, run)
     except torch.OutOfMemoryError:
         raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command resumes")
     progress.close()
 
 
-def _data(task: Task, tokenizer: Any, parts: Parts, max_length: int) -> Any:
-    """Both parts of the data as rows."""
+def _data(job: _Job, tokenizer: Any) -> Any:
+    """Both sets as rows."""
     from stages.finetune.inputs import span_rows, tag_rows, text_rows
     from stages.finetune.training import LONGEST_ANSWER, Data
 
-    train, dev, _ = parts
+    task, max_length, (train, dev, _) = job.task, job.max_length, job.parts
     if isinstance(train, Questions) and isinstance(dev, Questions):
         usable = [question for question in train.questions if question.start is not None]
         dropped = len(train.questions) - len(usable)
         if not usable:
-            raise Refusal("no answer of the training set is in its context at answer_start; is it another version's?")
+            raise Refusal("no answer of the training set is in its context at answer_start; give an unchanged file")
         if dropped:
             print(f"{STAGE}: {dropped:,} training questions left out: no answer at answer_start", file=sys.stderr)
-        learned = span_rows(tokenizer, Questions(train.contexts, usable), max_length)
-        asked = span_rows(tokenizer, dev, max_length)
-        return Data(learned.rows, asked.rows, asked, max(LONGEST_ANSWER, learned.longest))
+        train_spans = span_rows(tokenizer, Questions(train.contexts, usable), max_length)
+        dev_spans = span_rows(tokenizer, dev, max_length)
+        return Data(train_spans.rows, dev_spans.rows, dev_spans, max(LONGEST_ANSWER, train_spans.longest))
     if task.kind == "tagging":
         tags = [tag_rows(tokenizer, cast(list[Sentence], part), task.labels, max_length) for part in (train, dev)]
         return Data(tags[0].rows, tags[1].rows, dev_tags=tags[1])
@@ -208,12 +204,12 @@ def _data(task: Task, tokenizer: Any, parts: Parts, max_length: int) -> Any:
     return Data(texts[0], texts[1])
 
 
-def _finish(out: str, options: dict[str, Any], inputs: dict[str, Any], results: dict[str, Any]) -> None:
+def _finish(out: str, decisive: dict[str, Any], inputs: dict[str, Any], best: dict[str, Any]) -> None:
     models = [f"{MODEL}/{name}" for name in storage.names(storage.join(out, MODEL))]
     files = {name: describe(storage.join(out, name)) for name in (RESULTS, TABLE, *models)}
-    best = next(each for each in results["runs"] if each["name"] == results["best"])
     libraries = ("torch", "transformers", "accelerate", "safetensors", "tinysegmenter3")
-    write_manifest(STAGE, out, options, inputs, files, best=best, versions={name: version(name) for name in libraries})
+    versions = {name: version(name) for name in libraries}
+    write_manifest(STAGE, out, decisive, inputs, files, best=best, versions=versions)
     print(f"{STAGE}: wrote {storage.join(out, MODEL)}", file=sys.stderr)
 
 

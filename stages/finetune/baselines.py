@@ -1,7 +1,7 @@
-"""Training and dev set → figures that need no model, in the chief metric of their task.
+"""Training and dev set → figures that need no model, in the first metric of their task.
 
-Chance picks a label at random. Majority always gives the most frequent label of the training set. Overlap counts the
-characters that two texts share. Dictionary finds the entities of the training set again, the longest first.
+chance: a random label. majority: the most frequent label of the training set. overlap: the characters that two texts
+share. dictionary: the entities of the training set, the longest first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from stages.finetune.metrics import accuracy, character_f1, correlations, entity
 from stages.finetune.parts import Examples
 from stages.finetune.tasks import Task
 
-# Thresholds are tried in hundredths of the overlap.
+# Thresholds are hundredths of the overlap.
 STEPS = 100
 
 
 def baselines(task: Task, train: Examples, dev: Examples) -> dict[str, float | None]:
-    """Name → figure on the dev set. Only those that the task has; None where the figure is undefined."""
+    """The task's baselines: name → figure on the dev set; None where it is undefined."""
     if task.kind == "span":
         return {}
     if task.kind == "tagging":
@@ -32,31 +32,31 @@ def baselines(task: Task, train: Examples, dev: Examples) -> dict[str, float | N
         sentences = cast(list[Sentence], dev)
         matches = [longest_matches(sentence.text, entries) for sentence in sentences]
         return {"dictionary": entity_scores(matches, [sentence.entities for sentence in sentences])["f1"]}
-    known, asked = (cast(list[Example], part) for part in (train, dev))
-    labels = np.array([example.label for example in asked])
+    train, dev = cast(list[Example], train), cast(list[Example], dev)
+    labels = np.array([example.label for example in dev])
     if task.kind == "regression":
-        return {"overlap": correlations(overlaps(asked)[:, 0], labels)["pearson"]}
-    majority = Counter(example.label for example in known).most_common(1)[0][0]
+        return {"overlap": correlations(overlaps(dev)[:, 0], labels)["pearson"]}
+    majority = Counter(example.label for example in train).most_common(1)[0][0]
     figures = {"chance": 1 / len(task.labels), "majority": accuracy(np.full(len(labels), majority), labels)["accuracy"]}
     if task.kind == "choice":
-        figures["overlap"] = accuracy(overlaps(asked).argmax(1), labels)["accuracy"]
+        figures["overlap"] = accuracy(overlaps(dev).argmax(1), labels)["accuracy"]
     elif len(task.texts) == 2:
-        answers = np.array([int(example.label) for example in known])
-        rule = best_rule(overlaps(known)[:, 0], answers, len(task.labels))
-        figures["overlap"] = accuracy(rule[_step(overlaps(asked)[:, 0])], labels)["accuracy"]
+        train_labels = np.array([int(example.label) for example in train])
+        rule = best_rule(overlaps(train)[:, 0], train_labels, len(task.labels))
+        figures["overlap"] = accuracy(rule[_step(overlaps(dev)[:, 0])], labels)["accuracy"]
     return figures
 
 
 def overlaps(examples: Sequence[Example]) -> NDArray[np.float64]:
-    """Of each example's first text with each of its others, (examples, others): from 0 to 1, all characters shared.
+    """The overlap of each example's first text with each of its others, (examples, others), from 0 to 1.
 
-    Characters count as often as they occur (Dice's coefficient of bags of characters).
+    Dice's coefficient of bags of characters.
     """
     return np.array([[character_f1(first, other) for other in others] for (first, *others), _ in examples])
 
 
 def best_rule(overlap: NDArray[np.float64], labels: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
-    """A label for each hundredth of the overlap, (STEPS + 1,): the thresholds with the most right `labels`, (n,).
+    """A label for each hundredth of the overlap, (STEPS + 1,), with the most correct `labels`, (n,).
 
     Each of the `kinds` labels has at most one interval of overlaps.
     """
@@ -67,12 +67,12 @@ def best_rule(overlap: NDArray[np.float64], labels: NDArray[np.int64], kinds: in
         itertools.permutations(range(kinds)), itertools.combinations_with_replacement(range(STEPS + 2), kinds - 1)
     )
 
-    def right(rule: tuple[tuple[int, ...], tuple[int, ...]]) -> int:
+    def correct(rule: tuple[tuple[int, ...], tuple[int, ...]]) -> int:
         order, cuts = rule
         edges = zip(order, (0, *cuts), (*cuts, STEPS + 1), strict=True)
         return sum(below[label][stop] - below[label][start] for label, start, stop in edges)
 
-    order, cuts = max(rules, key=right)
+    order, cuts = max(rules, key=correct)
     return np.repeat(order, np.diff((0, *cuts, STEPS + 1)))
 
 
@@ -81,7 +81,7 @@ def _step(overlap: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def dictionary(sentences: Sequence[Sentence]) -> dict[str, str]:
-    """The name of each entity → its most frequent type; of equally frequent ones the first."""
+    """The name of each entity → its most frequent type, the first of equally frequent ones."""
     types: dict[str, Counter[str]] = {}
     for text, entities, _ in sentences:
         for start, stop, name in entities:
@@ -90,7 +90,7 @@ def dictionary(sentences: Sequence[Sentence]) -> dict[str, str]:
 
 
 def longest_matches(text: str, entries: dict[str, str]) -> list[Entity]:
-    """The entities of a text by a dictionary of names → types: from left to right, at each place the longest name."""
+    """The entities of a text by a dictionary of names → types: from left to right, the longest name first."""
     longest = max(map(len, entries), default=0)
     entities, start = [], 0
     while start < len(text):

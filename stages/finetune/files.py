@@ -1,4 +1,4 @@
-"""A folder of a task's files in, checked before any large library is loaded; runs, results and the best model out."""
+"""The files of a task; the records of runs, the results and the best model in the output folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS = "model.safetensors"
 
 
 class DataFiles(NamedTuple):
-    """The two files of a task: what is learned from, and what is measured on. One file may be both (see parts.py)."""
+    """The files of the training set and of the dev set. They may be the same file (see parts.py)."""
 
     train: str
     dev: str
@@ -32,69 +32,76 @@ class DataFiles(NamedTuple):
 
 
 def find_data(folder: str, task: Task) -> DataFiles:
-    """A task's files: `train*.json` and `valid*.json` (or `dev*.json`) of a folder, or of its one folder `<task>*`.
+    """A task's files: `train*.json` and `valid*.json` (or `dev*.json`) of a folder, or of its only folder `<task>*`.
 
-    Of JSICK they end in `.tsv`. JSICK and NER may also be one file: `train*`, or the only file of the folder.
+    JSICK's names end in `.tsv`. JSICK and NER may be one file: `train*`, or the only file of the folder.
     """
     if not storage.is_folder(folder):
         end = task.ends[0]
         raise Refusal(f"there is no folder {folder}; it must hold train*{end} and valid*{end} of {task.title}")
-    if not _named(folder, task, "train"):
+    if not _matches(folder, task, "train"):
         # A copy of JGLUE's repository has datasets/jsts-v1.3, and datasets/marc_ja-v1.2 with an underscore.
-        inside = [
-            name
-            for name in storage.names(folder)
-            if name.endswith("/") and name.replace("_", "-").startswith(task.name)
-        ]
-        if len(inside) > 1:
-            raise Refusal(f"{folder} has {', '.join(inside)}; name the one of them to take")
-        folder = storage.join(folder, inside[0].rstrip("/")) if inside else folder
-    if task.one_file and not _named(folder, task, "valid", "dev"):
-        files = _named(folder, task, "train") or _named(folder, task, "")
+        names = [each for each in storage.names(folder) if each.endswith("/")]
+        folders = [name for name in names if name.replace("_", "-").startswith(task.name)]
+        if len(folders) > 1:
+            raise Refusal(f"{folder} has {', '.join(folders)}; name one of them")
+        folder = storage.join(folder, folders[0].rstrip("/")) if folders else folder
+    if task.one_file and not _matches(folder, task, "valid", "dev"):
+        files = _matches(folder, task, "train") or _matches(folder, task, "")
         if len(files) == 1:
             path = storage.join(folder, files[0])
             return DataFiles(path, path)
-    return DataFiles(_one(folder, task, "train"), _one(folder, task, "valid", "dev"))
+    return DataFiles(_single_file(folder, task, "train"), _single_file(folder, task, "valid", "dev"))
 
 
-def _named(folder: str, task: Task, *starts: str) -> list[str]:
+def _matches(folder: str, task: Task, *starts: str) -> list[str]:
     return [name for name in storage.names(folder) if name.startswith(starts) and name.endswith(task.ends)]
 
 
-def _one(folder: str, task: Task, *starts: str) -> str:
-    found = _named(folder, task, *starts)
-    if len(found) != 1:
-        wanted = " or ".join(f"{start}*{task.ends[0]}" for start in starts)
+def _single_file(folder: str, task: Task, *starts: str) -> str:
+    matches = _matches(folder, task, *starts)
+    if len(matches) != 1:
+        pattern = " or ".join(f"{start}*{task.ends[0]}" for start in starts)
         raise Refusal(
-            f"{folder} has {f'{len(found)} files' if found else 'no file'} {wanted}; it must be the folder of one "
+            f"{folder} has {f'{len(matches)} files' if matches else 'no file'} {pattern}; it must be the folder of one "
             f"version of {task.title}, as {task.home}"
         )
-    return storage.join(folder, found[0])
+    return storage.join(folder, matches[0])
 
 
-def finished_runs(out: str, runs: list[Run]) -> dict[Run, dict[str, Any]]:
-    """What is recorded of the runs that are finished in an output folder."""
+def read_records(out: str, runs: list[Run]) -> dict[Run, dict[str, Any]]:
+    """The records of the finished runs in an output folder."""
     present = set(storage.names(storage.join(out, RUNS)))
-    return {run: read_json(_record(out, run)) for run in runs if f"{run.name}.json" in present}
+    return {run: read_json(_record_path(out, run)) for run in runs if f"{run.name}.json" in present}
 
 
-def _record(out: str, run: Run) -> str:
+def _record_path(out: str, run: Run) -> str:
     return storage.join(out, RUNS, f"{run.name}.json")
 
 
-def keep_run(out: str, run: Run, record: dict[str, Any], scratch: str | None) -> None:
-    """Record a finished run. `scratch`: a local folder of its model, where it is the best so far; emptied.
+def write_record(out: str, run: Run, record: dict[str, Any], model: str | None) -> None:
+    """Record a finished run. `model`: a local folder of its model if it is the best so far; emptied.
 
-    The model comes first: the best of the recorded runs always has its model beside its record.
+    The model is written first, so that the best of the recorded runs always has its model.
     """
-    if scratch is not None:
-        storage.make_folder(storage.join(out, RUNS, run.name))
-        _put_folder(scratch, storage.join(out, RUNS, run.name))
+    if model is not None:
+        _upload_folder(model, storage.join(out, RUNS, run.name))
     storage.make_folder(storage.join(out, RUNS))
-    write_json(_record(out, run), record)
+    write_json(_record_path(out, run), record)
 
 
-def drop_models(out: str, best: Run) -> None:
+def _upload_folder(local: str, folder: str) -> None:
+    storage.make_folder(folder)
+    mask = os.umask(0)
+    os.umask(mask)
+    names = sorted(os.listdir(local))
+    for name in names:
+        # safetensors makes its files readable for their owner only.
+        os.chmod(os.path.join(local, name), 0o666 & ~mask)
+    storage.put_all([(os.path.join(local, name), storage.join(folder, name)) for name in names])
+
+
+def remove_models(out: str, best: Run) -> None:
     """Remove the models of all runs but the best."""
     for name in storage.names(storage.join(out, RUNS)):
         if name.endswith("/") and name != f"{best.name}/":
@@ -102,7 +109,7 @@ def drop_models(out: str, best: Run) -> None:
 
 
 def publish_model(out: str, best: Run) -> None:
-    """Move the best run's model to its place, the weights last: until they are there, the same call completes it."""
+    """Move the best run's model to MODEL, the weights last: until they are there, the same call completes the move."""
     source, target = storage.join(out, RUNS, best.name), storage.join(out, MODEL)
     storage.make_folder(target)
     for name in sorted(storage.names(source), key=lambda name: (name == WEIGHTS, name)):
@@ -110,20 +117,6 @@ def publish_model(out: str, best: Run) -> None:
             storage.put(local, storage.join(target, name))
         storage.remove(storage.join(source, name))
     _remove_folder(source)
-
-
-def _put_folder(local: str, folder: str) -> None:
-    names = sorted(os.listdir(local))
-    for name in names:
-        # safetensors makes its files readable for their owner alone; they are to be read like the others.
-        os.chmod(os.path.join(local, name), 0o666 & ~_umask())
-    storage.put_all([(os.path.join(local, name), storage.join(folder, name)) for name in names])
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _remove_folder(folder: str) -> None:
@@ -135,7 +128,7 @@ def _remove_folder(folder: str) -> None:
 
 
 def write_results(out: str, results: dict[str, Any], table: str) -> None:
-    """Write the figures and the table, each whole or not at all."""
+    """Write the figures and the table, each atomically."""
     write_json(storage.join(out, RESULTS), results)
     with whole_file(storage.join(out, TABLE), "w") as stream:
         stream.write(table)

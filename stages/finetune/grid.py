@@ -1,4 +1,4 @@
-"""Hyperparameters as a person gives them → the runs to make, in order."""
+"""Hyperparameters → the runs, in order."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class Grid(NamedTuple):
     epochs: tuple[int, ...]
 
 
-# The published one: github.com/yahoojapan/JGLUE, fine-tuning/README.md, "Hyperparameters".
+# The published grid: github.com/yahoojapan/JGLUE, fine-tuning/README.md, "Hyperparameters".
 GRIDS = {"jglue": Grid((5e-5, 3e-5, 2e-5), (3, 4))}
-# The share of a run in which the rate rises, from the same table; it then falls to 0 on a line.
+# The share of the steps in which the rate rises, from the same table. It then falls linearly to 0.
 WARMUP = 0.1
 
 
 class Run(NamedTuple):
-    """One fine-tuning. The rate, the epochs, and the seed of the new layers and of the order of the examples.
+    """One fine-tuning. The seed is of the new layers and of the order of the examples.
 
-    `pretrained`: False where the model begins with random values.
+    `pretrained`: False for a model that starts with random values.
     """
 
     learning_rate: float
@@ -33,11 +33,11 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """The name of its files."""
         scratch = "" if self.pretrained else "scratch-"
         return f"{scratch}rate-{self.learning_rate:g}-epochs-{self.epochs}-seed-{self.seed}"
 
 
 def runs(grid: Grid, seeds: Sequence[int]) -> list[Run]:
-    """Every combination once, in the order given."""
+    """Every combination once, in the order of the arguments."""
     return list(dict.fromkeys(Run(*each) for each in itertools.product(grid.learning_rates, grid.epochs, seeds)))

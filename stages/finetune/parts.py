@@ -1,7 +1,7 @@
-"""The files of a task → the examples to learn from, and those to measure on.
+"""The files of a task → the training set and the dev set.
 
-JSICK and NER may be one file of both. Where JSICK's column `data` has rows of `trial`, those are measured on; rows of
-`test` are always left out. Otherwise one group in ten is measured on, by its SHA-256. A group is the sentences of one
+JSICK and NER may be one file with both sets. Rows of JSICK whose column `data` is `trial` are the dev set, if there are
+any; rows of `test` are left out. Otherwise one group in ten is the dev set, by SHA-256. A group is the sentences of one
 Wikipedia page (NER), or the pairs with the same first sentence (JSICK).
 """
 
@@ -26,12 +26,12 @@ from stages.finetune.tasks import Task
 
 Examples = list[Example] | Questions | list[Sentence]
 Row = TypeVar("Row")
-# One group in so many is measured on.
+# One group in SHARE is in the dev set.
 SHARE = 10
 
 
 class Parts(NamedTuple):
-    """`rule`: how one file was split, as a sentence for the results; "" of two files."""
+    """`rule`: a sentence for the results on how one file was split; "" for two files."""
 
     train: Examples
     dev: Examples
@@ -39,7 +39,7 @@ class Parts(NamedTuple):
 
 
 def read_parts(data: DataFiles, task: Task) -> Parts:
-    """Both parts of a task. Refuses bad files, and one that leaves a part without examples."""
+    """Both sets of a task. Refuses invalid files, and a single file that leaves one set empty."""
     if data.train != data.dev:
         return Parts(_read(data.train, task), _read(data.dev, task))
     if task.kind == "tagging":
@@ -48,8 +48,8 @@ def read_parts(data: DataFiles, task: Task) -> Parts:
     else:
         parts = _split_table(data.train, task)
     if not len(parts.train) or not len(parts.dev):
-        missing = "measure on" if len(parts.train) else "learn from"
-        raise Refusal(f"{data.train} leaves no examples to {missing}; give two files, train*{task.ends[0]} and valid*")
+        purpose = "measure on" if len(parts.train) else "learn from"
+        raise Refusal(f"{data.train} leaves no examples to {purpose}; give two files, train*{task.ends[0]} and valid*")
     return parts
 
 
@@ -75,10 +75,10 @@ def _split_table(path: str, task: Task) -> Parts:
     return Parts(*split((example.texts[0], example) for example in train), _rule("first sentences"))
 
 
-def split(grouped: Iterable[tuple[str, Row]]) -> tuple[list[Row], list[Row]]:
-    """Rows to learn from and rows to measure on. Rows of one group stay together; the order stays."""
+def split(rows: Iterable[tuple[str, Row]]) -> tuple[list[Row], list[Row]]:
+    """(group, row) → training and dev rows, in the same order. Rows of one group are in the same set."""
     parts: tuple[list[Row], list[Row]] = [], []
-    for group, row in grouped:
+    for group, row in rows:
         number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big")
         parts[number % SHARE == 0].append(row)
     return parts

@@ -1,7 +1,7 @@
-"""An answer's characters ⇄ the tokens of its context, through the places that the tokenizer gives for each token.
+"""Characters of an answer ⇄ tokens of its context, by the tokenizer's offsets.
 
-Places are (start, stop) in the text as it was before NFKC, and never go back. One character may be several tokens
-(`㌔` is `キ`, `ロ`), one token several characters (`か` and a combining `゛`), and white space no token at all.
+Offsets are (start, stop) in the text before NFKC, and never decrease. One character may be several tokens (`㌔` is
+`キ`, `ロ`), one token several characters (`か` and a combining `゛`). White space is no token.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from numpy.typing import NDArray
 STEP = 128
 
 
-class Places(NamedTuple):
-    """Where tokens begin and end in their text, both (tokens,)."""
+class Offsets(NamedTuple):
+    """The first character of each token and the one after its last, both (tokens,)."""
 
     starts: NDArray[np.int32]
     stops: NDArray[np.int32]
 
 
-def tokens_of(places: Places, start: int, stop: int) -> tuple[int, int] | None:
-    """The first and last token that hold a character of text[start:stop]; None where no token does (white space)."""
-    first = int(np.searchsorted(places.stops, start, "right"))
-    last = int(np.searchsorted(places.starts, stop, "left")) - 1
+def token_span(offsets: Offsets, start: int, stop: int) -> tuple[int, int] | None:
+    """The first and last token with a character of text[start:stop]; None for white space."""
+    first = int(np.searchsorted(offsets.stops, start, "right"))
+    last = int(np.searchsorted(offsets.starts, stop, "left")) - 1
     return (first, last) if first <= last else None
 
 
-def text_of(text: str, places: Places, first: int, last: int) -> str:
-    """The text from the first to the last token, as it was written: white space between them with it."""
-    return text[places.starts[first] : places.stops[last]]
+def span_text(text: str, offsets: Offsets, first: int, last: int) -> str:
+    """The original text from the first to the last token, with the white space between them."""
+    return text[offsets.starts[first] : offsets.stops[last]]
 
 
-def windows(tokens: int, room: int) -> list[tuple[int, int]]:
-    """Cut so many tokens into windows of `room` tokens at most: (begin, end) of each.
+def windows(tokens: int, size: int) -> list[tuple[int, int]]:
+    """(start, stop) of windows of at most `size` tokens that cover `tokens` tokens.
 
-    They overlap by half at least, so that an answer of half a window is whole in one of them.
+    They overlap by at least half, so that one of them holds all of any answer of half a window.
     """
-    step = min(STEP, (room + 1) // 2)
-    begins = range(0, max(tokens - room, 0) + step, step)
-    return [(begin, min(begin + room, tokens)) for begin in begins]
+    step = min(STEP, (size + 1) // 2)
+    starts = range(0, max(tokens - size, 0) + step, step)
+    return [(start, min(start + size, tokens)) for start in starts]
 
 
-def best_span(starts: NDArray[Any], ends: NDArray[Any], most: int) -> tuple[float, int, int]:
-    """The span of `most` tokens at most whose logits have the highest sum: that sum, its first and its last token.
+def best_span(starts: NDArray[Any], ends: NDArray[Any], limit: int) -> tuple[float, int, int]:
+    """The span of at most `limit` tokens with the highest sum of logits: that sum, its first and its last token.
 
     starts, ends: logits of a span's first and last token, both (tokens,).
     """
     sums = starts[:, None] + ends[None, :]
     length = np.arange(len(starts))[None, :] - np.arange(len(starts))[:, None]
-    best = int(np.argmax(np.where((length >= 0) & (length < most), sums, -np.inf)))
+    best = int(np.argmax(np.where((length >= 0) & (length < limit), sums, -np.inf)))
     first, last = divmod(best, len(starts))
     return float(sums[first, last]), first, last

@@ -1,4 +1,4 @@
-"""Each task: its files, its fields, its labels, how long its texts may be, and how it is scored.
+"""The tasks: files, fields, labels, lengths, batches and metrics.
 
 Lengths, batches and fields of JGLUE's tasks are those of the published experiments (github.com/yahoojapan/JGLUE,
 fine-tuning/README.md).
@@ -18,10 +18,10 @@ LEAST, MOST = 0.0, 5.0
 
 @dataclass(frozen=True)
 class Task:
-    """`texts`: its fields that are text. `labels`: the values of its field `label`; a value's place is its number.
+    """`texts`: the names of the text fields. `labels`: the values of the label field; the index is the number.
 
-    The labels of `ner` are those of the training data. `metrics`: the first one decides which of several runs is the
-    best. `ends`: the ends of its files' names. `one_file`: one file may hold both parts (see parts.py).
+    The labels of `ner` are those of the training data. `metrics`: the first one chooses the best run. `ends`: the ends
+    of the file names. `one_file`: one file may hold both sets (see parts.py).
     """
 
     name: str
@@ -38,46 +38,24 @@ class Task:
     home: str = "github.com/yahoojapan/JGLUE has it under datasets"
 
 
+PAIR = ("sentence1", "sentence2")
 TASKS = {
     task.name: task
     for task in (
-        Task("jsts", "JSTS", "regression", ("sentence1", "sentence2"), (), ("pearson", "spearman"), 128),
-        Task(
-            "jnli",
-            "JNLI",
-            "classification",
-            ("sentence1", "sentence2"),
-            NLI_LABELS,
-            ("accuracy",),
-            128,
-        ),
+        Task("jsts", "JSTS", "regression", PAIR, (), ("pearson", "spearman"), 128),
+        Task("jnli", "JNLI", "classification", PAIR, NLI_LABELS, ("accuracy",), 128),
         Task("jcommonsenseqa", "JCommonsenseQA", "choice", ("question", *CHOICES), CHOICES, ("accuracy",), 64, 64),
         Task("marc-ja", "MARC-ja", "classification", ("sentence",), ("positive", "negative"), ("accuracy",), 512),
         Task("jsquad", "JSQuAD", "span", (), (), ("exact_match", "f1"), 384),
         Task(
-            "jsick",
-            "JSICK",
-            "classification",
-            ("sentence_A_Ja", "sentence_B_Ja"),
-            NLI_LABELS,
-            ("accuracy",),
-            128,
-            label="entailment_label_Ja",
-            ends=(".tsv",),
-            one_file=True,
+            "jsick", "JSICK", "classification", ("sentence_A_Ja", "sentence_B_Ja"), NLI_LABELS, ("accuracy",), 128,
+            label="entailment_label_Ja", ends=(".tsv",), one_file=True,
             home="github.com/verypluming/JSICK has it under jsick",
         ),
         Task(
-            "ner",
-            "NER",
-            "tagging",
-            ("text",),
-            (),
-            ("f1", "precision", "recall"),
-            512,
-            ends=(".json",),
-            one_file=True,
+            "ner", "NER", "tagging", ("text",), (), ("f1", "precision", "recall"), 512,
+            ends=(".json",), one_file=True,
             home="github.com/stockmarkteam/ner-wikipedia-dataset has it",
         ),
     )
-}
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""A model folder and rows → one fine-tuned model by transformers' Trainer, and its figures on the dev set."""
+"""A model folder and rows → a model fine-tuned by transformers' Trainer, and its figures on the dev set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal
 from stages.estimates import wilson
-from stages.finetune.entities import best_tags, entities_of
+from stages.finetune.entities import best_tags, decode_tags
 from stages.finetune.examples import Entity
 from stages.finetune.grid import WARMUP, Run
 from stages.finetune.inputs import IGNORED, Rows, SpanRows, TagRows
@@ -54,15 +54,15 @@ HEADS = {
     "span": AlbertForQuestionAnswering,
     "tagging": AlbertTagger,
 }
-# Tokens of an answer at most, as in the published experiments; more where the training set has longer ones.
+# The longest answer in tokens, as in the published experiments; more where the training set has longer answers.
 LONGEST_ANSWER = 30
 EVALUATION_BATCH = 64
 
 
 class Settings(NamedTuple):
-    """What all runs share. `micro_batch`: examples of a batch that go through the model together.
+    """Settings of all runs. `micro_batch`: examples of a batch in one pass.
 
-    bfloat16: the products are computed in it; weights and their updates are float32.
+    bfloat16: of the matrix products; weights and their updates are float32.
     """
 
     task: Task
@@ -73,7 +73,7 @@ class Settings(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Rows to learn from and to measure on; of JSQuAD and NER, also the way back to the text."""
+    """Rows of the training set and of the dev set; the dev set of JSQuAD and NER also with its texts."""
 
     train: Rows
     dev: Rows
@@ -82,15 +82,17 @@ class Data(NamedTuple):
     dev_tags: TagRows | None = None
 
 
-def load(folder: ModelFolder, task: Task, pretrained: bool = True, attention: str = "sdpa") -> Any:
-    """The model with a new layer for the task. Refuses damaged weights, and those of no whole ALBERT.
+def load_model(folder: ModelFolder, task: Task, pretrained: bool = True, attention: str = "sdpa") -> Any:
+    """The model with a new layer for the task. Refuses weights that are damaged or incomplete.
 
-    `pretrained`: False gives the same architecture with random values. `attention`: transformers' name of a way.
+    `pretrained`: False for random values. `attention`: the name of an implementation in transformers.
     """
-    labels = task.labels if task.kind in ("classification", "tagging") else ()
-    named = {"id2label": dict(enumerate(labels)), "label2id": {label: n for n, label in enumerate(labels)}}
-    options: dict[str, Any] = {"regression": {"num_labels": 1, "problem_type": "regression"}}.get(task.kind, {})
-    options = named if labels else options
+    options: dict[str, Any] = {}
+    if task.kind == "regression":
+        options = {"num_labels": 1, "problem_type": "regression"}
+    elif task.kind in ("classification", "tagging"):
+        numbers = {label: number for number, label in enumerate(task.labels)}
+        options = {"id2label": dict(enumerate(task.labels)), "label2id": numbers}
     if not pretrained:
         config = AlbertConfig.from_pretrained(folder.path, local_files_only=True, **options)
         return HEADS[task.kind]._from_config(config, attn_implementation=attention)
@@ -113,31 +115,31 @@ def load(folder: ModelFolder, task: Task, pretrained: bool = True, attention: st
 
 
 class _Dataset(torch.utils.data.Dataset[Any]):
-    """Examples as the Trainer asks for them."""
+    """Examples for the Trainer: the rows of each, and its label."""
 
-    def __init__(self, rows: Rows, labelled: bool) -> None:
-        self.rows, self.labelled = rows, labelled
+    def __init__(self, rows: Rows, with_labels: bool) -> None:
+        self.rows, self.with_labels = rows, with_labels
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[list[tuple[NDArray[np.int32], int]], Any]:
         first = number * self.rows.per_example
-        rows = [self.rows.row(first + place) for place in range(self.rows.per_example)]
-        return rows, self.rows.labels[number] if self.labelled else None
+        rows = [self.rows.row(first + index) for index in range(self.rows.per_example)]
+        return rows, self.rows.labels[number] if self.with_labels else None
 
 
-def _collated(kind: Kind, examples: list[tuple[list[tuple[NDArray[np.int32], int]], Any]]) -> dict[str, torch.Tensor]:
-    """A batch, padded to its longest row: (B, L), of several rows an example (B, 5, L)."""
-    rows = [row for of_example, _ in examples for row in of_example]
+def _collate(kind: Kind, examples: list[tuple[list[tuple[NDArray[np.int32], int]], Any]]) -> dict[str, torch.Tensor]:
+    """A batch, padded to its longest row: (B, L), or (B, 5, L) with five rows an example."""
+    rows = [row for example_rows, _ in examples for row in example_rows]
     length = max(len(ids) for ids, _ in rows)
     batch = {
         name: np.zeros((len(rows), length), np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    for place, (ids, second) in enumerate(rows):
-        batch["input_ids"][place, : len(ids)] = ids
-        batch["attention_mask"][place, : len(ids)] = 1
-        batch["token_type_ids"][place, len(ids) - second : len(ids)] = 1
+    for number, (ids, second) in enumerate(rows):
+        batch["input_ids"][number, : len(ids)] = ids
+        batch["attention_mask"][number, : len(ids)] = 1
+        batch["token_type_ids"][number, len(ids) - second : len(ids)] = 1
     per_example = len(examples[0][0])
     shape = (len(examples), per_example, length) if per_example > 1 else (len(rows), length)
     tensors = {name: torch.from_numpy(array.reshape(shape)) for name, array in batch.items()}
@@ -145,16 +147,16 @@ def _collated(kind: Kind, examples: list[tuple[list[tuple[NDArray[np.int32], int
     if labels[0] is not None:
         if kind == "tagging":
             labels = [np.pad(tags, (0, length - len(tags)), constant_values=IGNORED) for tags in labels]
-        stacked = torch.from_numpy(np.stack(labels))
+        stack = torch.from_numpy(np.stack(labels))
         if kind == "span":
-            tensors["start_positions"], tensors["end_positions"] = stacked.unbind(1)
+            tensors["start_positions"], tensors["end_positions"] = stack.unbind(1)
         else:
-            tensors["labels"] = stacked
+            tensors["labels"] = stack
     return tensors
 
 
-class _ByLength(Trainer):
-    """The Trainer with batches of about equal lengths, in random order: short texts are not padded to the longest."""
+class _LengthGroupedTrainer(Trainer):
+    """The Trainer with batches of similar lengths in random order, which need less padding."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         rows: Rows = self.train_dataset.rows  # type: ignore[union-attr]
@@ -163,21 +165,21 @@ class _ByLength(Trainer):
         return LengthGroupedSampler(batch, lengths=lengths.tolist())
 
 
-class _Told(TrainerCallback):
-    """Progress in the words of this project: examples, rate, time left, the loss."""
+class _ProgressLine(TrainerCallback):
+    """This project's progress line in place of the Trainer's: examples, rate, time left, loss."""
 
     def __init__(self, progress: Progress, batch: int, name: str) -> None:
-        self.progress, self.batch, self.name, self.note = progress, batch, name, ""
+        self.progress, self.batch, self.name, self.loss = progress, batch, name, ""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if "loss" in (logs or {}):
-            self.note = f", loss {float(logs['loss']):.4f}"
+            self.loss = f", loss {float(logs['loss']):.4f}"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress.add(self.batch, f"{self.name}{self.note}")
+        self.progress.add(self.batch, f"{self.name}{self.loss}")
 
 
-def steps_of(examples: int, batch: int) -> int:
+def epoch_steps(examples: int, batch: int) -> int:
     """Steps of one epoch; the last one may have fewer examples."""
     return -(-examples // batch)
 
@@ -185,36 +187,36 @@ def steps_of(examples: int, batch: int) -> int:
 def fine_tune(
     folder: ModelFolder, settings: Settings, run: Run, data: Data, progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
-    """One run: the model at its end, and its record.
+    """One run: the model after the last step, and its record.
 
-    The record has `dev`, figures on the dev set; `interval`, the 95 % interval of the first of them, [low, high] or
-    None; `training_loss`, the mean of all steps; of NER also `types`, figures by type.
+    The record: `dev`, figures on the dev set; `interval`, the 95 % interval of the first of them, [low, high] or None;
+    `training_loss`, the mean of all steps; for NER also `types`, figures by type.
 
-    AdamW without decay, the rate rising over a tenth of the steps and falling to 0, gradients clipped at norm 1: the
-    Trainer's defaults, which the published experiments kept.
+    AdamW without decay, the rate rising in the first WARMUP of the steps and falling to 0, gradients clipped at norm 1:
+    the Trainer's defaults, as in the published experiments.
     """
-    set_seed(run.seed)  # Of the new layer's weights; the Trainer sets it again, for the order of the examples.
+    set_seed(run.seed)  # For the weights of the new layer. The Trainer sets it again, for the order of the examples.
     # PyTorch's fused attention is slow in bfloat16 on processors (stages/train/model.py has the times).
-    plain = settings.bfloat16 and settings.device == "cpu"
-    model = load(folder, settings.task, run.pretrained, "eager" if plain else "sdpa")
-    # Their forward passes take `num_items_in_batch` and pass over it: the Trainer would add up the means of a batch's
-    # passes, and clip a gradient that is as many times as long.
+    eager = settings.bfloat16 and settings.device == "cpu"
+    model = load_model(folder, settings.task, run.pretrained, "eager" if eager else "sdpa")
+    # ALBERT's forward passes accept `num_items_in_batch` and ignore it. The Trainer would then sum the mean losses of a
+    # batch's passes, which multiplies the gradient that it clips.
     model.accepts_loss_kwargs = False
-    with tempfile.TemporaryDirectory(prefix="finetune-") as nothing:
+    with tempfile.TemporaryDirectory(prefix="finetune-") as empty:
         arguments = TrainingArguments(
-            output_dir=nothing,
+            output_dir=empty,
             learning_rate=run.learning_rate,
             num_train_epochs=run.epochs,
-            warmup_steps=WARMUP,  # Under 1: a share of the steps.
+            warmup_steps=WARMUP,  # Below 1: a share of the steps.
             per_device_train_batch_size=settings.micro_batch,
             gradient_accumulation_steps=settings.batch // settings.micro_batch,
             per_device_eval_batch_size=EVALUATION_BATCH,
             seed=run.seed,
             use_cpu=settings.device == "cpu",
             bf16=settings.bfloat16,
-            # On a GPU some of the operations have no such form.
+            # On a GPU some operations have no deterministic implementation.
             full_determinism=settings.device == "cpu",
-            logging_steps=max(1, run.epochs * steps_of(len(data.train), settings.batch) // 100),
+            logging_steps=max(1, run.epochs * epoch_steps(len(data.train), settings.batch) // 100),
             # Checkpoints of the Trainer hold pickles.
             save_strategy="no",
             report_to="none",
@@ -222,66 +224,66 @@ def fine_tune(
             remove_unused_columns=False,
             dataloader_pin_memory=settings.device == "cuda",
         )
-        trainer = _ByLength(
+        trainer = _LengthGroupedTrainer(
             model,
             arguments,
-            data_collator=functools.partial(_collated, settings.task.kind),
-            train_dataset=_Dataset(data.train, labelled=True),
-            callbacks=[_Told(progress, settings.batch, run.name)],
+            data_collator=functools.partial(_collate, settings.task.kind),
+            train_dataset=_Dataset(data.train, with_labels=True),
+            callbacks=[_ProgressLine(progress, settings.batch, run.name)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         loss = trainer.train().training_loss
-        said = trainer.predict(_Dataset(data.dev, labelled=False)).predictions
-    return model, {**_measured(settings.task, data, said, model), "training_loss": loss}
+        outputs = trainer.predict(_Dataset(data.dev, with_labels=False)).predictions
+    return model, {**_evaluate(settings.task, data, outputs, model), "training_loss": loss}
 
 
-def _measured(task: Task, data: Data, said: Any, model: Any) -> dict[str, Any]:
-    """The record's figures of the model's predictions.
+def _evaluate(task: Task, data: Data, outputs: Any, model: Any) -> dict[str, Any]:
+    """The record's figures.
 
-    said: logits (n, labels), of NER (n, L, labels); one value each (n, 1); or logits of starts and ends, both (n, L).
+    outputs: logits (n, labels), for NER (n, L, labels); values (n, 1); or logits of starts and ends, both (n, L).
     """
     if task.kind == "span":
         assert data.dev_spans is not None
-        answers = predicted_answers(data.dev_spans, said[0], said[1], data.longest_answer)
-        right = [question.answers for question in data.dev_spans.questions.questions]
-        interval = ratio_interval(exact_matches(answers, right), [1.0] * len(right))
-        return {"dev": answer_scores(answers, right), "interval": interval}
+        answers = predict_answers(data.dev_spans, outputs[0], outputs[1], data.longest_answer)
+        references = [question.answers for question in data.dev_spans.questions.questions]
+        interval = ratio_interval(exact_matches(answers, references), [1.0] * len(references))
+        return {"dev": answer_scores(answers, references), "interval": interval}
     if task.kind == "tagging":
         assert data.dev_tags is not None
         truth = [sentence.entities for sentence in data.dev_tags.sentences]
-        predicted = predicted_entities(data.dev_tags, said, task.labels, *model.scores())
-        counts = entity_counts(predicted, truth)
-        interval = ratio_interval([2 * right for right, *_ in counts], [given + real for _, given, real in counts])
-        types = scores_by_type(predicted, truth)
-        return {"dev": entity_scores(predicted, truth), "interval": interval, "types": types}
+        entities = predict_entities(data.dev_tags, outputs, task.labels, *model.scores())
+        counts = entity_counts(entities, truth)
+        interval = ratio_interval([2 * correct for correct, *_ in counts], [a + b for _, a, b in counts])
+        types = scores_by_type(entities, truth)
+        return {"dev": entity_scores(entities, truth), "interval": interval, "types": types}
     labels = np.asarray(data.dev.labels)
     if task.kind == "regression":
-        figures = correlations(said[:, 0], labels)
+        figures = correlations(outputs[:, 0], labels)
         return {"dev": figures, "interval": correlation_interval(figures["pearson"], len(labels))}
-    chosen = said.argmax(-1)
-    interval = list(wilson(int((chosen == labels).sum()), len(labels)))
-    return {"dev": accuracy(chosen, labels), "interval": interval}
+    predictions = outputs.argmax(-1)
+    interval = list(wilson(int((predictions == labels).sum()), len(labels)))
+    return {"dev": accuracy(predictions, labels), "interval": interval}
 
 
-def predicted_entities(
-    tags: TagRows, said: NDArray[Any], labels: tuple[str, ...], first: NDArray[Any], following: NDArray[Any]
+def predict_entities(
+    tags: TagRows, logits: NDArray[Any], labels: tuple[str, ...], first: NDArray[Any], transitions: NDArray[Any]
 ) -> list[list[Entity]]:
-    """The entities of each sentence. said: logits (sentences, L, labels), [CLS] first; the scores as of best_tags."""
+    """The entities of each sentence. logits: (sentences, L, labels), [CLS] first; the scores as in `best_tags`."""
     return [
-        entities_of(best_tags(row[1 : 1 + len(places.starts)], first, following), places, labels)
-        for row, places in zip(said, tags.places, strict=True)
+        decode_tags(best_tags(row[1 : 1 + len(offsets.starts)], first, transitions), offsets, labels)
+        for row, offsets in zip(logits, tags.offsets, strict=True)
     ]
 
 
-def predicted_answers(spans: SpanRows, starts: NDArray[Any], ends: NDArray[Any], most: int) -> list[str]:
-    """The answer to each question: the best span of its windows' contexts. starts, ends: logits (rows, L)."""
-    answers = [""] * len(spans.questions.questions)
+def predict_answers(spans: SpanRows, starts: NDArray[Any], ends: NDArray[Any], limit: int) -> list[str]:
+    """The answer to each question: the best span of its windows, of at most `limit` tokens. starts, ends: (rows, L)."""
+    answers = [""] * len(spans.questions)
     scores = [-np.inf] * len(answers)
     for row, question in enumerate(spans.question):
-        inside = slice(spans.offsets[row], spans.offsets[row] + spans.sizes[row])
+        window = slice(spans.positions[row], spans.positions[row] + spans.sizes[row])
         if spans.sizes[row]:
-            score, first, last = best_span(starts[row, inside], ends[row, inside], most)
+            score, first, last = best_span(starts[row, window], ends[row, window], limit)
             if score > scores[question]:
                 scores[question], answers[question] = score, spans.answer(row, first, last)
     return answers

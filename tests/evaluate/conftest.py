@@ -72,7 +72,7 @@ class Evaluation(NamedTuple):
 
     arguments: list[object]
     out: Path
-    found: dict[str, Any]
+    report: dict[str, Any]
     page: str
     stdout: str
 
@@ -93,7 +93,7 @@ def evaluate(train_python: Run, out: Path, *arguments: object) -> Evaluation:
 
 
 def read(out: Path, command: list[object], stdout: str) -> Evaluation:
-    """What a run has left."""
+    """The output of a run."""
     page = (out / "report.html").read_text(encoding="utf-8")
     return Evaluation(command, out, json.loads((out / "evaluation.json").read_text()), page, stdout)
 
@@ -102,5 +102,5 @@ def read(out: Path, command: list[object], stdout: str) -> Evaluation:
 def evaluation(train_python: Run, inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """A model beside another one of its vocabulary, with sentences of the corpus."""
     out = tmp_path_factory.mktemp("evaluation") / "out"
-    beside = ["--compare", inputs.same_vocabulary, "--corpus", inputs.corpus]
-    return evaluate(train_python, out, "--model", inputs.model, "--tfrecords", inputs.tfrecords, *beside)
+    options = ["--compare", inputs.same_vocabulary, "--corpus", inputs.corpus]
+    return evaluate(train_python, out, "--model", inputs.model, "--tfrecords", inputs.tfrecords, *options)

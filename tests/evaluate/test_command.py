@@ -18,11 +18,11 @@ from tests.evaluate.conftest import LIMITS, STAGE, TWICE, Evaluation, Inputs, Ru
 def slow(train_python: Run, inputs: Inputs, evaluation: Evaluation) -> dict[str, Any]:
     """The same numbers, computed one position after another. The sentences are those that the page shows."""
     held_out, training = sorted(inputs.tfrecords.glob("*.gz"))[-1], sorted(inputs.tfrecords.glob("*.gz"))[0]
-    texts = ["".join(token for token, _ in tokens) for tokens in evaluation.found["token_losses"]]
+    texts = ["".join(token for token, _ in tokens) for tokens in evaluation.report["token_losses"]]
     script = Path(__file__).parent / "slow.py"
-    made = train_python(script, inputs.model, held_out, training, 30, 50, json.dumps(texts)).stdout
-    found: dict[str, Any] = json.loads(made)
-    return found
+    stdout = train_python(script, inputs.model, held_out, training, 30, 50, json.dumps(texts)).stdout
+    numbers: dict[str, Any] = json.loads(stdout)
+    return numbers
 
 
 def values(part: dict[str, Any]) -> list[float]:
@@ -30,7 +30,7 @@ def values(part: dict[str, Any]) -> list[float]:
 
 
 def test_masked_lm_scores_are_those_of_a_slow_computation(evaluation: Evaluation, slow: dict[str, Any]) -> None:
-    rows, (everything, *parts) = slow["rows"], evaluation.found["masked_lm"]
+    rows, (everything, *parts) = slow["rows"], evaluation.report["masked_lm"]
     means = np.mean([row[2:] for row in rows], 0)
     assert everything["masked_tokens"] == len(rows) > 200
     assert values(everything["model"]) == pytest.approx(means[:3], rel=1e-4)
@@ -57,7 +57,7 @@ def test_masked_lm_scores_are_those_of_a_slow_computation(evaluation: Evaluation
 
 def test_sentence_order_scores_are_those_of_a_slow_computation(evaluation: Evaluation, slow: dict[str, Any]) -> None:
     loss, accuracy = np.mean(slow["order"], 0)
-    order = evaluation.found["sentence_order"]
+    order = evaluation.report["sentence_order"]
     assert order["examples"] == len(slow["order"]) == 30
     assert order["model"]["loss"]["value"] == pytest.approx(loss, rel=1e-4)
     assert order["model"]["accuracy"]["value"] == pytest.approx(accuracy, rel=1e-4)
@@ -67,7 +67,7 @@ def test_sentence_order_scores_are_those_of_a_slow_computation(evaluation: Evalu
 def test_pseudo_perplexity_is_that_of_one_mask_after_another(
     evaluation: Evaluation, slow: dict[str, Any], corpus: Path
 ) -> None:
-    pseudo, tokens = evaluation.found["pseudo_perplexity"], slow["pseudo"]["tokens"]
+    pseudo, tokens = evaluation.report["pseudo_perplexity"], slow["pseudo"]["tokens"]
     assert pseudo["model"]["tokens"] == tokens
     loss = slow["pseudo"]["losses"] / tokens
     assert pseudo["model"]["loss"]["value"] == pytest.approx(loss, rel=1e-4)
@@ -75,24 +75,24 @@ def test_pseudo_perplexity_is_that_of_one_mask_after_another(
     for name in ("unigram", "neighbours"):
         assert pseudo[name]["loss"]["value"] == pytest.approx(slow["pseudo"][name] / tokens, rel=1e-4)
     # One token a character here.
-    bits = loss / np.log(2) * tokens / evaluation.found["data"]["characters"]
+    bits = loss / np.log(2) * tokens / evaluation.report["data"]["characters"]
     assert pseudo["model"]["bits_per_character"]["value"] == pytest.approx(bits, rel=1e-4)
     held_out = sorted(corpus.glob("*.txt"))[-1].read_text(encoding="utf-8").split("\n")
-    for tokens_of in evaluation.found["token_losses"]:
+    for tokens_of in evaluation.report["token_losses"]:
         assert "".join(token for token, _ in tokens_of) in held_out
 
 
-def test_another_model_of_the_vocabulary_is_asked_for_the_same_tokens(evaluation: Evaluation) -> None:
-    for row in evaluation.found["masked_lm"]:
+def test_another_model_of_the_vocabulary_predicts_the_same_tokens(evaluation: Evaluation) -> None:
+    for row in evaluation.report["masked_lm"]:
         if row["masked_tokens"]:
             difference = row["model"]["loss"]["value"] - row["other"]["loss"]["value"]
             assert row["model minus other"]["loss"]["value"] == pytest.approx(difference, abs=1e-4)
-    assert evaluation.found["sentence_order"]["other"] != evaluation.found["sentence_order"]["model"]
-    assert len(evaluation.found["filled"]["other"]) == len(evaluation.found["filled"]["model"]) >= 14
+    assert evaluation.report["sentence_order"]["other"] != evaluation.report["sentence_order"]["model"]
+    assert len(evaluation.report["filled"]["other"]) == len(evaluation.report["filled"]["model"]) >= 14
 
 
 def test_windows_are_those_of_the_efficient_recipe(evaluation: Evaluation, slow: dict[str, Any]) -> None:
-    windows, means = evaluation.found["masked_windows"], np.mean(slow["windows"], 0)
+    windows, means = evaluation.report["masked_windows"], np.mean(slow["windows"], 0)
     assert (windows["tokens"], windows["masked_share"]) == (64, 0.15)
     assert windows["masked_tokens"] == len(slow["windows"]) > 200
     assert values(windows["model"]) == pytest.approx(means[:3], rel=1e-4)
@@ -100,25 +100,25 @@ def test_windows_are_those_of_the_efficient_recipe(evaluation: Evaluation, slow:
 
 
 def test_a_right_answer_of_a_cloze_sentence_is_counted_and_marked(evaluation: Evaluation) -> None:
-    sentences = [one for one in evaluation.found["filled"]["model"] if one["kind"]]
+    sentences = [one for one in evaluation.report["filled"]["model"] if one["kind"]]
     assert [one["kind"] for one in sentences[::10]] == ["place", "nature", "counter", "grammar", "phrase"]
     assert sentences[8]["before"] + "/".join(sentences[8]["answers"]) == "大阪城/市/府/駅/湾"
     right = [[word in one["answers"] for word, _, _ in one["words"]] for one in sentences]
     assert right == [[marked for _, _, marked in one["words"]] for one in sentences]
-    total, *parts = evaluation.found["cloze"]["model"]
+    total, *parts = evaluation.report["cloze"]["model"]
     assert total["sentences"] == 50
     assert total["first"]["count"] == sum(each[0] for each in right) > 0
     assert total["among_five"]["count"] == sum(map(any, right)) >= total["first"]["count"]
     for number, part in enumerate(parts):
         assert (part["kind"], part["sentences"]) == (sentences[10 * number]["kind"], 10)
         assert part["first"]["count"] == sum(each[0] for each in right[10 * number : 10 * number + 10])
-    filled = evaluation.found["filled"]
+    filled = evaluation.report["filled"]
     marks = sum(marked for name in filled for one in filled[name] for _, _, marked in one["words"])
     assert evaluation.page.count(" ✓</dt>") == marks
 
 
 def test_calibration_is_of_the_same_predictions(evaluation: Evaluation, slow: dict[str, Any]) -> None:
-    calibration = evaluation.found["calibration"]
+    calibration = evaluation.report["calibration"]
     count, right = len(slow["rows"]), np.sum([row[2:5] for row in slow["rows"]], 0)
     for name, predictions, came_true in (
         ("first", count, right[1]),
@@ -162,17 +162,17 @@ def test_the_page_is_whole_and_needs_nothing_else(evaluation: Evaluation) -> Non
     for tag, attributes in page.seen:
         assert tag != "th" or attributes["scope"] in ("col", "row", "rowgroup")
         assert tag != "svg" or attributes["aria-label"]
-    accuracy = evaluation.found["masked_lm"][0]["model"]["accuracy"]["value"]
+    accuracy = evaluation.report["masked_lm"][0]["model"]["accuracy"]["value"]
     assert f"<b>{100 * accuracy:.1f} %</b>" in evaluation.page
     assert "日本で一番高い" in evaluation.page
     svg = ElementTree.parse(evaluation.out / "calibration.svg").getroot()
-    bins = sum(len(one["bins"]) for one in evaluation.found["calibration"].values())
+    bins = sum(len(one["bins"]) for one in evaluation.report["calibration"].values())
     assert len(svg.findall(".//{*}use")) == bins == evaluation.page.count("<use ")
 
 
 def test_a_table_is_printed(evaluation: Evaluation) -> None:
     lines = evaluation.stdout.splitlines()
-    accuracy = evaluation.found["masked_lm"][0]["model"]["accuracy"]["value"]
+    accuracy = evaluation.report["masked_lm"][0]["model"]["accuracy"]["value"]
     assert any(line.startswith("masked LM accuracy") and f"{100 * accuracy:.1f} %" in line for line in lines)
     assert lines[-1].endswith("tokens of 4 held-out sentences")
 
@@ -197,22 +197,22 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
     arguments = ["--model", model, "--tfrecords", inputs.tfrecords, "--compare", inputs.wordpiece]
     train_python("-c", TWICE, tmp_path / "first", tmp_path / "second", *arguments, *LIMITS)
     first = read(tmp_path / "first", [], "")
-    found = first.found
-    assert "other" not in found["masked_lm"][0]
-    assert found["other"]["vocabulary_of_tfrecords"] is False
-    tokens = {name: found["pseudo_perplexity"][name]["tokens"] for name in ("model", "other")}
+    report = first.report
+    assert "other" not in report["masked_lm"][0]
+    assert report["other"]["vocabulary_of_tfrecords"] is False
+    tokens = {name: report["pseudo_perplexity"][name]["tokens"] for name in ("model", "other")}
     assert tokens["other"] < tokens["model"]
     # Words have gaps of their own, and an entry counts without its `##`.
-    gap, *_ = words = found["filled"]["other"]
+    gap, *_ = words = report["filled"]["other"]
     assert (gap["before"], gap["answers"], gap["after"]) == ("日本の首都は", ["東京"], "である。")
     for one in words:
         assert [marked for _, _, marked in one["words"]] == [
             word.removeprefix("##") in one["answers"] for word, _, _ in one["words"]
         ]
-    other = found["pseudo_perplexity"]["other"]
-    bits = other["loss"]["value"] / np.log(2) * tokens["other"] / found["data"]["characters"]
+    other = report["pseudo_perplexity"]["other"]
+    bits = other["loss"]["value"] / np.log(2) * tokens["other"] / report["data"]["characters"]
     assert other["bits_per_character"]["value"] == pytest.approx(bits, rel=1e-4)
-    assert found["data"]["sentences_of"] == "tfrecords"
+    assert report["data"]["sentences_of"] == "tfrecords"
     assert "<b>&" not in first.page
     assert "&lt;b&gt;&amp;/tiny" in first.page
     # And the same inputs give the same bytes.
@@ -221,7 +221,7 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("vocabulary", "was made with another vocabulary than"),
         ("no weights", "it has no model.safetensors"),
@@ -234,7 +234,7 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
-    train_python: Run, inputs: Inputs, tmp_path: Path, change: str, told: str
+    train_python: Run, inputs: Inputs, tmp_path: Path, change: str, message: str
 ) -> None:
     model, tfrecords = tmp_path / "model", tmp_path / "tfrecords"
     shutil.copytree(inputs.wordpiece if change == "vocabulary" else inputs.model, model)
@@ -261,6 +261,6 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
         (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
     out = tmp_path / "out"
     done = train_python(*STAGE, "--model", model, "--tfrecords", tfrecords, "--out", out, *more, *LIMITS, code=2)
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()

@@ -9,7 +9,7 @@ import pytest
 from stages.estimates import Ratios, exponential, share, wilson
 from stages.evaluate.calibration import Calibration
 from stages.evaluate.figures import interval, number, percent
-from stages.evaluate.kinds import continued, kind
+from stages.evaluate.kinds import continues_word, kind
 
 
 def test_a_ratio_is_that_of_the_sums_however_the_units_come() -> None:
@@ -65,10 +65,10 @@ def test_predictions_that_come_true_as_often_as_they_say_have_no_error() -> None
     for predicted in (0.05, 0.25, 0.55, 1.0):
         right = np.arange(100) < round(100 * predicted)
         calibration.add(np.full((100,), predicted), right)
-    described = calibration.described()
-    assert described["expected_calibration_error"] == pytest.approx(0, abs=1e-12)
-    assert [(one["from"], one["count"]) for one in described["bins"]] == [(0, 100), (0.2, 100), (0.5, 100), (0.9, 100)]
-    assert described["bins"][1]["frequency"]["value"] == pytest.approx(0.25)
+    result = calibration.as_json()
+    assert result["expected_calibration_error"] == pytest.approx(0, abs=1e-12)
+    assert [(one["from"], one["count"]) for one in result["bins"]] == [(0, 100), (0.2, 100), (0.5, 100), (0.9, 100)]
+    assert result["bins"][1]["frequency"]["value"] == pytest.approx(0.25)
 
 
 def test_the_calibration_error_weighs_each_bin_by_its_predictions() -> None:
@@ -76,7 +76,7 @@ def test_the_calibration_error_weighs_each_bin_by_its_predictions() -> None:
     calibration.add(np.full((3, 10), 0.95), np.zeros((3, 10), bool))  # 30 that never come true
     calibration.add(np.full(10, 0.4), np.arange(10) < 5)
     assert calibration.error() == pytest.approx((30 * 0.95 + 10 * 0.1) / 40)
-    assert Calibration().described() == {"expected_calibration_error": None, "predictions": 0, "bins": []}
+    assert Calibration().as_json() == {"expected_calibration_error": None, "predictions": 0, "bins": []}
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_every_entry_has_a_kind(entries: str, expected: str) -> None:
     assert {entry: kind(entry) for entry in entries.split()} == dict.fromkeys(entries.split(), expected)
 
 
-def test_a_space_is_punctuation_and_a_lone_mark_goes_on_with_no_word() -> None:
+def test_a_space_is_punctuation_and_a_lone_mark_continues_no_word() -> None:
     assert kind(" ") == "punctuation"
-    assert continued(["##字", "##", "字"]) == [True, False, False]
+    assert [continues_word(entry) for entry in ("##字", "##", "字")] == [True, False, False]
 
 
 def test_figures_have_the_digits_that_matter() -> None:
@@ -115,6 +115,6 @@ def test_bins_hold_every_probability() -> None:
     values = np.array([0.0, 0.1, 0.3, 0.7, 1.0, *(draw.random() for _ in range(1000))])
     calibration = Calibration()
     calibration.add(values, values > 2)
-    assert calibration.described()["predictions"] == len(values)
-    for one in calibration.described()["bins"]:
+    assert calibration.as_json()["predictions"] == len(values)
+    for one in calibration.as_json()["bins"]:
         assert one["from"] <= one["predicted"] <= one["to"]

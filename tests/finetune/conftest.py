@@ -36,10 +36,10 @@ def train_python() -> Run:
 
 def command(folder: Path, task: str, out: Path, *more: object) -> list[str]:
     """A command line for the small model."""
-    given = ["--task", task, "--dataset", folder / task, "--model", folder / "model", "--out", out]
-    # Two tasks are learned in bfloat16 where that is faster.
+    options = ["--task", task, "--dataset", folder / task, "--model", folder / "model", "--out", out]
+    # Two tasks use bfloat16 where it is faster.
     precision = "auto" if task in ("jsick", "ner") else "float32"
-    return [*map(str, given), "--device", "cpu", "--precision", precision, "--batch", "8", *map(str, more)]
+    return [*map(str, options), "--device", "cpu", "--precision", precision, "--batch", "8", *map(str, more)]
 
 
 # The arguments that leave the small model with all of a task's examples learned.
@@ -55,31 +55,31 @@ LEARNED = {
 
 
 class Learned(NamedTuple):
-    """Finished runs: their folder, exit codes, what the saved models say, what a killed run recorded."""
+    """Finished runs: their folder, exit codes, the predictions of the saved models, the records of a killed run."""
 
     folder: Path
     codes: dict[str, int]
-    said: dict[str, Any]
+    predictions: dict[str, Any]
     killed: dict[str, int]  # record → when it was written
 
     def out(self, name: str) -> Path:
         return self.folder / "out" / name
 
     def results(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.out(name) / "results.json").read_text())
-        return found
+        results: dict[str, Any] = json.loads((self.out(name) / "results.json").read_text())
+        return results
 
     def best(self, name: str) -> dict[str, Any]:
         """The best run's figures on the dev set."""
-        found = self.results(name)
-        (figures,) = (each["dev"] for each in found["runs"] if each["name"] == found["best"])
+        results = self.results(name)
+        (figures,) = (each["dev"] for each in results["runs"] if each["name"] == results["best"])
         assert isinstance(figures, dict)
         return figures
 
 
 @pytest.fixture(scope="session")
 def learned(train_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Learned:
-    """Every task fine-tuned on its few examples, and measured on the same; JNLI also killed and gone on with."""
+    """Every task fine-tuned on its few examples, and measured on the same; JNLI also killed and resumed."""
     folder = tmp_path_factory.mktemp("finetune")
     for task in LEARNED:
         write_task(folder / task, task)
@@ -90,5 +90,5 @@ def learned(train_python: Run, tmp_path_factory: pytest.TempPathFactory) -> Lear
     passes = ["--learning-rate", "1e-2", "--epochs", "2", "--micro-batch", "4"]
     commands["two passes"] = command(folder, "jnli", folder / "out" / "two passes", *passes)
     script = Path(__file__).parent / "fine_tune_all.py"
-    found = json.loads(train_python(script, folder, characters(), json.dumps(commands)).stdout)
-    return Learned(folder, found["codes"], found["said"], found["killed"])
+    result = json.loads(train_python(script, folder, characters(), json.dumps(commands)).stdout)
+    return Learned(folder, result["codes"], result["predictions"], result["killed"])

@@ -1,10 +1,10 @@
-"""A script for the training stage's Python: a model, several commands in one process, their figures found another way.
+"""A script for the training stage's Python: a model, several commands in one process, the saved models' predictions.
 
 Arguments: a folder, the characters of the model's vocabulary, and the commands, as JSON: name → arguments. The command
 `killed` is first run as a process of its own, and killed once its first run is recorded. What a command prints goes to
 <folder>/<name>.txt and .err; the tasks' models are in <folder>/out. Prints JSON: exit codes, what the killed process
-had recorded, and what the saved models say when each example goes through transformers' own tokenizer call and model
-class alone.
+had recorded, and the predictions of the saved models: each example alone, by transformers' own tokenizer call and model
+class.
 """
 
 import contextlib
@@ -37,72 +37,72 @@ from tests.finetune.make_model import main as make_model
 from tests.finetune.samples import JCOMMONSENSEQA, JNLI, JSICK, JSTS, MARC_JA, NER, jsquad
 
 
-def said(folder: Path) -> dict[str, Any]:
-    """What the saved models say, example by example."""
+def predict(folder: Path) -> dict[str, Any]:
+    """The predictions of the saved models, example by example."""
 
-    def opened(kind: Any, task: str) -> tuple[Any, Any]:
-        place = folder / "out" / task / "model"
-        return kind.from_pretrained(place).eval(), BertJapaneseTinySegmenterTokenizer.from_pretrained(place)
+    def load(kind: Any, task: str) -> tuple[Any, Any]:
+        path = folder / "out" / task / "model"
+        return kind.from_pretrained(path).eval(), BertJapaneseTinySegmenterTokenizer.from_pretrained(path)
 
-    found: dict[str, Any] = {"sequence_losses": sequence_losses()}
-    model, tokenizer = opened(AlbertForSequenceClassification, "jnli")
+    predictions: dict[str, Any] = {"sequence_losses": sequence_losses()}
+    model, tokenizer = load(AlbertForSequenceClassification, "jnli")
     pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JNLI]
-    found["jnli"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
-    model, tokenizer = opened(AlbertForSequenceClassification, "jsick")
+    predictions["jnli"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
+    model, tokenizer = load(AlbertForSequenceClassification, "jsick")
     pairs = [tokenizer(each["sentence_A_Ja"], each["sentence_B_Ja"], return_tensors="pt") for each in JSICK]
-    found["jsick"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
-    model, tokenizer = opened(AlbertTagger, "ner")
-    found["ner"] = []
+    predictions["jsick"] = [model.config.id2label[int(model(**pair).logits.argmax())] for pair in pairs]
+    model, tokenizer = load(AlbertTagger, "ner")
+    predictions["ner"] = []
     for each in NER:
         (logits,) = model(**tokenizer(each["text"], return_tensors="pt")).logits.numpy()
-        found["ner"].append([model.config.id2label[label] for label in best_tags(logits[1:-1], *model.scores())])
-    model, tokenizer = opened(AlbertForSequenceClassification, "marc-ja")
+        predictions["ner"].append([model.config.id2label[label] for label in best_tags(logits[1:-1], *model.scores())])
+    model, tokenizer = load(AlbertForSequenceClassification, "marc-ja")
     texts = [tokenizer(each["sentence"], return_tensors="pt") for each in MARC_JA]
-    found["marc-ja"] = [model.config.id2label[int(model(**text).logits.argmax())] for text in texts]
-    model, tokenizer = opened(AlbertForSequenceClassification, "jsts")
+    predictions["marc-ja"] = [model.config.id2label[int(model(**text).logits.argmax())] for text in texts]
+    model, tokenizer = load(AlbertForSequenceClassification, "jsts")
     pairs = [tokenizer(each["sentence1"], each["sentence2"], return_tensors="pt") for each in JSTS]
     similar = [float(model(**pair).logits) for pair in pairs]
-    found["pearson"] = float(np.corrcoef(similar, [each["label"] for each in JSTS])[0, 1])
-    model, tokenizer = opened(AlbertForMultipleChoice, "jcommonsenseqa")
-    found["jcommonsenseqa"] = []
+    predictions["pearson"] = float(np.corrcoef(similar, [each["label"] for each in JSTS])[0, 1])
+    model, tokenizer = load(AlbertForMultipleChoice, "jcommonsenseqa")
+    predictions["jcommonsenseqa"] = []
     for each in JCOMMONSENSEQA:
         rows = tokenizer(
             [each["question"]] * 5, [each[f"choice{n}"] for n in range(5)], padding=True, return_tensors="pt"
         )
-        found["jcommonsenseqa"].append(
+        predictions["jcommonsenseqa"].append(
             int(model(**{name: value[None] for name, value in rows.items()}).logits.argmax())
         )
     # The second context is short enough for one window.
-    model, tokenizer = opened(AlbertForQuestionAnswering, "jsquad")
-    paragraph, found["jsquad"] = jsquad()["data"][1]["paragraphs"][0], []
-    for asked in paragraph["qas"]:
-        row = tokenizer(asked["question"], paragraph["context"], return_offsets_mapping=True, return_tensors="pt")
-        (places,) = row.pop("offset_mapping").tolist()
-        assert len(places) <= 64, "the context is too long for this check"
+    model, tokenizer = load(AlbertForQuestionAnswering, "jsquad")
+    paragraph, predictions["jsquad"] = jsquad()["data"][1]["paragraphs"][0], []
+    for question in paragraph["qas"]:
+        row = tokenizer(question["question"], paragraph["context"], return_offsets_mapping=True, return_tensors="pt")
+        (offsets,) = row.pop("offset_mapping").tolist()
+        assert len(offsets) <= 64, "the context is too long for this check"
         logits, second = model(**row), row["token_type_ids"][0].bool()
         first, last = (
             int(part[0].masked_fill(~second, -1e9).argmax()) for part in (logits.start_logits, logits.end_logits)
         )
-        found["jsquad"].append(paragraph["context"][places[first][0] : places[last][1]])
-    return found
+        predictions["jsquad"].append(paragraph["context"][offsets[first][0] : offsets[last][1]])
+    return predictions
 
 
 def sequence_losses() -> list[float]:
     """The loss of two sequences of labels, one shorter, and the same by the sum over all sequences."""
     torch.manual_seed(1)
-    logits, first, following = torch.randn(2, 4, 3), torch.randn(3), torch.randn(3, 3)
+    logits, first, transitions = torch.randn(2, 4, 3), torch.randn(3), torch.randn(3, 3)
     labels = torch.tensor([[0, 2, 1, 1], [2, 0, IGNORED, IGNORED]])
 
     def score(row: int, tags: Sequence[int]) -> torch.Tensor:
-        moves = sum(following[pair] for pair in itertools.pairwise(tags))
+        moves = sum(transitions[pair] for pair in itertools.pairwise(tags))
         return first[tags[0]] + moves + sum(logits[row, place, tag] for place, tag in enumerate(tags))
 
-    given = [[tag for tag in row if tag != IGNORED] for row in labels.tolist()]
-    whole = 0.0
-    for row, tags in enumerate(given):
-        ways = torch.stack([score(row, way) for way in itertools.product(range(3), repeat=len(tags))])
-        whole += float(ways.logsumexp(0) - score(row, tags))
-    return [float(sequence_loss(logits, labels, first, following)), whole / sum(map(len, given))]
+    sequences = [[tag for tag in row if tag != IGNORED] for row in labels.tolist()]
+    loss = 0.0
+    for row, tags in enumerate(sequences):
+        scores = torch.stack([score(row, other) for other in itertools.product(range(3), repeat=len(tags))])
+        loss += float(scores.logsumexp(0) - score(row, tags))
+    return [float(sequence_loss(logits, labels, first, transitions)), loss / sum(map(len, sequences))]
 
 
 def killed(folder: Path, arguments: list[str]) -> dict[str, int]:
@@ -130,10 +130,10 @@ def main(folder: Path, characters: str, commands: dict[str, list[str]]) -> None:
         ):
             codes[name] = run("finetune", finetune, arguments)
     with torch.no_grad():
-        found = said(folder)
-    found["correlations"] = correlations(np.array([0, 1, 2, 4]), np.array([1, 2, 3, 10]))
-    found["of constants"] = correlations(np.array([1.5, 1.5]), np.array([1.0, 2.0]))
-    json.dump({"codes": codes, "killed": recorded, "said": found}, sys.stdout, ensure_ascii=False)
+        predictions = predict(folder)
+    predictions["correlations"] = correlations(np.array([0, 1, 2, 4]), np.array([1, 2, 3, 10]))
+    predictions["of constants"] = correlations(np.array([1.5, 1.5]), np.array([1.0, 2.0]))
+    json.dump({"codes": codes, "killed": recorded, "predictions": predictions}, sys.stdout, ensure_ascii=False)
 
 
 if __name__ == "__main__":

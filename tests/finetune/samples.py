@@ -63,8 +63,8 @@ JSICK: list[dict[str, Any]] = [
 
 def sentence(page: int, text: str, **names: str) -> dict[str, Any]:
     """A sentence of NER whose entities are the first occurrences of names: `sentence(1, "…", 人名="田中 林")`."""
-    found = [(text.index(name), name, kind) for kind, every in names.items() for name in every.split()]
-    entities = [{"name": name, "span": [start, start + len(name)], "type": kind} for start, name, kind in found]
+    spans = [(text.index(name), name, kind) for kind, every in names.items() for name in every.split()]
+    entities = [{"name": name, "span": [start, start + len(name)], "type": kind} for start, name, kind in spans]
     return {"curid": str(page), "text": text, "entities": entities}
 
 
@@ -95,7 +95,7 @@ def jsquad() -> dict[str, Any]:
     """CONTEXTS as JSQuAD has them."""
     articles = []
     for number, (context, questions) in enumerate(CONTEXTS.items()):
-        asked = [
+        entries = [
             {
                 "id": f"a{number}p0q{n}",
                 "question": question,
@@ -104,7 +104,7 @@ def jsquad() -> dict[str, Any]:
             }
             for n, (question, answers) in enumerate(questions)
         ]
-        articles.append({"title": context.split()[0], "paragraphs": [{"qas": asked, "context": context}]})
+        articles.append({"title": context.split()[0], "paragraphs": [{"qas": entries, "context": context}]})
     return {"data": articles}
 
 

@@ -1,4 +1,4 @@
-"""The stage's command: a small model learns a few examples of each task by heart; killed runs go on; refusals."""
+"""The stage's command: a small model learns a few examples of each task; killed runs resume; refusals."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from tests.finetune.samples import (
 MODEL = ["config.json", "japanese_subwords.py", "model.safetensors", "tokenization.py", "tokenizer_config.json"]
 
 
-def test_every_task_can_be_learned_by_heart(learned: Learned) -> None:
+def test_every_task_can_be_learned(learned: Learned) -> None:
     assert set(learned.codes.values()) == {0}
     for task in ("jnli", "jcommonsenseqa", "marc-ja", "jsick"):
         assert learned.best(task) == {"accuracy": 1.0}
@@ -36,27 +36,27 @@ def test_every_task_can_be_learned_by_heart(learned: Learned) -> None:
     assert learned.best("jsts")["spearman"] > 0.6
 
 
-def test_the_saved_model_says_what_was_measured(learned: Learned) -> None:
+def test_the_saved_model_predicts_what_was_measured(learned: Learned) -> None:
     """By transformers' own encoding of one example at a time, without this stage's arrays and batches."""
-    said = learned.said
-    assert said["jnli"] == [each["label"] for each in JNLI]
-    assert said["jsick"] == [each["entailment_label_Ja"] for each in JSICK]
+    predictions = learned.predictions
+    assert predictions["jnli"] == [each["label"] for each in JNLI]
+    assert predictions["jsick"] == [each["entailment_label_Ja"] for each in JSICK]
     # Each of the first sentence's tokens is one character.
-    assert said["ner"][0] == ["B-人名", "I-人名", "O", "B-施設名", *["I-施設名"] * 3, *"OOOOOOO"]
-    assert said["ner"][2] == [*"OOOOO"]
-    by_steps, by_sum = said["sequence_losses"]
+    assert predictions["ner"][0] == ["B-人名", "I-人名", "O", "B-施設名", *["I-施設名"] * 3, *"OOOOOOO"]
+    assert predictions["ner"][2] == [*"OOOOO"]
+    by_steps, by_sum = predictions["sequence_losses"]
     assert by_steps == pytest.approx(by_sum, rel=1e-5)
-    assert said["marc-ja"] == [each["label"] for each in MARC_JA]
-    assert said["jcommonsenseqa"] == [each["label"] for each in JCOMMONSENSEQA]
-    assert said["jsquad"] == [each["answers"][0]["text"] for each in jsquad()["data"][1]["paragraphs"][0]["qas"]]
-    assert said["pearson"] == pytest.approx(learned.best("jsts")["pearson"], abs=1e-4)
+    assert predictions["marc-ja"] == [each["label"] for each in MARC_JA]
+    assert predictions["jcommonsenseqa"] == [each["label"] for each in JCOMMONSENSEQA]
+    assert predictions["jsquad"] == [each["answers"][0]["text"] for each in jsquad()["data"][1]["paragraphs"][0]["qas"]]
+    assert predictions["pearson"] == pytest.approx(learned.best("jsts")["pearson"], abs=1e-4)
 
 
 def test_correlations_are_those_of_the_textbook(learned: Learned) -> None:
     """[0 1 2 4] and [1 2 3 10]: covariance 20, squares 8.75 and 50, so 20 / √437.5; the ranks are the same."""
-    assert learned.said["correlations"]["pearson"] == pytest.approx(20 / 437.5**0.5)
-    assert learned.said["correlations"]["spearman"] == pytest.approx(1)
-    assert learned.said["of constants"] == {"pearson": None, "spearman": None}
+    assert learned.predictions["correlations"]["pearson"] == pytest.approx(20 / 437.5**0.5)
+    assert learned.predictions["correlations"]["spearman"] == pytest.approx(1)
+    assert learned.predictions["of constants"] == {"pearson": None, "spearman": None}
 
 
 def test_the_folder_holds_results_a_model_and_no_pickle(learned: Learned) -> None:
@@ -73,7 +73,7 @@ def test_the_folder_holds_results_a_model_and_no_pickle(learned: Learned) -> Non
         assert {path.suffix for path in (out / "runs").iterdir()} == {".json"}
 
 
-def test_the_best_run_is_told_in_a_table(learned: Learned) -> None:
+def test_the_table_names_the_best_run(learned: Learned) -> None:
     """Two epochs are too few to learn the examples, and 40 are enough."""
     out = learned.out("jnli")
     lines = (out / "results.md").read_text().splitlines()
@@ -146,7 +146,7 @@ def test_one_file_of_entities_is_split(train_python: Run, learned: Learned, tmp_
     assert results["runs"][0]["types"]["製品名"] == {"entities": 1, "f1": 0, "precision": None, "recall": 0}
 
 
-def test_progress_is_plain_lines_and_nothing_else_is_said(learned: Learned) -> None:
+def test_progress_is_plain_lines_and_nothing_else(learned: Learned) -> None:
     first, last, *more = (learned.folder / "jnli.err").read_text().splitlines()
     assert not more
     assert re.fullmatch(r"finetune: 336 examples, [\d,.]+/s, in .* s", first)
@@ -197,12 +197,12 @@ def test_refusals_name_the_file_the_line_and_what_is_expected(
         (["--model", learned.folder / "jnli"], "is no model folder: it has no config.json and no model.safetensors"),
         (["--grid", "jglue"], "leave out --learning-rate and --epochs"),
         (["--micro-batch", "3"], "--micro-batch 3 does not divide the batch of 8"),
-        (["--learning-rate", "nan"], "nan is no number of 1e-12 or more"),
+        (["--learning-rate", "nan"], "nan is no number from 1e-12 to 1000000000"),
     ]
     for more, words in cases:
         started = command(learned.folder, "jnli", tmp_path / "out", *LEARNED["jnli"], *more)
         done = train_python("-X", "importtime", "-m", "stages.finetune", *started, code=2)
-        said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
-        assert words in said[-1], said
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+        assert words in lines[-1], lines
         assert "| torch\n" not in done.stderr
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The tasks' files → examples, and every way in which a line can be wrong."""
+"""The tasks' files → examples, and the refusals of invalid lines."""
 
 import json
 from pathlib import Path
@@ -54,11 +54,11 @@ def test_empty_lines_and_digits_in_quotes_are_taken(tmp_path: Path) -> None:
 def test_questions_are_read_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text(json.dumps(jsquad()), encoding="utf-8")
-    found = read_questions(str(path))
-    assert len(found.contexts) == 2
-    assert found.questions[0] == Question("みどり湖の周囲は？", 0, ("約１２㌔", "１２㌔"), 26)
-    assert found.contexts[0][26:].startswith("約１２㌔")
-    assert found.questions[4].context == 1
+    document = read_questions(str(path))
+    assert len(document.contexts) == 2
+    assert document.questions[0] == Question("みどり湖の周囲は？", 0, ("約１２㌔", "１２㌔"), 26)
+    assert document.contexts[0][26:].startswith("約１２㌔")
+    assert document.questions[4].context == 1
 
 
 def test_an_answer_elsewhere_has_no_place(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_an_answer_elsewhere_has_no_place(tmp_path: Path) -> None:
     answers[0]["answers"][0]["answer_start"] += 1
     answers[1]["answers"][0]["answer_start"] = -1
     (tmp_path / "train.json").write_text(json.dumps(document))
-    found = read_questions(str(tmp_path / "train.json")).questions
-    assert [question.start is None for question in found] == [True, True, False, False, False, False]
-    assert found[0].answers == ("約１２㌔", "１２㌔")
+    questions = read_questions(str(tmp_path / "train.json")).questions
+    assert [question.start is None for question in questions] == [True, True, False, False, False, False]
+    assert questions[0].answers == ("約１２㌔", "１２㌔")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Examples → rows: the same that transformers' own call makes of them, and JSQuAD's windows with their answers."""
+"""Examples → rows: equal to those of transformers' own call, and JSQuAD's windows with their answers."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.finetune.examples import Entity, Example, Sentence, read_questions
-from stages.finetune.inputs import IGNORED, kept, span_rows, tag_rows, text_rows
+from stages.finetune.inputs import IGNORED, span_rows, tag_rows, text_rows, truncate
 from stages.finetune.tasks import TASKS
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 from tests.finetune.samples import PAIRS, characters, jsquad
@@ -24,12 +24,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 40))
-def test_tokens_leave_the_longer_text_first(first: int, second: int, room: int) -> None:
+def test_tokens_leave_the_longer_text_first(first: int, second: int, limit: int) -> None:
     """One by one, and of two equally long ones the second's: what transformers calls longest_first."""
     a, b = first, second
-    while a + b > room:
+    while a + b > limit:
         a, b = (a - 1, b) if a > b else (a, b - 1)
-    assert kept(first, second, room) == (a, b)
+    assert truncate(first, second, limit) == (a, b)
 
 
 @pytest.mark.parametrize("max_length", [16, 24, 64])
@@ -37,10 +37,10 @@ def test_rows_are_what_transformers_makes_of_two_texts(tokenizer: Tokenizer, max
     rows = text_rows(tokenizer, [Example(pair, 1) for pair in PAIRS], TASKS["jnli"], max_length)
     assert len(rows) == len(PAIRS)
     for number, pair in enumerate(PAIRS):
-        wanted = tokenizer(*pair, truncation="longest_first", max_length=max_length)
+        expected = tokenizer(*pair, truncation="longest_first", max_length=max_length)
         ids, second = rows.row(number)
-        assert ids.tolist() == wanted["input_ids"]
-        assert [0] * (len(ids) - second) + [1] * second == wanted["token_type_ids"]
+        assert ids.tolist() == expected["input_ids"]
+        assert [0] * (len(ids) - second) + [1] * second == expected["token_type_ids"]
 
 
 def test_rows_of_one_text(tokenizer: Tokenizer) -> None:
@@ -72,13 +72,13 @@ def test_windows_lead_to_the_answers_and_back(tokenizer: Tokenizer, tmp_path: Pa
         ids, second = spans.rows.row(row)
         assert len(ids) <= max_length
         context = tokenizer(spans.questions.contexts[question.context], add_special_tokens=False)["input_ids"]
-        asked = tokenizer(question.question, add_special_tokens=False)["input_ids"][: max_length // 3]
-        begin, size, offset = (int(column[row]) for column in (spans.begins, spans.sizes, spans.offsets))
-        assert ids.tolist() == [2, *asked, 3, *context[begin : begin + size], 3]
-        assert (second, offset) == (size + 1, len(asked) + 2)
+        question_ids = tokenizer(question.question, add_special_tokens=False)["input_ids"][: max_length // 3]
+        start, size, position = (int(column[row]) for column in (spans.starts, spans.sizes, spans.positions))
+        assert ids.tolist() == [2, *question_ids, 3, *context[start : start + size], 3]
+        assert (second, position) == (size + 1, len(question_ids) + 2)
         first, last = spans.rows.labels[row].tolist()
         if (first, last) != (0, 0):
-            assert spans.answer(row, first - offset, last - offset) == question.answers[0]
+            assert spans.answer(row, first - position, last - position) == question.answers[0]
             answered.add(int(spans.question[row]))
     if max_length == 200:
         assert len(spans.rows) == len(spans.questions.questions)
@@ -94,10 +94,10 @@ def test_labels_are_numbers_of_their_task(tokenizer: Tokenizer) -> None:
 def test_a_long_sentence_is_cut_off_with_its_labels(tokenizer: Tokenizer) -> None:
     text = "田中は林に青空食堂で会った。" * 2
     sentences = [Sentence(text, (Entity(0, 2, "人名"), Entity(5, 9, "施設名")), "1"), Sentence("林", (), "2")]
-    found = tag_rows(tokenizer, sentences, ("O", "B-人名", "I-人名", "B-施設名", "I-施設名"), 10)
-    ids, second = found.rows.row(0)
+    tags = tag_rows(tokenizer, sentences, ("O", "B-人名", "I-人名", "B-施設名", "I-施設名"), 10)
+    ids, second = tags.rows.row(0)
     assert ids.tolist() == tokenizer(text, truncation=True, max_length=10)["input_ids"]
     assert second == 0
-    assert found.rows.labels[0].tolist() == [IGNORED, 1, 2, 0, 0, 0, 3, 4, 4, IGNORED]
-    assert found.rows.labels[1].tolist() == [IGNORED, 0, IGNORED]
-    assert [len(places.starts) for places in found.places] == [8, 1]
+    assert tags.rows.labels[0].tolist() == [IGNORED, 1, 2, 0, 0, 0, 3, 4, 4, IGNORED]
+    assert tags.rows.labels[1].tolist() == [IGNORED, 0, IGNORED]
+    assert [len(offsets.starts) for offsets in tags.offsets] == [8, 1]

@@ -1,4 +1,4 @@
-"""The tasks' figures, against values worked out by hand."""
+"""The tasks' metrics, against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from stages.finetune.metrics import (
     correlations,
     entity_scores,
     exact_match,
-    normalised,
+    normalize,
     ranks,
     ratio_interval,
     scores_by_type,
@@ -25,20 +25,20 @@ def test_accuracy_is_a_share() -> None:
 
 def test_equal_values_share_their_rank() -> None:
     assert ranks(np.array([3, 1, 3, 2])).tolist() == [3.5, 1, 3.5, 2]
-    # As scipy 1.17 has them.
-    found = correlations(np.array([1, 2, 2, 4]), np.array([1, 3, 2, 2]))
-    assert found == pytest.approx({"pearson": 0.3244428422615251, "spearman": 0.5})
+    # The values of scipy 1.17.
+    result = correlations(np.array([1, 2, 2, 4]), np.array([1, 3, 2, 2]))
+    assert result == pytest.approx({"pearson": 0.3244428422615251, "spearman": 0.5})
     assert correlations(np.array([1.0, np.nan]), np.array([1, 2])) == {"pearson": None, "spearman": None}
 
 
 def test_answers_are_compared_without_case_full_stop_and_more_than_one_space() -> None:
-    assert normalised(" 285  KM/h。") == "285 km/h"
+    assert normalize(" 285  KM/h。") == "285 km/h"
     assert exact_match("Abc。", "abc") == 1
     assert exact_match("１２㌔", "12キロ") == 0  # JGLUE does not normalise characters.
 
 
 @pytest.mark.parametrize(
-    ("said", "answer", "f1"),
+    ("prediction", "reference", "f1"),
     [
         ("東京都", "東京都", 1),
         ("東京", "東京都", 4 / 5),  # Two characters in common of two and three.
@@ -49,9 +49,9 @@ def test_answers_are_compared_without_case_full_stop_and_more_than_one_space() -
         ("。", "。", 1),
     ],
 )
-def test_f1_counts_characters(said: str, answer: str, f1: float) -> None:
-    assert character_f1(said, answer) == pytest.approx(f1)
-    assert character_f1(answer, said) == pytest.approx(f1)
+def test_f1_counts_characters(prediction: str, reference: str, f1: float) -> None:
+    assert character_f1(prediction, reference) == pytest.approx(f1)
+    assert character_f1(reference, prediction) == pytest.approx(f1)
 
 
 def test_the_nearest_of_several_answers_counts() -> None:
@@ -63,7 +63,7 @@ A, B, C = Entity(0, 2, "人名"), Entity(3, 5, "地名"), Entity(3, 5, "人名")
 
 
 @pytest.mark.parametrize(
-    ("predicted", "truth", "figures"),
+    ("predictions", "truth", "figures"),
     [
         ([[A, B]], [[A, B]], (1, 1, 1)),
         ([[A, C], []], [[A, B], [B]], (2 / 5, 1 / 2, 1 / 3)),  # The type is part of an entity.
@@ -76,9 +76,9 @@ A, B, C = Entity(0, 2, "人名"), Entity(3, 5, "地名"), Entity(3, 5, "人名")
     ],
 )
 def test_entities_are_counted_over_all_sentences(
-    predicted: list[list[Entity]], truth: list[list[Entity]], figures: tuple[float | None, ...]
+    predictions: list[list[Entity]], truth: list[list[Entity]], figures: tuple[float | None, ...]
 ) -> None:
-    assert tuple(entity_scores(predicted, truth).values()) == pytest.approx(figures)
+    assert tuple(entity_scores(predictions, truth).values()) == pytest.approx(figures)
 
 
 def test_entities_are_counted_by_type() -> None:
@@ -97,8 +97,8 @@ def test_the_interval_of_a_correlation_is_fishers() -> None:
 def test_the_interval_of_a_ratio_is_of_examples_drawn_anew() -> None:
     """Of 400 examples 100 are right: 0.25 ± 1.96 · √(0.25 · 0.75 / 400) = 0.25 ± 0.042, the same at each call."""
     right = [1.0] * 100 + [0.0] * 300
-    found = ratio_interval(right, [1.0] * 400)
-    assert found == pytest.approx([0.208, 0.292], abs=0.006)
-    assert found == ratio_interval(right, [1.0] * 400)
+    interval = ratio_interval(right, [1.0] * 400)
+    assert interval == pytest.approx([0.208, 0.292], abs=0.006)
+    assert interval == ratio_interval(right, [1.0] * 400)
     assert ratio_interval([0, 0], [0, 0]) is None
     assert ratio_interval([2, 0], [2, 0]) == [1, 1]

@@ -1,4 +1,4 @@
-"""One file → what is learned from and what is measured on."""
+"""One file → the training set and the dev set."""
 
 import hashlib
 import json

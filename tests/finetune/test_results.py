@@ -1,4 +1,4 @@
-"""Which runs a grid is, which of them is the best, and what is said of them; which files a folder's are."""
+"""The runs of a grid, the best run, the table; the files of a folder."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from stages.finetune.tasks import TASKS
 
 
 def test_the_published_grid_is_six_runs_a_seed() -> None:
-    found = runs(GRIDS["jglue"], [42])
-    assert [(run.learning_rate, run.epochs) for run in found] == [
+    grid = runs(GRIDS["jglue"], [42])
+    assert [(run.learning_rate, run.epochs) for run in grid] == [
         (5e-5, 3), (5e-5, 4), (3e-5, 3), (3e-5, 4), (2e-5, 3), (2e-5, 4),
     ]  # fmt: skip
-    assert found[0].name == "rate-5e-05-epochs-3-seed-42"
+    assert grid[0].name == "rate-5e-05-epochs-3-seed-42"
     assert len({run.name for run in runs(GRIDS["jglue"], [1, 2, 2])}) == 12
 
 
@@ -27,7 +27,7 @@ def test_the_published_lengths_and_batches() -> None:
     }  # fmt: skip
 
 
-def recorded(*figures: float | None) -> dict[Run, dict[str, object]]:
+def records_of(*figures: float | None) -> dict[Run, dict[str, object]]:
     return {
         Run(1e-5 * n, 3, 42): {"dev": {"pearson": figure, "spearman": 0.5}, "interval": None}
         for n, figure in enumerate(figures, 1)
@@ -39,14 +39,14 @@ def recorded(*figures: float | None) -> dict[Run, dict[str, object]]:
     [([0.2, 0.9, 0.3], 1), ([0.9, 0.9], 0), ([None, -0.5], 1), ([None, None], 0), ([-0.9, None], 0)],
 )
 def test_the_best_run_is_the_first_of_the_highest(figures: list[float | None], place: int) -> None:
-    made = recorded(*figures)
-    assert best_run(TASKS["jsts"], made) == list(made)[place]
+    records = records_of(*figures)
+    assert best_run(TASKS["jsts"], records) == list(records)[place]
 
 
-def test_undefined_figures_are_said_to_be() -> None:
-    made = recorded(0.25, None)
+def test_undefined_figures_are_named() -> None:
+    records = records_of(0.25, None)
     untrained = {"dev": {"pearson": 0.125, "spearman": None}, "interval": [-0.5, 0.75]}
-    assert table(TASKS["jsts"], made, next(iter(made)), "m on dev.", {"overlap": None}, untrained) == (
+    assert table(TASKS["jsts"], records, next(iter(records)), "m on dev.", {"overlap": None}, untrained) == (
         "# JSTS\n\nm on dev.\n\n"
         "| learning rate | epochs | seed | Pearson   | Spearman |      |\n"
         "| ------------- | ------ | ---- | --------- | -------- | ---- |\n"
@@ -66,16 +66,16 @@ def test_undefined_figures_are_said_to_be() -> None:
 
 
 def test_seeds_get_a_mean() -> None:
-    made = {Run(1e-5, 3, n): {"dev": {"accuracy": each}, "interval": [0, 1]} for n, each in ((1, 0.5), (2, 0.7))}
-    lines = table(TASKS["jnli"], made, Run(1e-5, 3, 2), "", {}).splitlines()
+    records = {Run(1e-5, 3, n): {"dev": {"accuracy": each}, "interval": [0, 1]} for n, each in ((1, 0.5), (2, 0.7))}
+    lines = table(TASKS["jnli"], records, Run(1e-5, 3, 2), "", {}).splitlines()
     assert "| 1e-05         | 3      | 0.6000 ± 0.1414 |" in lines
 
 
 def test_entities_get_a_table_by_type() -> None:
     figures = {"f1": 0.5, "precision": 0.5, "recall": 0.5}
     types = {"地名": {"entities": 3, "f1": 0.0, "precision": None, "recall": 0.0}}
-    made = {Run(1e-5, 3, 1): {"dev": figures, "interval": [0.25, 0.75], "types": types}}
-    lines = table(TASKS["ner"], made, next(iter(made)), "", {"dictionary": 0.25}).splitlines()
+    records = {Run(1e-5, 3, 1): {"dev": figures, "interval": [0.25, 0.75], "types": types}}
+    lines = table(TASKS["ner"], records, next(iter(records)), "", {"dictionary": 0.25}).splitlines()
     assert "| 地名   | 3        | 0.0000 | undefined | 0.0000 |" in lines
     assert "| dictionary of entities | 0.2500 |                  |" in lines
 
@@ -94,8 +94,8 @@ def touch(folder: Path, *names: str) -> str:
 def test_a_folder_of_one_task_or_of_them_all(tmp_path: Path) -> None:
     jsts = touch(tmp_path / "jsts-v1.3", "train-v1.3.json", "valid-v1.3.json", "test-v1.3.json")
     marc = touch(tmp_path / "marc_ja-v1.2", "train-v1.2.json", "dev.jsonl")
-    wanted = DataFiles(f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
-    assert find_data(jsts, TASKS["jsts"]) == find_data(str(tmp_path), TASKS["jsts"]) == wanted
+    expected = DataFiles(f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
+    assert find_data(jsts, TASKS["jsts"]) == find_data(str(tmp_path), TASKS["jsts"]) == expected
     assert find_data(str(tmp_path), TASKS["marc-ja"]) == DataFiles(f"{marc}/train-v1.2.json", f"{marc}/dev.jsonl")
 
 
@@ -111,7 +111,7 @@ def test_jsick_and_entities_may_be_one_file(tmp_path: Path) -> None:
         find_data(two, TASKS["ner"])
 
 
-def test_unclear_folders_are_refused(tmp_path: Path) -> None:
+def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     jsts = TASKS["jsts"]
     with pytest.raises(Refusal, match=r"there is no folder .*/none; it must hold"):
         find_data(str(tmp_path / "none"), jsts)
@@ -119,7 +119,7 @@ def test_unclear_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"jsts-v1.1 has no file valid\*.json or dev\*.json; .* one version of JSTS"):
         find_data(one, jsts)
     touch(tmp_path / "jsts-v1.3")
-    with pytest.raises(Refusal, match=r"has jsts-v1.1/, jsts-v1.3/; name the one of them to take"):
+    with pytest.raises(Refusal, match=r"has jsts-v1.1/, jsts-v1.3/; name one of them"):
         find_data(str(tmp_path), jsts)
     touch(tmp_path / "jsts-v1.1", "train-v1.2.json", "valid.json")
     with pytest.raises(Refusal, match=r"has 2 files train\*.json"):
