@@ -1,8 +1,8 @@
 """A TensorFlow checkpoint (`.index` and `.data-…` files) → its variables as numpy arrays, without TensorFlow.
 
-The index is a sorted table in LevelDB's format whose values are BundleEntryProto messages
-(tensorflow/core/protobuf/tensor_bundle.proto); the data files are the tensors' bytes. Every checksum is
-checked.
+The index is a sorted table in LevelDB's format with BundleEntryProto messages as values
+(tensorflow/core/protobuf/tensor_bundle.proto). The data files hold the bytes of the tensors. Every checksum is
+compared.
 """
 
 import os
@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
-# tensorflow/core/framework/types.proto; a model's weights are floats, the step is an int64.
+# tensorflow/core/framework/types.proto. Weights are floats, the step is an int64.
 DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
+BEST = "model.ckpt-best"
 
 
 class BadCheckpoint(ValueError):
-    """What is wrong with a checkpoint, and in which file."""
+    """The fault of a checkpoint, with the name of the file."""
 
 
 class Variable(NamedTuple):
-    """Where a variable's bytes lie."""
+    """The place of a variable's bytes."""
 
     shape: tuple[int, ...]
     dtype: int
@@ -38,7 +39,7 @@ class Variable(NamedTuple):
 
 
 class Checkpoint:
-    """The variables of a checkpoint, by name; arrays are read when asked for."""
+    """The variables of a checkpoint, by name. `read` loads an array."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -62,7 +63,7 @@ class Checkpoint:
         except BadCheckpoint as error:
             raise BadCheckpoint(f"{index}: {error}")
         except (DecodeError, IndexError, struct.error, UnicodeDecodeError):
-            raise BadCheckpoint(f"{index} is damaged or no index of a TensorFlow checkpoint")
+            raise BadCheckpoint(f"{index} is damaged or not the index of a TensorFlow checkpoint")
 
     def data_files(self) -> list[str]:
         """The paths of the data files, in order."""
@@ -76,7 +77,7 @@ class Checkpoint:
         return np.frombuffer(self._bytes(name), DTYPES[variable.dtype]).reshape(variable.shape)
 
     def check(self) -> None:
-        """Read every variable: damage to one that is of no use here, of the optimizer, tells of a damaged file."""
+        """Read every variable, also the optimizer's, to detect a damaged file. Raises BadCheckpoint, OSError."""
         for name, variable in self.variables.items():
             if variable.dtype in DTYPES:
                 self._bytes(name)
@@ -93,51 +94,53 @@ class Checkpoint:
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a table, in order."""
+    """The keys and values of a table, in order."""
     if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8)[0] != MAGIC:
-        raise BadCheckpoint("it is cut short, or no index of a TensorFlow checkpoint")
-    at = len(data) - FOOTER
+        raise BadCheckpoint("it is cut short, or not the index of a TensorFlow checkpoint")
+    position = len(data) - FOOTER
     for _ in range(2):  # the handle of the meta index, which is empty
-        _, at = _varint(data, at)
-    for _, handle in _block(data, *_handle(data, at)):
+        _, position = _varint(data, position)
+    for _, handle in _block(data, *_handle(data, position)):
         yield from _block(data, *_handle(handle, 0))
 
 
-def _handle(data: bytes, at: int) -> tuple[int, int]:
-    offset, at = _varint(data, at)
-    size, _ = _varint(data, at)
+def _handle(data: bytes, position: int) -> tuple[int, int]:
+    """The offset and the size of a block."""
+    offset, position = _varint(data, position)
+    size, _ = _varint(data, position)
     return offset, size
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block: each key is what it shares with the one before, and the rest."""
+    """The keys and values of a block. A key is stored without the prefix that it shares with the previous key."""
     content = data[offset : offset + size + 1]
     (crc,) = struct.unpack_from("<I", data, offset + size + 1)
     if _masked_crc(content) != crc:
         raise BadCheckpoint(f"the block at byte {offset} is damaged (CRC-32C)")
     if content[-1]:
-        raise BadCheckpoint("it is compressed, which TensorFlow's own checkpoints are not")
+        raise BadCheckpoint("it is compressed, but TensorFlow's own checkpoints are not")
     (restarts,) = struct.unpack_from("<I", content, size - 4)
     end = size - 4 * (restarts + 1)
-    at, key = 0, b""
-    while at < end:
-        shared, at = _varint(content, at)
-        unshared, at = _varint(content, at)
-        length, at = _varint(content, at)
-        key = key[:shared] + content[at : at + unshared]
-        at += unshared
-        yield key, content[at : at + length]
-        at += length
+    position, key = 0, b""
+    while position < end:
+        shared, position = _varint(content, position)
+        unshared, position = _varint(content, position)
+        length, position = _varint(content, position)
+        key = key[:shared] + content[position : position + unshared]
+        position += unshared
+        yield key, content[position : position + length]
+        position += length
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number at `position`, and the position after it."""
     value = shift = 0
     while True:
-        byte = data[at]
-        at += 1
+        byte = data[position]
+        position += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, at
+            return value, position
         shift += 7
 
 
@@ -146,29 +149,29 @@ def _masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _messages() -> tuple[Any, Any]:
-    """The two messages of an index, described field by field (names and numbers of tensor_bundle.proto)."""
+def _message_classes() -> tuple[Any, Any]:
+    """The classes of the index's two messages, with the field names and numbers of tensor_bundle.proto."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="checkpoint_index.proto", package="albert_ja", syntax="proto3")
 
-    def message(name: str, *fields: tuple[str, int, Any, bool, str | None]) -> None:
-        made = file.message_type.add(name=name)
-        for title, number, kind, repeated, type_name in fields:
+    def add(message: str, *fields: tuple[str, int, Any, bool, str | None]) -> None:
+        descriptor = file.message_type.add(name=message)
+        for name, number, kind, repeated, type_name in fields:
             label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            made.field.add(name=title, number=number, type=kind, label=label, type_name=type_name)
+            descriptor.field.add(name=name, number=number, type=kind, label=label, type_name=type_name)
 
-    whole, nested = field.TYPE_INT64, field.TYPE_MESSAGE
-    message("Header", ("num_shards", 1, field.TYPE_INT32, False, None))
-    message("Dim", ("size", 1, whole, False, None))
-    message("Shape", ("dim", 2, nested, True, ".albert_ja.Dim"))
-    message("Slice", ("extent", 1, field.TYPE_BYTES, True, None))
-    message(
+    integer, nested = field.TYPE_INT64, field.TYPE_MESSAGE
+    add("Header", ("num_shards", 1, field.TYPE_INT32, False, None))
+    add("Dim", ("size", 1, integer, False, None))
+    add("Shape", ("dim", 2, nested, True, ".albert_ja.Dim"))
+    add("Slice", ("extent", 1, field.TYPE_BYTES, True, None))
+    add(
         "Entry",
         ("dtype", 1, field.TYPE_INT32, False, None),
         ("shape", 2, nested, False, ".albert_ja.Shape"),
         ("shard_id", 3, field.TYPE_INT32, False, None),
-        ("offset", 4, whole, False, None),
-        ("size", 5, whole, False, None),
+        ("offset", 4, integer, False, None),
+        ("size", 5, integer, False, None),
         ("crc32c", 6, field.TYPE_FIXED32, False, None),
         ("slices", 7, nested, True, ".albert_ja.Slice"),
     )
@@ -178,13 +181,12 @@ def _messages() -> tuple[Any, Any]:
     return message_factory.GetMessageClass(header), message_factory.GetMessageClass(entry)
 
 
-Header, Entry = _messages()
+Header, Entry = _message_classes()
 
 
 def open_prefix(path: str) -> str:
-    """The prefix of a checkpoint that a person named by prefix, by one of its files, or by its folder."""
+    """The prefix of a checkpoint for a path to the prefix, to one of its files, or to its folder."""
     for suffix in (".index", ".meta"):
         path = path.removesuffix(suffix)
-    if os.path.isdir(path) and os.path.exists(os.path.join(path, "model.ckpt-best.index")):
-        return os.path.join(path, "model.ckpt-best")
-    return path
+    best = os.path.join(path, BEST)
+    return best if os.path.isdir(path) and os.path.exists(best + ".index") else path

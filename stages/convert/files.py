@@ -1,4 +1,4 @@
-"""A checkpoint, its configuration and its vocabulary in, a model folder out."""
+"""The stage's inputs (checkpoint, configuration, vocabulary) and its output, a model folder."""
 
 import contextlib
 import os
@@ -9,28 +9,23 @@ from typing import Any
 
 from stages.command.refusal import Refusal
 from stages.convert import pytorch_checkpoint
-from stages.convert.checkpoint import BadCheckpoint, Checkpoint, open_prefix
+from stages.convert.checkpoint import BEST, BadCheckpoint, Checkpoint, open_prefix
 from stages.handover import storage
 from stages.handover.manifests import read_json
 from stages.words.japanese_subwords import read_vocabulary
 
 SCRATCH = ".model.partial"
-BEST_INDEX = "model.ckpt-best.index"
 
 
 def configuration_beside(checkpoint: str) -> str | None:
-    """The configuration that training left in the folder of a checkpoint, or None."""
-    beside = storage.join(checkpoint.rpartition("/")[0] or ".", pytorch_checkpoint.CONFIG)
-    return beside if storage.exists(checkpoint + ".index") and storage.exists(beside) else None
+    """The configuration that training wrote beside a TensorFlow checkpoint, or None."""
+    path = storage.join(checkpoint.rpartition("/")[0] or ".", pytorch_checkpoint.CONFIG)
+    return path if storage.exists(checkpoint + ".index") and storage.exists(path) else None
 
 
 @contextlib.contextmanager
-def fetched_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | None]]:
-    """The same inputs on this machine: of what lies at gs://, copies in the temporary folder while the body runs.
-
-    Of a TensorFlow checkpoint, all files that begin with its name, or a folder's best one; of PyTorch's, those of its
-    folder. A Refusal names the given paths.
-    """
+def local_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | None]]:
+    """The same paths, those at gs:// replaced by temporary local copies. A Refusal names the original paths."""
     with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
         copies = {}
         for number, (name, path) in enumerate(paths.items()):
@@ -38,7 +33,7 @@ def fetched_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | Non
             if path and storage.remote(path):
                 folder = os.path.join(scratch, str(number))
                 os.mkdir(folder)
-                copies[name] = _fetched(path, folder, prefix=name == "checkpoint")
+                copies[name] = (_fetch_checkpoint if name == "checkpoint" else _fetch_file)(path, folder)
         try:
             yield copies
         except Refusal as refusal:
@@ -48,30 +43,29 @@ def fetched_inputs(paths: dict[str, str | None]) -> Iterator[dict[str, str | Non
             raise type(refusal)(text)
 
 
-def _fetched(path: str, folder: str, prefix: bool) -> str:
-    if not prefix:
-        try:
-            return storage.fetch(path, os.path.join(folder, storage.name_of(path)))
-        except OSError as error:
-            raise Refusal(f"cannot read {path}: {error.strerror}")
-    if BEST_INDEX in storage.names(path):
-        path = storage.join(path, BEST_INDEX.removesuffix(".index"))
-    elif of_pytorch := pytorch_checkpoint.find_folder(path):
-        present = storage.names(of_pytorch)
-        storage.fetch_all(of_pytorch, [name for name in pytorch_checkpoint.FILES if name in present], folder)
+def _fetch_file(path: str, folder: str) -> str:
+    try:
+        return storage.fetch(path, os.path.join(folder, storage.name_of(path)))
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror}")
+
+
+def _fetch_checkpoint(path: str, folder: str) -> str:
+    """Fetch the files of a PyTorch folder, or all files of a TensorFlow prefix, or of the best one in a folder."""
+    if BEST + ".index" in storage.names(path):
+        path = storage.join(path, BEST)
+    elif source := pytorch_checkpoint.find_folder(path):
+        names = storage.names(source)
+        storage.fetch_all(source, [name for name in pytorch_checkpoint.FILES if name in names], folder)
         return folder
-    place, _, base = path.rpartition("/")
-    names = [
-        name
-        for name in storage.names(place)
-        if name.startswith((base + ".index", base + ".data", base + ".ref", base + ".json"))
-    ]
-    storage.fetch_all(place, names, folder)
+    source, _, base = path.rpartition("/")
+    prefixes = tuple(base + suffix for suffix in (".index", ".data", ".ref", ".json"))
+    storage.fetch_all(source, [name for name in storage.names(source) if name.startswith(prefixes)], folder)
     return os.path.join(folder, base)
 
 
 def open_checkpoint(path: str) -> Checkpoint:
-    """The checkpoint at a prefix, or in a folder; Refusal where it is not there or damaged."""
+    """The TensorFlow checkpoint at a prefix or in a folder. Raises Refusal if it is missing or damaged."""
     prefix = open_prefix(path)
     try:
         checkpoint = Checkpoint(prefix)
@@ -93,13 +87,13 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 
 def tensorflow_metrics(prefix: str, digests: list[str]) -> dict[str, float]:
-    """What tpu-train measured of its best checkpoint, PREFIX.json; nothing where it is of another one, or not there."""
+    """The metrics in tpu-train's PREFIX.json; {} if there is none, or if it belongs to another checkpoint."""
     if not os.path.exists(prefix + ".json"):
         return {}
     row = read_json(prefix + ".json")
     if not isinstance(row, dict) or row.get("sha256") != digests:
         return {}
-    return pytorch_checkpoint.metrics_of(row)
+    return pytorch_checkpoint.evaluation_metrics(row)
 
 
 def open_config(path: str) -> dict[str, Any]:
@@ -111,7 +105,7 @@ def open_config(path: str) -> dict[str, Any]:
 
 
 def open_vocabulary(path: str, entries: int) -> dict[str, int]:
-    """The vocabulary; Refusal where it has not as many entries as the configuration."""
+    """The vocabulary. Raises Refusal if it does not have as many entries as the configuration."""
     try:
         vocabulary = read_vocabulary(path)
     except OSError as error:
@@ -127,7 +121,7 @@ def open_vocabulary(path: str, entries: int) -> dict[str, int]:
 
 
 def fresh_scratch(out: str) -> str:
-    """An empty folder for files that are not whole yet: inside `out`, or, where that is a bucket, a temporary one."""
+    """An empty folder for unfinished files: in `out`, or in the temporary folder if `out` is in a bucket."""
     if storage.written_once(out):
         return tempfile.mkdtemp(prefix="model-")
     scratch = os.path.join(out, SCRATCH)
@@ -136,18 +130,13 @@ def fresh_scratch(out: str) -> str:
     return scratch
 
 
-def publish(scratch: str, out: str) -> list[str]:
-    """Move the whole files from `scratch` to `out`; gives their names."""
+def publish(scratch: str, out: str) -> None:
+    """Move all files from `scratch` to `out`, and remove `scratch`."""
     names = sorted(os.listdir(scratch))
-    for name in names:
-        # safetensors makes its files readable for their owner alone; they are to be read like the others.
-        os.chmod(os.path.join(scratch, name), 0o666 & ~_umask())
-    storage.put_all([(os.path.join(scratch, name), storage.join(out, name)) for name in names])
-    os.rmdir(scratch)
-    return names
-
-
-def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    for name in names:
+        # safetensors makes its files readable for their owner only.
+        os.chmod(os.path.join(scratch, name), 0o666 & ~mask)
+    storage.put_all([(os.path.join(scratch, name), storage.join(out, name)) for name in names])
+    os.rmdir(scratch)

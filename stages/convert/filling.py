@@ -1,4 +1,4 @@
-"""A model folder → what the model puts in place of `[MASK]` in a few sentences."""
+"""A model folder → the model's predictions for `[MASK]` in a few sentences."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ SENTENCES = (
 
 
 def fill_masks(folder: str, tokenizer: BertJapaneseTinySegmenterTokenizer, top: int = 5) -> list[dict[str, Any]]:
-    """For each sentence the `top` most probable entries at its mask: `[{"text", "words": [[word, probability]]}]`.
+    """The `top` most probable entries at the mask of each sentence: `[{"text", "words": [[word, probability]]}]`.
 
-    Special entries ([UNK] and the like) are left out: they are no answer to the question.
+    Special entries ([UNK] and the like) are left out.
     """
     model = AlbertForMaskedLM.from_pretrained(folder).eval()
-    filled = []
+    lines = []
     for text in SENTENCES:
         ids = torch.tensor([tokenizer(text)["input_ids"]])
         with torch.inference_mode():
@@ -30,7 +30,6 @@ def fill_masks(folder: str, tokenizer: BertJapaneseTinySegmenterTokenizer, top: 
         probabilities[tokenizer.all_special_ids] = 0
         best = probabilities.topk(top)
         words = [tokenizer.convert_ids_to_tokens(number) for number in best.indices.tolist()]
-        filled.append(
-            {"text": text, "words": [[w, round(p, 4)] for w, p in zip(words, best.values.tolist(), strict=True)]}
-        )
-    return filled
+        pairs = zip(words, best.values.tolist(), strict=True)
+        lines.append({"text": text, "words": [[word, round(probability, 4)] for word, probability in pairs]})
+    return lines

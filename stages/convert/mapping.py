@@ -1,5 +1,6 @@
-"""TensorFlow's names and layouts of ALBERT's variables → those of transformers' AlbertForPreTraining."""
+"""The names and layouts of ALBERT's variables in TensorFlow → those in transformers' AlbertForPreTraining."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from stages.formats.albert_config import Mismatch
 
 
 class Rule(NamedTuple):
-    """One variable: its TensorFlow name, its transformers name, its shape in TensorFlow, whether it is transposed."""
+    """A variable: its name in TensorFlow and in transformers, its shape in TensorFlow, whether it is transposed."""
 
     tensorflow: str
     transformers: str
@@ -19,18 +20,18 @@ class Rule(NamedTuple):
 
 
 def rules(config: dict[str, Any]) -> list[Rule]:
-    """Every variable of the architecture. Dense kernels are (in, out) in TensorFlow and (out, in) in PyTorch."""
+    """All variables of the architecture. Dense kernels are (in, out) in TensorFlow and (out, in) in PyTorch."""
     vocabulary, embedding, hidden = config["vocab_size"], config["embedding_size"], config["hidden_size"]
     intermediate = config["intermediate_size"]
-    found: list[Rule] = []
+    result: list[Rule] = []
 
     def dense(tensorflow: str, transformers: str, inputs: int, outputs: int) -> None:
-        found.append(Rule(f"{tensorflow}/kernel", f"{transformers}.weight", (inputs, outputs), True))
-        found.append(Rule(f"{tensorflow}/bias", f"{transformers}.bias", (outputs,)))
+        result.append(Rule(f"{tensorflow}/kernel", f"{transformers}.weight", (inputs, outputs), True))
+        result.append(Rule(f"{tensorflow}/bias", f"{transformers}.bias", (outputs,)))
 
     def norm(tensorflow: str, transformers: str, size: int) -> None:
-        found.append(Rule(f"{tensorflow}/gamma", f"{transformers}.weight", (size,)))
-        found.append(Rule(f"{tensorflow}/beta", f"{transformers}.bias", (size,)))
+        result.append(Rule(f"{tensorflow}/gamma", f"{transformers}.weight", (size,)))
+        result.append(Rule(f"{tensorflow}/beta", f"{transformers}.bias", (size,)))
 
     for name, entries in (
         ("word", vocabulary),
@@ -38,7 +39,7 @@ def rules(config: dict[str, Any]) -> list[Rule]:
         ("token_type", config["type_vocab_size"]),
     ):
         target = f"albert.embeddings.{name}_embeddings.weight"
-        found.append(Rule(f"bert/embeddings/{name}_embeddings", target, (entries, embedding)))
+        result.append(Rule(f"bert/embeddings/{name}_embeddings", target, (entries, embedding)))
     norm("bert/embeddings/LayerNorm", "albert.embeddings.LayerNorm", embedding)
     dense(
         "bert/encoder/embedding_hidden_mapping_in", "albert.encoder.embedding_hidden_mapping_in", embedding, hidden
@@ -57,21 +58,20 @@ def rules(config: dict[str, Any]) -> list[Rule]:
     dense("bert/pooler/dense", "albert.pooler", hidden, hidden)
     dense("cls/predictions/transform/dense", "predictions.dense", hidden, embedding)
     norm("cls/predictions/transform/LayerNorm", "predictions.LayerNorm", embedding)
-    found.append(Rule("cls/predictions/output_bias", "predictions.bias", (vocabulary,)))
-    found.append(Rule("cls/seq_relationship/output_weights", "sop_classifier.classifier.weight", (2, hidden)))
-    found.append(Rule("cls/seq_relationship/output_bias", "sop_classifier.classifier.bias", (2,)))
-    return found
+    result.append(Rule("cls/predictions/output_bias", "predictions.bias", (vocabulary,)))
+    result.append(Rule("cls/seq_relationship/output_weights", "sop_classifier.classifier.weight", (2, hidden)))
+    result.append(Rule("cls/seq_relationship/output_bias", "sop_classifier.classifier.bias", (2,)))
+    return result
 
 
 def weights(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """The checkpoint's weights under transformers' names; raises Mismatch for one that is missing or of another shape.
+    """The checkpoint's weights under transformers' names. Optimizer slots and the step are ignored.
 
-    Optimizer slots and the step are left where they are; a model variable that the configuration does not
-    call for (a second hidden group, say) is refused, as the model would not be the one that was trained.
+    Raises Mismatch for a missing weight, another shape or type, NaN, infinity, and a model variable that the
+    configuration lacks (such as a second hidden group): the result would not be the trained model.
     """
-    wanted = rules(config)
     arrays = {}
-    for rule in wanted:
+    for rule in rules(config):
         variable = checkpoint.variables.get(rule.tensorflow)
         if variable is None:
             raise Mismatch(
@@ -79,30 +79,30 @@ def weights(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, NDArray
             )
         if variable.shape != rule.shape:
             raise Mismatch(
-                f"variable {rule.tensorflow} of {checkpoint.prefix} is {size(variable.shape)}, "
-                f"but {size(rule.shape)} in the configuration"
+                f"variable {rule.tensorflow} of {checkpoint.prefix} is {format_shape(variable.shape)}, "
+                f"but {format_shape(rule.shape)} in the configuration"
             )
         array = checkpoint.read(rule.tensorflow)
         if array.dtype != np.float32:
             raise Mismatch(f"variable {rule.tensorflow} of {checkpoint.prefix} holds {array.dtype}, not float32")
         arrays[rule.transformers] = np.ascontiguousarray(array.T if rule.transposed else array)
-    known = {rule.tensorflow for rule in wanted}
+    names = {rule.tensorflow for rule in rules(config)}
     for name in sorted(checkpoint.variables):
-        of_the_model = name.startswith("bert/") and not name.split("/")[-1].startswith(("adam", "lamb", "Adam"))
-        if of_the_model and name not in known:
+        model_variable = name.startswith("bert/") and not name.split("/")[-1].startswith(("adam", "lamb", "Adam"))
+        if model_variable and name not in names:
             raise Mismatch(f"variable {name} of {checkpoint.prefix} has no place in the configuration")
-    refuse_not_finite(arrays, checkpoint.prefix)
+    check_finite(arrays, checkpoint.prefix)
     return arrays
 
 
-def refuse_not_finite(arrays: dict[str, NDArray[np.float32]], where: str) -> None:
-    """Mismatch for weights that are NaN or infinite: the model would say nothing but NaN."""
+def check_finite(arrays: dict[str, NDArray[np.float32]], path: str) -> None:
+    """Raise Mismatch if a weight is NaN or infinite: the outputs of such a model are NaN."""
     for name, array in arrays.items():
-        # In double precision the sum of single ones is finite where all of them are.
+        # A sum of finite float32 values is finite in float64.
         if not np.isfinite(array.sum(dtype=np.float64)):
-            raise Mismatch(f"weight {name} of {where} holds NaN or infinity; take a checkpoint from before it diverged")
+            raise Mismatch(f"weight {name} of {path} holds NaN or infinity; take a checkpoint from before it diverged")
 
 
-def size(shape: tuple[int, ...]) -> str:
-    """A shape for a person: 24 × 40."""
+def format_shape(shape: Iterable[int]) -> str:
+    """A shape as text: 24 × 40."""
     return " × ".join(map(str, shape))

@@ -1,6 +1,6 @@
-"""What is known of a model → its card, the README.md of the model folder, with the metadata that the Hub reads.
+"""The facts on a model → its card, the README.md of the model folder, with metadata for the Hub.
 
-What is not known is left out.
+Unknown facts are left out.
 """
 
 import re
@@ -16,8 +16,8 @@ METRICS = {
     "sentence_order_loss": "sentence order loss (nats)",
 }
 PROGRAMS = {"train": "PyTorch, `train`", "tpu-train": "TensorFlow 1.15, `tpu-train`"}
-# For what is derived from Wikipedia's text. Nothing is said of models of other texts.
-OF_WIKIPEDIA = "cc-by-sa-4.0"
+# The default licence of models of Wikipedia's text. Models of other texts have no default.
+WIKIPEDIA_LICENCE = "cc-by-sa-4.0"
 
 CARD = """\
 ---
@@ -78,9 +78,9 @@ inputs = dict(tokenizer(["日本の首都は[MASK]である。"], return_tensors
 """
 
 
-class Known(NamedTuple):
-    """All that a card tells. `parity`: the largest differences from the checkpoint's own logits, where checked;
-    `onnx`: that of model.onnx from PyTorch's; `provenance`: see there.
+class ModelFacts(NamedTuple):
+    """The content of a card. `parity`: the largest differences from the checkpoint's own logits, None if unchecked.
+    `onnx`: the largest difference of model.onnx from PyTorch. `provenance`: see `provenance.provenance`.
     """
 
     config: Facts
@@ -92,20 +92,19 @@ class Known(NamedTuple):
     metrics: dict[str, float]
     parity: dict[str, float] | None
     onnx: float
-    filled: list[Facts]
+    filled_masks: list[Facts]
     provenance: dict[str, Facts]
     licence: str | None
     compact: bool = False
 
 
-def model_card(known: Known) -> str:
-    """The card's text."""
-    config = known.config
-    licence = known.licence or (OF_WIKIPEDIA if _from_wikipedia(known.provenance) else None)
+def model_card(facts: ModelFacts) -> str:
+    config = facts.config
+    licence = facts.licence or (WIKIPEDIA_LICENCE if _from_wikipedia(facts.provenance) else None)
     return CARD.format(
-        metadata=_metadata(known, licence),
-        kind=known.subword_type,
-        subwords="WordPieces" if known.subword_type == "wordpiece" else "characters",
+        metadata=_metadata(facts, licence),
+        kind=facts.subword_type,
+        subwords="WordPieces" if facts.subword_type == "wordpiece" else "characters",
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
@@ -113,21 +112,23 @@ def model_card(known: Known) -> str:
         embedding=config["embedding_size"],
         positions=config["max_position_embeddings"],
         vocabulary=config["vocab_size"],
-        parameters=known.parameters,
-        origin="\n".join([*_origin(known), *_recipe(known.provenance), *_measured(known.metrics)]),
-        filled="\n".join(f"- {line['text']} → {' '.join(word for word, _ in line['words'])}" for line in known.filled),
-        licence=_licences(known, licence),
+        parameters=facts.parameters,
+        origin="\n".join([*_origin(facts), *_recipe(facts.provenance), *_evaluation(facts.metrics)]),
+        filled="\n".join(
+            f"- {line['text']} → {' '.join(word for word, _ in line['words'])}" for line in facts.filled_masks
+        ),
+        licence=_licences(facts.provenance, licence),
     )
 
 
-def _metadata(known: Known, licence: str | None) -> str:
-    """The card's YAML, as the Hub's own package writes it."""
-    measured = [
+def _metadata(facts: ModelFacts, licence: str | None) -> str:
+    """The card's YAML, written by the Hub's own package."""
+    results = [
         EvalResult(
             task_type="fill-mask", dataset_type="held-out", dataset_name="held-out shards", metric_type=name,
             metric_name=METRICS[name], metric_value=value,
         )
-        for name, value in known.metrics.items()
+        for name, value in facts.metrics.items()
     ]  # fmt: skip
     data = ModelCardData(
         language="ja",
@@ -135,37 +136,37 @@ def _metadata(known: Known, licence: str | None) -> str:
         library_name="transformers",
         pipeline_tag="fill-mask",
         tags=["albert", "japanese", "tinysegmenter", "onnx"],
-        model_name=f"albert-japanese-{known.subword_type}" if measured else None,
-        eval_results=measured or None,
+        model_name=f"albert-japanese-{facts.subword_type}" if results else None,
+        eval_results=results or None,
     )
     return str(data)
 
 
-def _origin(known: Known) -> list[str]:
-    step = "" if known.step is None else f" after {known.step:,} training steps"
-    checked = f"Its outputs were not compared with {known.program}'s."
-    if known.parity is not None:
-        of = "TensorFlow 1.15" if known.program == "TensorFlow" else "the checkpoint"
-        checked = f"Its logits differ from those of {of} by at most {max(known.parity.values()):.1e}."
+def _origin(facts: ModelFacts) -> list[str]:
+    step = "" if facts.step is None else f" after {facts.step:,} training steps"
+    comparison = f"Its outputs were not compared with {facts.program}'s."
+    if facts.parity is not None:
+        program = "TensorFlow 1.15" if facts.program == "TensorFlow" else "the checkpoint"
+        comparison = f"Its logits differ from those of {program} by at most {max(facts.parity.values()):.1e}."
     return [
-        f"Converted from a {known.program} checkpoint (SHA-256 of its data: `{known.checkpoint}`){step}. {checked}",
-        f"Those of `model.onnx` differ from PyTorch's by at most {known.onnx:.1e}.",
-        *(["The weights are kept as float16, token embeddings of `model.onnx` as int8."] if known.compact else []),
+        f"Converted from a {facts.program} checkpoint (SHA-256 of its data: `{facts.checkpoint}`){step}. {comparison}",
+        f"Those of `model.onnx` differ from PyTorch's by at most {facts.onnx:.1e}.",
+        *(["The weights are kept as float16, token embeddings of `model.onnx` as int8."] if facts.compact else []),
     ]
 
 
 def _recipe(provenance: dict[str, Facts]) -> list[str]:
-    """A line each for the corpus, the examples and the training, as far as their manifests tell."""
+    """A line each for the corpus, the examples and the training, if their manifests are there."""
     lines = [""] if provenance else []
     corpus, records, training = (provenance.get(name) for name in ("corpus", "tfrecords", "training"))
     if corpus:
         counts = corpus["counts"]
         names = [str(file["name"]) for file in corpus["files"]]
-        of = ", ".join(f"`{name}`" for name in names[:3]) + f" and {len(names) - 3} more files" * (len(names) > 3)
+        files = ", ".join(f"`{name}`" for name in names[:3]) + f" and {len(names) - 3} more files" * (len(names) > 3)
         date = re.search(r"jawiki-(\d{4})(\d{2})(\d{2})-", names[0]) if names else None
         day = f", a dump of Japanese Wikipedia of {'-'.join(date.groups())}" if date else ""
         lines.append(
-            f"- Corpus: {of}{day}: {counts['articles_kept']:,} articles, {counts['sentences_kept']:,} sentences, "
+            f"- Corpus: {files}{day}: {counts['articles_kept']:,} articles, {counts['sentences_kept']:,} sentences, "
             f"{counts['characters_kept']:,} characters."
         )
     if records:
@@ -178,21 +179,21 @@ def _recipe(provenance: dict[str, Facts]) -> list[str]:
         lines.append(f"- Examples: {f'{examples:,} ' if examples else ''}of {options['seq_length']} tokens, {masked}.")
     if training:
         options = training["options"]
-        said = [PROGRAMS[training["program"]]]
+        parts = [PROGRAMS[training["program"]]]
         for name, words in (
             ("steps", "{:,} steps"), ("batch", "of {:,} examples"), ("learning_rate", "peak rate {:g}"),
             ("warmup", "warm-up of {:,} steps"), ("seed", "seed {}"),
         ):  # fmt: skip
             if isinstance(options.get(name), int | float):
-                said.append(words.format(options[name]))
-        said += ["masked anew each epoch"] * bool(options.get("dynamic_masking"))
+                parts.append(words.format(options[name]))
+        parts += ["masked anew each epoch"] * bool(options.get("dynamic_masking"))
         efficient = options.get("recipe") == "efficient"
-        said += ["recipe `efficient` (Muon and AdamW)"] if efficient else ["LAMB"]
-        lines.append(f"- Training: {', '.join(said).replace(' steps, of', ' steps of')}.")
+        parts += ["recipe `efficient` (Muon and AdamW)"] if efficient else ["LAMB"]
+        lines.append(f"- Training: {', '.join(parts).replace(' steps, of', ' steps of')}.")
     return lines
 
 
-def _measured(metrics: dict[str, float]) -> list[str]:
+def _evaluation(metrics: dict[str, float]) -> list[str]:
     """A table of the evaluation on held-out examples."""
     if not metrics:
         return []
@@ -205,9 +206,9 @@ def _from_wikipedia(provenance: dict[str, Facts]) -> bool:
     return bool(files) and all(file["kind"] == "cirrussearch" and "wiki" in str(file["name"]) for file in files)
 
 
-def _licences(known: Known, licence: str | None) -> str:
+def _licences(provenance: dict[str, Facts], licence: str | None) -> str:
     code = "The tokenizer's code (`tokenization.py`, `japanese_subwords.py`): Apache-2.0."
-    if _from_wikipedia(known.provenance):
+    if _from_wikipedia(provenance):
         data = "The text it was trained on is Wikipedia's, by its authors, under CC BY-SA."
     else:
         data = "The texts it was trained on have licences of their own."

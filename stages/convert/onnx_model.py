@@ -1,7 +1,7 @@
 """A configuration and arrays under transformers' names → model.onnx, the masked LM as a graph that needs no PyTorch.
 
-The graph is written node by node, in 1.5 s for a base model. PyTorch's exporter took 93 s for a graph of the same size
-and speed, needs two packages more, and writes the paths of the machine into it.
+The graph is built node by node, in 1.5 s for a base model. PyTorch's exporter took 93 s for a graph of the same size
+and speed. It needs two more packages, and it writes paths of the machine into the file.
 """
 
 import math
@@ -17,7 +17,7 @@ from stages.formats.albert_config import Mismatch
 from stages.handover.storage import whole_file
 
 NAME = "model.onnx"
-# Operators as of onnx 1.15: the first set with Gelu, and with its tanh form. onnxruntime 1.17 and later read it.
+# The operators of onnx 1.15, the first set with Gelu and its tanh form. onnxruntime 1.17 and later read it.
 OPSET = 20
 IR = 9
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -30,17 +30,17 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "tanh": ("Tanh", {}),
     "linear": ("Identity", {}),
 }
-# Values of a row that share a scale. A row has a few large ones, which would make the others coarse.
+# Number of values of a row that share a scale. With one scale a row, its few large values make the others coarse.
 BLOCK = 32
-# What protobuf takes in one message, less a little for the graph.
+# The limit of a protobuf message in bytes, less 1 MiB for the graph.
 LARGEST = (1 << 31) - (1 << 20)
 Array = NDArray[Any]
 
 
 def check_activation(name: str) -> None:
-    """Mismatch for an activation that has no operator."""
+    """Raise Mismatch for an activation without an operator."""
     if name not in ACTIVATIONS:
-        raise Mismatch(f"hidden_act is {name} in the configuration; model.onnx knows {', '.join(ACTIVATIONS)} alone")
+        raise Mismatch(f"hidden_act is {name} in the configuration; model.onnx supports only {', '.join(ACTIVATIONS)}")
 
 
 def write_onnx(
@@ -48,16 +48,16 @@ def write_onnx(
 ) -> None:
     """Write model.onnx into `folder`: int64 ids, mask, types (batch, sequence) → logits (batch, sequence, vocabulary).
 
-    Each array is in the file once, however many layers use it: its size is that of the masked LM's parameters, and the
-    same weights give the same bytes. compact: token embeddings as int8 with a scale for every BLOCK of a row, all else
-    as float16; computed in float32. Raises Mismatch for a model of over 2 GB, which one file cannot hold.
+    Each array is stored once, also if several layers use it. The same weights give the same bytes. compact: token
+    embeddings are int8 with a scale for each BLOCK of a row, other weights float16; the computation is in float32.
+    Raises Mismatch for a model of more than 2 GB, the limit of one file.
     """
     graph = _Graph(config, arrays, compact)
     graph.masked_lm()
     if sum(tensor.ByteSize() for tensor in graph.tensors.values()) > LARGEST:
         raise Mismatch("the model has over 2 GB, more than one ONNX file can hold")
     shape = ["batch", "sequence"]
-    made = helper.make_graph(
+    content = helper.make_graph(
         graph.nodes,
         "albert_masked_lm",
         [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
@@ -65,7 +65,7 @@ def write_onnx(
         list(graph.tensors.values()),
     )
     model = helper.make_model(
-        made, producer_name="albert-ja", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]
+        content, producer_name="albert-ja", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     onnx.checker.check_model(model)
     with whole_file(os.path.join(folder, NAME)) as stream:
@@ -73,7 +73,7 @@ def write_onnx(
 
 
 class _Graph:
-    """The nodes in the order of their use. Hidden states are (batch × sequence, width): a dense layer is one Gemm."""
+    """The nodes in order of use. Hidden states are (batch × sequence, width), so that a dense layer is one Gemm."""
 
     def __init__(self, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]], compact: bool) -> None:
         self.config, self.arrays, self.compact = config, arrays, compact
@@ -81,34 +81,34 @@ class _Graph:
         self.tensors: dict[str, onnx.TensorProto] = {}
 
     def node(self, kind: str, *inputs: str, to: str = "", **attributes: Any) -> str:
-        """Add a node with one output; gives the output's name."""
+        """Add a node with one output. Returns the name of the output."""
         name = to or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
     def weight(self, name: str) -> str:
-        """An array of the model, under its own name."""
+        """Add an array of the model, if it is not there. Returns its name."""
         if self.compact and name == WORDS:
             return self._scaled(name)
-        kept = f"{name}.float16" if self.compact else name
-        if kept not in self.tensors:
+        stored = f"{name}.float16" if self.compact else name
+        if stored not in self.tensors:
             values = self.arrays[name].astype(np.float16) if self.compact else self.arrays[name]
-            self.tensors[kept] = numpy_helper.from_array(values, kept)
+            self.tensors[stored] = numpy_helper.from_array(values, stored)
             if self.compact:
-                self.nodes.append(helper.make_node("Cast", [kept], [name], name=name, to=TensorProto.FLOAT))
+                self.nodes.append(helper.make_node("Cast", [stored], [name], name=name, to=TensorProto.FLOAT))
         return name
 
     def _scaled(self, name: str) -> str:
-        """A table as int8, and the nodes that make float32 of it; onnxruntime does that when it loads the file."""
-        kept, scale = f"{name}.int8", f"{name}.scale"
-        if kept not in self.tensors:
+        """Add a table as int8 and its conversion to float32, which onnxruntime runs when it loads the file."""
+        stored, scale = f"{name}.int8", f"{name}.scale"
+        if stored not in self.tensors:
             width = self.arrays[name].shape[1]
             blocks = self.arrays[name].reshape(-1, math.gcd(width, BLOCK))
             scales = np.maximum(np.abs(blocks).max(1) / 127, np.finfo(np.float32).tiny)
             rounded = np.rint(blocks / scales[:, None]).astype(np.int8)
-            self.tensors[kept] = numpy_helper.from_array(rounded, kept)
+            self.tensors[stored] = numpy_helper.from_array(rounded, stored)
             self.tensors[scale] = numpy_helper.from_array(scales.astype(np.float32), scale)
-            values = self.node("DequantizeLinear", kept, scale, axis=0)
+            values = self.node("DequantizeLinear", stored, scale, axis=0)
             self.node("Reshape", values, self.constant(f"{name}.shape", [-1, width]), to=name)
         return name
 
@@ -117,7 +117,7 @@ class _Graph:
         return name
 
     def dense(self, name: str, values: str) -> str:
-        """x Wᵀ + b, with W as PyTorch keeps it: (out, in)."""
+        """x Wᵀ + b, W in PyTorch's layout (out, in)."""
         return self.node("Gemm", values, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), transB=1)
 
     def norm(self, name: str, values: str) -> str:
@@ -136,44 +136,44 @@ class _Graph:
         self.width = self.node(
             "Concat", self.size, self.constant("heads", [self.config["num_attention_heads"], -1]), axis=0
         )
-        ignored = self._ignored(mask)
+        bias = self._attention_bias(mask)
         hidden = self._embeddings(ids, types, length)
         hidden = self.dense("albert.encoder.embedding_hidden_mapping_in", hidden)
         layers, groups = self.config["num_hidden_layers"], self.config["num_hidden_groups"]
         for layer in range(layers):
             group = f"albert.encoder.albert_layer_groups.{layer * groups // layers}"
             for inner in range(self.config["inner_group_num"]):
-                hidden = self._layer(f"{group}.albert_layers.{inner}", hidden, ignored)
+                hidden = self._layer(f"{group}.albert_layers.{inner}", hidden, bias)
         self._head(hidden)
 
-    def _ignored(self, mask: str) -> str:
-        """(batch, 1, 1, sequence): 0 for tokens, the least number for padding, which so gets no attention at all."""
-        absent = self.node("Equal", mask, self.constant("zero", 0))
+    def _attention_bias(self, mask: str) -> str:
+        """(batch, 1, 1, sequence): 0 for tokens, the smallest float32 for padding, whose attention becomes 0."""
+        padding = self.node("Equal", mask, self.constant("zero", 0))
         least = self.constant("least", np.finfo(np.float32).min, np.float32)
-        scores = self.node("Where", absent, least, self.constant("nothing", 0, np.float32))
+        scores = self.node("Where", padding, least, self.constant("nothing", 0, np.float32))
         return self.node("Unsqueeze", scores, self.constant("axes_1_2", [1, 2]))
 
     def _embeddings(self, ids: str, types: str, length: str) -> str:
         tables = "albert.embeddings.{}_embeddings.weight"
         words = self.node("Gather", self.weight(WORDS), ids)
-        kinds = self.node("Gather", self.weight(tables.format("token_type")), types)
+        token_types = self.node("Gather", self.weight(tables.format("token_type")), types)
         zero = self.constant("from_0", [0])
-        places = self.node("Slice", self.weight(tables.format("position")), zero, length, zero)
-        total = self.node("Add", self.node("Add", words, kinds), places)
+        positions = self.node("Slice", self.weight(tables.format("position")), zero, length, zero)
+        total = self.node("Add", self.node("Add", words, token_types), positions)
         flat = self.node("Reshape", total, self.constant("rows", [-1, self.config["embedding_size"]]))
         return self.norm("albert.embeddings.LayerNorm", flat)
 
-    def _layer(self, name: str, hidden: str, ignored: str) -> str:
-        """Attention and feed-forward network, each with its residual connection and layer normalisation behind it."""
-        attended = self.dense(f"{name}.attention.dense", self._attention(f"{name}.attention", hidden, ignored))
+    def _layer(self, name: str, hidden: str, bias: str) -> str:
+        """Attention and feed-forward network, each followed by its residual connection and layer normalisation."""
+        attended = self.dense(f"{name}.attention.dense", self._attention(f"{name}.attention", hidden, bias))
         hidden = self.norm(f"{name}.attention.LayerNorm", self.node("Add", hidden, attended))
         inner = self.activation(self.dense(f"{name}.ffn", hidden))
         return self.norm(
             f"{name}.full_layer_layer_norm", self.node("Add", self.dense(f"{name}.ffn_output", inner), hidden)
         )
 
-    def _attention(self, name: str, hidden: str, ignored: str) -> str:
-        """softmax(Q Kᵀ / √d + mask) V of every head, side by side again."""
+    def _attention(self, name: str, hidden: str, bias: str) -> str:
+        """softmax(Q Kᵀ / √d + bias) V of each head, concatenated."""
 
         def heads(part: str, order: tuple[int, ...]) -> str:
             split = self.node("Reshape", self.dense(f"{name}.{part}", hidden), self.width)
@@ -183,12 +183,12 @@ class _Graph:
         scores = self.node("MatMul", heads("query", by_head), heads("key", (0, 2, 3, 1)))
         size = self.config["hidden_size"] // self.config["num_attention_heads"]
         scores = self.node("Mul", scores, self.constant("scale", size**-0.5, np.float32))
-        shares = self.node("Softmax", self.node("Add", scores, ignored), axis=-1)
+        shares = self.node("Softmax", self.node("Add", scores, bias), axis=-1)
         joined = self.node("Transpose", self.node("MatMul", shares, heads("value", by_head)), perm=by_head)
         return self.node("Reshape", joined, self.constant("hidden", [-1, self.config["hidden_size"]]))
 
     def _head(self, hidden: str) -> None:
-        """The decoder is the table of word embeddings, with a bias of its own."""
+        """The decoder: the table of word embeddings with its own bias."""
         hidden = self.norm("predictions.LayerNorm", self.activation(self.dense("predictions.dense", hidden)))
         table = self.weight(WORDS)
         logits = self.node("Gemm", hidden, table, self.weight("predictions.bias"), transB=1)

@@ -1,6 +1,6 @@
-"""A converted model and the outputs of others for the same inputs → the largest difference between the two.
+"""The largest differences between the outputs of a converted model and of a reference, for the same inputs.
 
-The others: TensorFlow's program, the weights of a PyTorch checkpoint as they were, model.onnx.
+The references are TensorFlow's program, the weights of a PyTorch checkpoint, and model.onnx.
 """
 
 import os
@@ -23,19 +23,19 @@ from stages.convert.pytorch_checkpoint import MODEL, TIED
 from stages.handover.storage import sha256
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
-# Same weights in single precision, two implementations: 1e-5 is usual for logits of about 10.
+# Two implementations with the same float32 weights usually differ by 1e-5, for logits of about 10.
 TOLERANCE = 1e-4
-# Of float16 weights from float32 ones, and of int8 embeddings from those: 0.014, and 0.2 to 0.3, in two tiny models.
+# Measured in two tiny models: 0.014 from float32 to float16 weights, 0.2 to 0.3 from those to int8 embeddings.
 COMPACT_TOLERANCE = 0.5
 
 
-def find_reference(checkpoint: Checkpoint, config: str, given: str | None, scratch: str) -> str:
-    """The file with TensorFlow's outputs for a checkpoint: the one given, the one training left, or one made now."""
-    for path in (given, checkpoint.prefix + ".reference.npz"):
+def reference_file(checkpoint: Checkpoint, config: str, option: str | None, scratch: str) -> str:
+    """The file with TensorFlow's outputs for a checkpoint: that of --reference, or training's, or a new one."""
+    for path in (option, checkpoint.prefix + ".reference.npz"):
         if path and os.path.exists(path):
             return path
-        if given:
-            raise Refusal(f"there is no file {given}")
+        if option:
+            raise Refusal(f"there is no file {option}")
     python = Path(__file__).resolve().parents[2] / ".venv" / "tpu-train" / "bin" / "python"
     arguments = ["--checkpoint", checkpoint.prefix, "--config", config, "--out"]
     if not python.exists():
@@ -44,27 +44,27 @@ def find_reference(checkpoint: Checkpoint, config: str, given: str | None, scrat
             f"python -m stages.tpu_train.reference {' '.join(arguments)} FILE (image albert-ja/tpu-train) "
             "and name it with --reference"
         )
-    made = os.path.join(scratch, "reference.npz")
-    done = subprocess.run(
-        [python, "-m", "stages.tpu_train.reference", *arguments, made],
+    path = os.path.join(scratch, "reference.npz")
+    process = subprocess.run(
+        [python, "-m", "stages.tpu_train.reference", *arguments, path],
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    if done.returncode:
-        raise Refusal(f"TensorFlow could not run the checkpoint: {done.stderr.strip().splitlines()[-1]}")
-    return made
+    if process.returncode:
+        raise Refusal(f"TensorFlow could not run the checkpoint: {process.stderr.strip().splitlines()[-1]}")
+    return path
 
 
-def largest_differences(folder: str, checkpoint: Checkpoint, reference: str) -> dict[str, float]:
-    """The largest absolute difference of masked LM and of sentence order logits, as the model in `folder` gives them.
+def tensorflow_differences(folder: str, checkpoint: Checkpoint, reference: str) -> dict[str, float]:
+    """The largest absolute differences of the masked LM and sentence order logits between `folder` and TensorFlow.
 
-    Raises Refusal for a reference of another checkpoint.
+    Raises Refusal if the reference belongs to another checkpoint.
     """
     with np.load(reference, allow_pickle=False) as arrays:
-        of = [str(digest) for digest in np.atleast_1d(arrays["checkpoint_sha256"])]
-        if of != [sha256(path) for path in checkpoint.data_files()]:
-            raise Refusal(f"{reference} is of another checkpoint than {checkpoint.prefix}; make it anew")
+        digests = [str(digest) for digest in np.atleast_1d(arrays["checkpoint_sha256"])]
+        if digests != [sha256(path) for path in checkpoint.data_files()]:
+            raise Refusal(f"{reference} is of another checkpoint than {checkpoint.prefix}; make it again")
         inputs = {
             "input_ids": torch.from_numpy(arrays["input_ids"].astype(np.int64)),
             "attention_mask": torch.from_numpy(arrays["input_mask"].astype(np.int64)),
@@ -84,30 +84,29 @@ def largest_differences(folder: str, checkpoint: Checkpoint, reference: str) -> 
     }
 
 
-def differences_from_checkpoint(folder: str, settings: dict[str, Any], checkpoint: str) -> dict[str, float]:
-    """As above, from the weights in a PyTorch checkpoint's folder, which PyTorch loads into a model of its own."""
-    trained = AlbertForPreTraining(AlbertConfig(**settings)).eval()
-    missing, unexpected = trained.load_state_dict(load_file(os.path.join(checkpoint, MODEL)), strict=False)
+def pytorch_differences(folder: str, settings: dict[str, Any], checkpoint: str) -> dict[str, float]:
+    """The same differences between `folder` and the PyTorch checkpoint in the folder `checkpoint`."""
+    reference = AlbertForPreTraining(AlbertConfig(**settings)).eval()
+    missing, unexpected = reference.load_state_dict(load_file(os.path.join(checkpoint, MODEL)), strict=False)
     assert set(missing) | set(unexpected) <= set(TIED), (missing, unexpected)
-    written = AlbertForPreTraining.from_pretrained(folder).eval()
+    model = AlbertForPreTraining.from_pretrained(folder).eval()
     largest = {"masked_lm_logits": 0.0, "sentence_order_logits": 0.0}
     for batch in _random_batches(settings):
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         with torch.inference_mode():
-            expected, found = trained(**tensors), written(**tensors)
+            expected, outputs = reference(**tensors), model(**tensors)
         for name, logits in (("masked_lm_logits", "prediction_logits"), ("sentence_order_logits", "sop_logits")):
-            difference = float((expected[logits] - found[logits]).abs().max())
+            difference = float((expected[logits] - outputs[logits]).abs().max())
             largest[name] = max(largest[name], difference)
     return largest
 
 
 def onnx_difference(folder: str, settings: dict[str, Any], tokenizer: BertJapaneseTinySegmenterTokenizer) -> float:
-    """The largest absolute difference of logits between model.onnx, run by onnxruntime, and PyTorch.
+    """The largest absolute difference of logits between model.onnx, run by onnxruntime, and PyTorch; NaN if one is NaN.
 
-    On the sentences whose masks are filled, one by one and padded together, and on ids at random (`_random_batches`).
-    NaN where either is NaN.
+    The inputs are SENTENCES, one by one and as a padded batch, and random ids (`_random_batches`).
     """
-    # It reports its use to its makers, and writes an id of this machine for that, unless told not to.
+    # onnxruntime otherwise sends usage data, and writes an id of this machine for them.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
@@ -120,24 +119,24 @@ def onnx_difference(folder: str, settings: dict[str, Any], tokenizer: BertJapane
     batches = [{name: np.asarray(encoded[name], np.int64) for name in INPUTS} for encoded in texts]
     largest = [0.0]
     for batch in [*batches, *_random_batches(settings)]:
-        (found,) = session.run(None, batch)
+        (logits,) = session.run(None, batch)
         with torch.inference_mode():
             expected = model(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.numpy()
-        largest.append(float(np.abs(found - expected).max()))
+        largest.append(float(np.abs(logits - expected).max()))
     return float(np.max(largest))
 
 
 def _random_batches(settings: dict[str, Any]) -> Iterator[dict[str, NDArray[np.int64]]]:
-    """Batches of one token, of three texts of which two are padded, and of one text that has all positions."""
+    """Three batches: one token, three texts of which two are padded, one text with all positions."""
     draw = np.random.default_rng(12345)
     longest = settings["max_position_embeddings"]
     for lengths in ([1], [max(1, longest // 4), max(1, longest // 8), 1], [longest]):
         shape = (len(lengths), max(lengths))
-        places = np.arange(shape[1])[None, :]
-        mask = (places < np.array(lengths)[:, None]).astype(np.int64)
+        positions = np.arange(shape[1])[None, :]
+        mask = (positions < np.array(lengths)[:, None]).astype(np.int64)
         second = min(1, settings["type_vocab_size"] - 1)
         yield {
             "input_ids": draw.integers(0, settings["vocab_size"], shape) * mask,
             "attention_mask": mask,
-            "token_type_ids": mask * (places > shape[1] // 2) * second,
+            "token_type_ids": mask * (positions > shape[1] // 2) * second,
         }

@@ -1,8 +1,8 @@
-"""Manifests of the stages before → what is known of how a model was made, for its card.
+"""Manifests of the earlier stages → the facts on a model's origin for its card.
 
-Each manifest is believed only where it is of this very model: training by its configuration, TFRecords by their
-vocabulary and by training's list of them, the corpus by the SHA-256 of its manifest. What is of another run is left
-out, and a line says so: a conversion does not fail for a card.
+A manifest counts only if it belongs to this model: training by its configuration, TFRecords by their vocabulary and
+by training's list of them, the corpus by the SHA-256 of its manifest. A manifest of another run is omitted with a
+line on stderr; it does not stop the conversion.
 """
 
 import sys
@@ -20,50 +20,54 @@ TRAINERS = ("train", "tpu-train")
 def provenance(
     checkpoint: str, config: Facts, vocabulary: str, tfrecords: str | None, corpus: str | None
 ) -> dict[str, Facts]:
-    """`training` (found beside the checkpoint, or one folder above), `tfrecords` and `corpus`: those that are known.
+    """The facts under `training`, `tfrecords` and `corpus`, as far as there are manifests of this model.
 
-    `checkpoint`: a prefix or a folder, here or at gs://. `vocabulary`: the SHA-256 of the model's.
+    `checkpoint`: a prefix or a folder, local or at gs://. `vocabulary`: the SHA-256 of the model's vocabulary.
     """
-    known: dict[str, Facts] = {}
+    facts: dict[str, Facts] = {}
     training = _training(checkpoint, config)
     if training:
-        known["training"] = {"program": training["stage"], "options": training.get("options", {})}
+        facts["training"] = {"program": training["stage"], "options": training.get("options", {})}
     records = _manifest(tfrecords, "tfrecords")
     if tfrecords and records:
-        trained_on = _of(training or {}, "inputs", "tfrecords", "files")
-        made = {name: described["sha256"] for name, described in records["files"].items()}
-        if _of(records, "vocabulary", "sha256") != vocabulary:
-            _left_out(tfrecords, "was made with another vocabulary")
+        inputs = _value(training or {}, "inputs", "tfrecords", "files")
+        digests = {name: file["sha256"] for name, file in records["files"].items()}
+        if _value(records, "vocabulary", "sha256") != vocabulary:
+            _omit(tfrecords, "was made with another vocabulary")
             records = {}
-        elif trained_on and trained_on != {name: made.get(name) for name in trained_on}:
-            _left_out(tfrecords, "is not what the model was trained on")
+        elif inputs and inputs != {name: digests.get(name) for name in inputs}:
+            _omit(tfrecords, "is not what the model was trained on")
             records = {}
         else:
             counts = {name: records["counts"][name] for name in ("examples", "tokens") if name in records["counts"]}
-            known["tfrecords"] = {"options": records["options"], "counts": counts}
+            facts["tfrecords"] = {"options": records["options"], "counts": counts}
     texts = _manifest(corpus, "corpus")
     if corpus and texts:
-        # Without TFRecords in between nothing says that it is this model's corpus.
-        if not records or _of(records, "inputs", "corpus") != sha256(storage.join(corpus, MANIFEST)):
-            _left_out(corpus, "is not known to be the corpus of the model")
+        # Only the TFRecords tie a corpus to a model.
+        if not records or _value(records, "inputs", "corpus") != sha256(storage.join(corpus, MANIFEST)):
+            _omit(corpus, "is not known to be the corpus of the model")
         else:
-            files = [{key: file.get(key) for key in ("name", "kind")} for file in _of(texts, "inputs", "files") or []]
-            known["corpus"] = {"files": files, "counts": texts["counts"]}
-    return known
+            files = _value(texts, "inputs", "files") or []
+            names = [{key: file.get(key) for key in ("name", "kind")} for file in files]
+            facts["corpus"] = {"files": names, "counts": texts["counts"]}
+    return facts
 
 
 def _training(checkpoint: str, config: Facts) -> Facts | None:
-    """What the run of a checkpoint left: its manifest; of an unfinished one, its options."""
-    place = checkpoint.rstrip("/")
+    """The manifest of the training run, or the record of its options if it is not finished.
+
+    Both are searched for at the checkpoint and in the two folders above it.
+    """
+    folder = checkpoint.rstrip("/")
     for _ in range(3):
-        names = storage.names(place) if place else []
+        names = storage.names(folder) if folder else []
         for name in (MANIFEST, RUN):
             if name in names:
-                record = read_json(storage.join(place, name))
-                if _of(record, "stage") in TRAINERS and _of(record, "inputs", "config") == config:
+                record = read_json(storage.join(folder, name))
+                if _value(record, "stage") in TRAINERS and _value(record, "inputs", "config") == config:
                     assert isinstance(record, dict)
                     return record
-        place = place.rpartition("/")[0] or ("" if place.startswith("/") else ".")
+        folder = folder.rpartition("/")[0] or ("" if folder.startswith("/") else ".")
     return None
 
 
@@ -73,17 +77,17 @@ def _manifest(folder: str | None, stage: str) -> Facts:
     try:
         manifest = read_manifest(folder, stage)
     except Refusal as refusal:
-        print(f"convert: the model card says nothing of it: {refusal}", file=sys.stderr)
+        print(f"convert: the model card omits {folder}: {refusal}", file=sys.stderr)
         return {}
     return manifest if isinstance(manifest.get("counts"), dict) and isinstance(manifest.get("options"), dict) else {}
 
 
-def _left_out(folder: str, why: str) -> None:
-    print(f"convert: the model card says nothing of {folder}: it {why}", file=sys.stderr)
+def _omit(folder: str, reason: str) -> None:
+    print(f"convert: the model card omits {folder}: it {reason}", file=sys.stderr)
 
 
-def _of(record: Any, *keys: str) -> Any:
-    """A value deep in JSON; None where there is none."""
+def _value(record: Any, *keys: str) -> Any:
+    """A nested value of JSON, None if there is none."""
     for key in keys:
         record = record.get(key) if isinstance(record, dict) else None
     return record

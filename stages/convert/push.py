@@ -1,7 +1,7 @@
-"""A model folder → a repository of the Hugging Face Hub, in one commit. Nothing is sent without --confirm.
+"""Upload a model folder to a repository of the Hugging Face Hub, in one commit. Nothing is sent without --confirm.
 
-Without it the files, their sizes and the target are listed, and no connection is made. A folder whose files are not,
-to the byte, those that its manifest lists is refused. The token comes from HF_TOKEN, or from the Hub's own login file
+Without --confirm the command lists the files, their sizes and the target, and makes no connection. It refuses a folder
+whose files are not, to the byte, those in its manifest. The token is that of HF_TOKEN or of the Hub's login file
 (`hf auth login`).
 """
 
@@ -18,53 +18,55 @@ from stages.handover import storage
 from stages.handover.manifests import MANIFEST, read_manifest
 from stages.handover.storage import describe
 
-# Formats that run code when they are loaded.
+# Formats that may run code when they are loaded.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
-# What a server says when it cannot now: too many requests, or a fault of its own.
-LATER = (408, 429, 500, 502, 503, 504)
+# Answers to try again later: timeouts, too many requests, faults of the server.
+TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
 def main(arguments: list[str]) -> None:
-    """Check the folder, say what there is, and upload it if that is confirmed."""
-    given = parse(Push, "push", __doc__, arguments)
-    files = checked_files(given.model)
-    whose = "public" if given.public else "private"
-    print(f"{given.model} → {given.repo} ({whose} where it is made anew)")
+    """Check the folder, list its files, and upload them with --confirm."""
+    options = parse(Push, "push", __doc__, arguments)
+    files = checked_files(options.model)
+    visibility = "public" if options.public else "private"
+    print(f"{options.model} → {options.repo} ({visibility} where it is made anew)")
     for name, size in files.items():
         print(f"  {size:>13,}  {name}")
     print(f"  {sum(files.values()):>13,}  bytes in {len(files)} files")
-    if not given.confirm:
+    if not options.confirm:
         print("push: nothing was sent; CONFIRM=1 (--confirm) uploads these files", file=sys.stderr)
         return
-    print(_upload(given, list(files)))
+    print(_upload(options, list(files)))
 
 
 def checked_files(folder: str) -> dict[str, int]:
-    """The files of a model folder with their bytes, the manifest too. Refusal for a folder that is not what convert
-    wrote: without manifest, with other files, or with other bytes.
+    """The files of a model folder, the manifest too, with their sizes in bytes.
+
+    Raises Refusal for a folder that convert did not write: without a manifest, with other files, or with other bytes.
     """
     if storage.remote(folder):
-        raise Refusal(f"{folder} is in a bucket; make download fetches it, then push the folder here")
+        raise Refusal(f"{folder} is in a bucket; fetch it with make download, then push the local folder")
     listed = read_manifest(folder, "convert")["files"]
     present = storage.files_below(folder)
     for name in [*listed, *present]:
-        if os.path.islink(os.path.join(folder, name)):
-            raise Refusal(f"{os.path.join(folder, name)} is a link; push takes files alone")
+        path = os.path.join(folder, name)
+        if os.path.islink(path):
+            raise Refusal(f"{path} is a link; push takes only files")
         if name not in present:
-            raise Refusal(f"{os.path.join(folder, name)} is missing; make convert again")
+            raise Refusal(f"{path} is missing; run make convert again")
         if name not in listed and name != MANIFEST:
-            raise Refusal(f"{os.path.join(folder, name)} is not of the model: {MANIFEST} does not list it; remove it")
+            raise Refusal(f"{path} is not of the model: {MANIFEST} does not list it; remove it")
         if name.endswith(PICKLES):
-            raise Refusal(f"{os.path.join(folder, name)} is of a format that may run code when it is loaded; remove it")
+            raise Refusal(f"{path} is of a format that may run code when it is loaded; remove it")
         if name != MANIFEST:
-            described = describe(os.path.join(folder, name))
-            if {key: listed[name][key] for key in described} != described:
-                raise Refusal(f"{os.path.join(folder, name)} is not what convert wrote (its SHA-256 differs)")
+            description = describe(path)
+            if {key: listed[name][key] for key in description} != description:
+                raise Refusal(f"{path} is not what convert wrote (its SHA-256 differs)")
     return dict(present)
 
 
-def _upload(given: Push, names: list[str]) -> str:
-    """One commit with all files; gives its address. The Hub's errors, each in one line."""
+def _upload(options: Push, names: list[str]) -> str:
+    """Upload the files in one commit. Returns its address. Raises Refusal, Retryable."""
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -74,31 +76,31 @@ def _upload(given: Push, names: list[str]) -> str:
         raise Refusal("there is no token for the Hub: set HF_TOKEN, or log in with hf auth login")
     hub = HfApi(library_name="albert-ja")
     try:
-        hub.create_repo(given.repo, private=not given.public, exist_ok=True)
-        adding = [CommitOperationAdd(name, os.path.join(given.model, name)) for name in names]
-        done = hub.create_commit(given.repo, adding, commit_message=given.message)
+        hub.create_repo(options.repo, private=not options.public, exist_ok=True)
+        additions = [CommitOperationAdd(name, os.path.join(options.model, name)) for name in names]
+        commit = hub.create_commit(options.repo, additions, commit_message=options.message)
     except HfHubHTTPError as error:
-        raise _refused(given.repo, error)
+        raise _refusal(options.repo, error)
     except HFValidationError as error:
-        raise Refusal(f"the Hub takes no repository {given.repo}: {_first_line(error)}")
+        raise Refusal(f"the Hub does not accept the name {options.repo}: {_first_line(error)}")
     except OfflineModeIsEnabled:
-        raise Refusal("HF_HUB_OFFLINE is set, so that nothing can be sent; unset it")
+        raise Refusal("HF_HUB_OFFLINE is set, so nothing can be sent; unset it")
     except (OSError, RuntimeError, ValueError) as error:
-        # Connections that fail, and what the Hub's own storage client says of them.
+        # The Hub's storage client reports a broken connection by one of these.
         raise Retryable(
-            f"{given.repo} was not reached or broke off: {_first_line(error)}; the same command tries again"
+            f"the connection to {options.repo} failed or broke: {_first_line(error)}; the same command tries again"
         )
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
             raise Retryable(f"the Hub cannot be reached: {_first_line(error)}; the same command tries again")
         raise
-    return str(done.commit_url)
+    return str(commit.commit_url)
 
 
-def _refused(repo: str, error: Any) -> Refusal:
-    """What the Hub's answer means for a person."""
+def _refusal(repo: str, error: Any) -> Refusal:
+    """The Hub's answer as an error that says what to do."""
     status = error.response.status_code if error.response is not None else None
-    if status in LATER:
+    if status in TRANSIENT:
         return Retryable(f"the Hub cannot take {repo} now (HTTP {status}); the same command tries again")
     meaning = {
         400: "the Hub found something wrong with it",
@@ -112,7 +114,7 @@ def _refused(repo: str, error: Any) -> Refusal:
 
 def _first_line(error: object) -> str:
     lines = str(error).strip().splitlines()
-    # A token is never in a message; should a server send one back, it is not shown.
+    # A server might send the token back; it must not be shown.
     return re.sub(r"hf_\w+", "hf_…", lines[0]) if lines else type(error).__name__
 
 

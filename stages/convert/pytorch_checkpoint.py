@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from stages.command.refusal import Refusal
-from stages.convert.mapping import refuse_not_finite, rules, size
+from stages.convert.mapping import check_finite, format_shape, rules
 from stages.formats.albert_config import Mismatch
 from stages.handover import storage
 from stages.handover.manifests import read_json
@@ -16,7 +16,7 @@ from stages.handover.manifests import read_json
 MODEL, CONFIG, STATE = "model.safetensors", "albert_config.json", "state.json"
 FILES = (MODEL, CONFIG, STATE)
 METRICS = ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss")
-# Second names that AlbertForPreTraining has for weights, and the first ones.
+# AlbertForPreTraining's second names of tied weights → their first names.
 TIED = {
     "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
     "predictions.decoder.bias": "predictions.bias",
@@ -24,16 +24,16 @@ TIED = {
 
 
 class State(NamedTuple):
-    """What is known of a checkpoint beside its weights; `metrics` are those of its evaluation, where it had one."""
+    """A checkpoint's step, and the metrics of its evaluation ({} without one)."""
 
     step: int | None
     metrics: dict[str, float]
 
 
 def find_folder(path: str) -> str | None:
-    """The checkpoint's folder that a person named by itself, by its model.safetensors, or by the run it is the best of.
+    """The checkpoint folder for a path to itself, to its model.safetensors, or to a run (then its best checkpoint).
 
-    None where it is no checkpoint of PyTorch. Takes gs:// as well.
+    None if there is no PyTorch checkpoint. `path` may be at gs://.
     """
     if storage.name_of(path) == MODEL:
         path = path.rpartition("/")[0] or "."
@@ -45,43 +45,45 @@ def find_folder(path: str) -> str | None:
 
 
 def read_weights(folder: str, config: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """The arrays of `folder`/model.safetensors. Raises Mismatch for one that is missing, too much, of another shape or
-    type, or that holds NaN or infinity; Refusal for a damaged file.
+    """The arrays of `folder`/model.safetensors.
+
+    Raises Mismatch for a missing or additional weight, another shape or type, NaN and infinity; Refusal for a damaged
+    file.
     """
     path = os.path.join(folder, MODEL)
-    wanted = {rule.transformers: rule.shape[::-1] if rule.transposed else rule.shape for rule in rules(config)}
+    shapes = {rule.transformers: rule.shape[::-1] if rule.transposed else rule.shape for rule in rules(config)}
     try:
-        with safe_open(path, framework="numpy") as stored:
-            names = set(stored.keys())
-            for name, shape in wanted.items():
+        with safe_open(path, framework="numpy") as stream:
+            names = set(stream.keys())
+            for name, shape in shapes.items():
                 if name not in names:
                     raise Mismatch(f"{path} has no weight {name}; it is not this configuration's ALBERT")
-                found = stored.get_slice(name)
-                if tuple(found.get_shape()) != shape:
+                weight = stream.get_slice(name)
+                if tuple(weight.get_shape()) != shape:
                     raise Mismatch(
-                        f"weight {name} of {path} is {size(tuple(found.get_shape()))}, but {size(shape)} in the "
-                        "configuration"
+                        f"weight {name} of {path} is {format_shape(weight.get_shape())}, but {format_shape(shape)} "
+                        "in the configuration"
                     )
-                if found.get_dtype() != "F32":
-                    raise Mismatch(f"weight {name} of {path} holds {found.get_dtype()}, not F32")
-            arrays = {name: stored.get_tensor(name) for name in wanted}
-            for name in sorted(names - set(wanted)):
+                if weight.get_dtype() != "F32":
+                    raise Mismatch(f"weight {name} of {path} holds {weight.get_dtype()}, not F32")
+            arrays = {name: stream.get_tensor(name) for name in shapes}
+            for name in sorted(names - set(shapes)):
                 if name not in TIED:
                     raise Mismatch(f"weight {name} of {path} has no place in the configuration")
-                if not np.array_equal(stored.get_tensor(name), arrays[TIED[name]]):
+                if not np.array_equal(stream.get_tensor(name), arrays[TIED[name]]):
                     raise Mismatch(f"weight {name} of {path} differs from {TIED[name]}, which it is tied to in ALBERT")
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror or error}")
     except SafetensorError as error:
         raise Refusal(f"{path} is damaged, or no safetensors file ({error})")
-    refuse_not_finite(arrays, path)
+    check_finite(arrays, path)
     return arrays
 
 
 def read_state(folder: str, digest: str) -> State:
-    """The step, and the metrics of the best checkpoint. `digest`: the SHA-256 of the weights, which it may name.
+    """The step and metrics in state.json. `digest`: the SHA-256 of the weights.
 
-    Refusal for one of other weights: training was about to write them.
+    Raises Refusal if the state belongs to other weights, as while training replaces both.
     """
     path = os.path.join(folder, STATE)
     if not os.path.exists(path):
@@ -91,10 +93,10 @@ def read_state(folder: str, digest: str) -> State:
     if not isinstance(step, int):
         raise Refusal(f"{path} is not the state of a checkpoint: it has no step")
     if state.get("sha256", digest) != digest:
-        raise Refusal(f"{path} is of other weights than {MODEL} beside it; once training has written both, try again")
-    return State(step, metrics_of(state))
+        raise Refusal(f"{path} is of other weights than {MODEL} beside it; try again once training has written both")
+    return State(step, evaluation_metrics(state))
 
 
-def metrics_of(row: dict[str, Any]) -> dict[str, float]:
-    """What an evaluation measured, of what a row says of it."""
+def evaluation_metrics(row: dict[str, Any]) -> dict[str, float]:
+    """The metrics of an evaluation in a row of JSON."""
     return {name: row[name] for name in METRICS if isinstance(row.get(name), int | float)}

@@ -1,4 +1,4 @@
-"""Command line → a corpus: N shards of clean sentences, one a line, a blank line behind each article."""
+"""Dumps and texts → a corpus: shards of clean sentences, one a line, with a blank line after each article."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from stages.command.progress import Progress
 from stages.command.refusal import Refusal, unwritable
 from stages.command.running import run
 from stages.corpus import documents, sentences, sources, spools
-from stages.corpus.articles import Made, Rules
+from stages.corpus.articles import Articles, Rules
 from stages.corpus.documents import Batch
 from stages.corpus.files import InputFile, Shards, read_skip_ids
 from stages.corpus.options import Options
@@ -25,23 +25,24 @@ from stages.handover.manifests import claim, write_manifest
 DESCRIPTION = """
 Clean Japanese text, split it into sentences and write them as a corpus.
 
---dump takes files and folders, http(s) addresses of either, or the word "latest" (the newest complete
-dump of Japanese Wikipedia). What a file is, is told by its content, not its name: a CirrusSearch dump
-(legacy or newer), JSON lines with "text" and perhaps "title", or plain text with a blank line between
-documents; gzip, bzip2 or neither.
+--dump takes files and folders, http(s) addresses of either, or "latest" (the newest complete dump of
+Japanese Wikipedia). The content of a file decides its kind, not its name: a CirrusSearch dump (legacy or
+newer), JSON lines with "text" and optionally "title", or plain text with a blank line between documents;
+gzip, bzip2 or neither.
 """
 
 
 def main(arguments: list[str]) -> None:
     options = parse(Options, "corpus", DESCRIPTION, arguments)
     skip_ids = read_skip_ids(options.skip_ids) if options.skip_ids else frozenset()
-    found = sources.find(list(options.dump), options.mirror, sources.Settings(options.downloads, options.retries))
+    downloads = sources.Settings(options.downloads, options.retries)
+    input_sources = sources.find(options.dump, options.mirror, downloads)
     out = os.path.realpath(options.out)
     for dump in filter(os.path.isdir, options.dump):
         folder = os.path.realpath(dump)
         if not storage.remote(options.out) and os.path.commonpath([out, folder]) == folder:
             raise Refusal(f"--out {options.out} lies inside --dump {dump}, which is only read; name another folder")
-    files = [InputFile(source.path, source.name) for source in found]
+    files = [InputFile(source.path, source.name) for source in input_sources]
     inputs = {
         "files": [{"name": file.name, "bytes": file.bytes, "kind": file.kind} for file in files],
         "skip_ids": storage.sha256(options.skip_ids) if options.skip_ids else None,
@@ -50,13 +51,13 @@ def main(arguments: list[str]) -> None:
         print(f"corpus: {options.out} is finished already; nothing to do", file=sys.stderr)
         return
     try:
-        make(files, options, skip_ids, inputs)
+        write_corpus(files, options, skip_ids, inputs)
     except OSError as error:
         raise unwritable(options.out, error)
 
 
-def make(files: list[InputFile], options: Options, skip_ids: frozenset[str], inputs: dict[str, Any]) -> None:
-    """Read the files, write the shards and, last, the manifest."""
+def write_corpus(files: list[InputFile], options: Options, skip_ids: frozenset[str], inputs: dict[str, Any]) -> None:
+    """Read the files, write the shards, then the manifest."""
     progress = Progress("corpus", "MB read", sum(file.bytes for file in files) / 1e6)
     rules = Rules(options.min_length, options.max_length, options.skip_bad_lines, skip_ids)
     work = functools.partial(spools.work, rules=rules)
@@ -66,30 +67,29 @@ def make(files: list[InputFile], options: Options, skip_ids: frozenset[str], inp
         "sentences": dict.fromkeys(sentences.REASONS, 0),
         "lines": dict.fromkeys(documents.LINE_REASONS, 0),
     }
-    whole = spools.whole(files, options.jobs, options.engine)
+    whole = spools.whole_files(files, options.jobs, options.engine)
     with Shards(options.out, options.shards) as shards:
-        todo = items(files, whole, options.out, progress)
-        with contextlib.closing(in_order(work, todo, options.jobs, options.engine, _place)) as results:
-            for made in unspooled(results, files, progress):
-                counts.update(made.counts)
-                for (what, reason), number in made.dropped.items():
-                    dropped[what][reason] += number
-                for size, text in made.articles():
+        items = _items(files, whole, options.out, progress)
+        with contextlib.closing(in_order(work, items, options.jobs, options.engine, _label)) as results:
+            for articles in _read_spools(results, files, progress):
+                counts.update(articles.counts)
+                for (kind, reason), number in articles.dropped.items():
+                    dropped[kind][reason] += number
+                for size, text in articles.split():
                     shards.add(size, text)
         if not shards.articles:
-            raise Refusal(
-                f"of {counts['documents']} documents no sentence is left: {_told(dropped) or 'nothing to read'}"
-            )
+            reason = _summary(dropped) or "nothing to read"
+            raise Refusal(f"of {counts['documents']} documents no sentence is left: {reason}")
         if storage.remote(options.out):
             print(f"corpus: uploading {options.shards} files to {options.out}", file=sys.stderr)
-        described = shards.finish()
-    kept = {what: sum(file[what] for file in described.values()) for what in ("articles", "sentences", "characters")}
+        outputs = shards.finish()
+    kept = {unit: sum(file[unit] for file in outputs.values()) for unit in ("articles", "sentences", "characters")}
     write_manifest(
         "corpus",
         options.out,
         decisive(options),
         inputs,
-        described,
+        outputs,
         counts={
             "documents_read": counts["documents"],
             "articles_kept": kept["articles"],
@@ -101,40 +101,44 @@ def make(files: list[InputFile], options: Options, skip_ids: frozenset[str], inp
         inputs_read=[{"name": file.name, "sha256": file.sha256} for file in files],
         versions={"unicode": unicodedata.unidata_version},
     )
-    progress.close(f"{kept['articles']:,} articles, {kept['sentences']:,} sentences kept; {_told(dropped)}")
+    progress.close(f"{kept['articles']:,} articles, {kept['sentences']:,} sentences kept; {_summary(dropped)}")
 
 
-def items(files: list[InputFile], whole: list[int], out: str, progress: Progress) -> Iterator[Batch | spools.WholeFile]:
-    """What the workers get: the batches of a file, or all of it where its number is in `whole`."""
+def _items(
+    files: list[InputFile], whole: list[int], out: str, progress: Progress
+) -> Iterator[Batch | spools.WholeFile]:
+    """The work items: the batches of each file, or the whole file if its number is in `whole`."""
     for number, file in enumerate(files):
         if number in whole:
             yield spools.WholeFile(number, file, storage.join(out, spools.name(number)))
         else:
-            yield from file.batches(lambda read: progress.add(read / 1e6))
+            yield from file.batches(lambda size: progress.add(size / 1e6))
 
 
-def unspooled(results: Iterable[Made | spools.Spooled], files: list[InputFile], progress: Progress) -> Iterator[Made]:
-    """What came of each batch, also of those whose articles lie in spools."""
+def _read_spools(
+    results: Iterable[Articles | spools.Spool], files: list[InputFile], progress: Progress
+) -> Iterator[Articles]:
+    """The articles of each batch, read from the spools where the result is one."""
     for result in results:
-        if isinstance(result, Made):
+        if isinstance(result, Articles):
             yield result
         else:
-            files[result.number].sha256 = yield from spools.spooled(result.spool)
+            files[result.number].sha256 = yield from spools.read(result.path)
             progress.add(files[result.number].bytes / 1e6)
 
 
-def _place(item: Batch | spools.WholeFile) -> str:
-    """What an item is called: the file, and the line of a batch."""
+def _label(item: Batch | spools.WholeFile) -> str:
+    """An item for messages: the file, and the first line of a batch."""
     return f"{item.path} from line {item.first} on" if isinstance(item, Batch) else item.file.path
 
 
-def _told(dropped: dict[str, dict[str, int]]) -> str:
+def _summary(dropped: dict[str, dict[str, int]]) -> str:
     """`dropped documents: no_text 3; dropped sentences: too_short 12, too_long 1`"""
     parts = []
-    for what, reasons in dropped.items():
-        told = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items() if number)
-        if told:
-            parts.append(f"dropped {what}: {told}")
+    for kind, reasons in dropped.items():
+        numbers = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items() if number)
+        if numbers:
+            parts.append(f"dropped {kind}: {numbers}")
     return "; ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A batch of documents → the articles that are left after cleaning, as corpus text, and counts of all that was met."""
+"""A batch of documents → the text of its articles after cleaning, and counts."""
 
 import functools
 from array import array
@@ -15,7 +15,7 @@ from stages.corpus.documents import Batch, Fault, documents
 
 @dataclass(frozen=True)
 class Rules:
-    """Which documents, sentences and lines are left out. Lengths are in characters, both ends included."""
+    """The rules for leaving out documents, sentences and lines. Lengths are inclusive, in characters."""
 
     min_length: int
     max_length: int
@@ -23,19 +23,19 @@ class Rules:
     skip_ids: frozenset[str]
 
 
-class Article(NamedTuple):
-    """The size of an article: `bytes` with the line ends and the blank line behind it, `characters` without them."""
+class Size(NamedTuple):
+    """The size of an article: `bytes` with line ends and the final blank line, `characters` without them."""
 
     bytes: int
     sentences: int
     characters: int
 
 
-class Made(NamedTuple):
-    """What came of a batch: the `text` of its articles, one sentence a line, a blank line behind each article.
+class Articles(NamedTuple):
+    """The articles of a batch. `text`: one sentence a line, a blank line after each article.
 
-    `sizes` are those of the articles, the numbers of an `Article` for each. `counts` are the `documents` and
-    `sentences` met, `dropped` those of them and the `lines` left out, by (what, reason).
+    `sizes` holds the three numbers of a `Size` for each article. `counts` counts the `documents` and `sentences` read,
+    `dropped` the documents, sentences and lines left out, by (kind, reason).
     """
 
     text: bytes
@@ -43,49 +43,51 @@ class Made(NamedTuple):
     counts: Counter[str]
     dropped: Counter[tuple[str, str]]
 
-    def articles(self) -> Iterator[tuple[Article, bytes]]:
-        """Each article's size and text, in order."""
+    def split(self) -> Iterator[tuple[Size, bytes]]:
+        """The size and text of each article, in order."""
         numbers = iter(self.sizes)
         end = 0
-        for size in map(Article, numbers, numbers, numbers):
+        for size in map(Size, numbers, numbers, numbers):
             start, end = end, end + size.bytes
             yield size, self.text[start:end]
 
 
-def make_articles(batch: Batch, rules: Rules) -> Made:
-    """Clean, split and filter every document of a batch. A line that cannot be read is refused, or counted."""
+def make_articles(batch: Batch, rules: Rules) -> Articles:
+    """Clean, split and filter every document of a batch. Raises Refusal for a bad line, unless they are skipped."""
     cleaner = _cleaner()
     texts: list[bytes] = []
-    made = Made(b"", array("q"), Counter(), Counter())
-    found = sentences.Counts()
+    sizes = array("q")
+    counts: Counter[str] = Counter()
+    dropped: Counter[tuple[str, str]] = Counter()
+    numbers = sentences.Counts()
     for document in documents(batch, rules.skip_ids):
         if isinstance(document, Fault):
             if not rules.skip_bad_lines:
                 raise Refusal(
                     f"{batch.path}, line {document.line}: {document.message}; "
-                    "mend the file, or count and skip such lines with --skip-bad-lines"
+                    "repair the file, or count and skip such lines with --skip-bad-lines"
                 )
-            made.dropped["lines", document.reason] += 1
+            dropped["lines", document.reason] += 1
             continue
-        made.counts["documents"] += 1
+        counts["documents"] += 1
         if document.dropped:
-            made.dropped["documents", document.dropped] += 1
+            dropped["documents", document.dropped] += 1
             continue
-        kept, characters = found.kept, found.characters
+        kept, characters = numbers.kept, numbers.characters
         length = cleaner.clean(document.text, document.title)
-        text = sentences.keep(cleaner.points_at, length, rules.min_length, rules.max_length, found)
+        text = sentences.keep(cleaner.address, length, rules.min_length, rules.max_length, numbers)
         if text:
             texts += text, b"\n"
-            made.sizes.extend(Article(len(text) + 1, found.kept - kept, found.characters - characters))
+            sizes.extend(Size(len(text) + 1, numbers.kept - kept, numbers.characters - characters))
         else:
-            made.dropped["documents", "no_sentence_left"] += 1
-    made.counts["sentences"] = found.met
+            dropped["documents", "no_sentence_left"] += 1
+    counts["sentences"] = numbers.read
     for reason in sentences.REASONS:
-        made.dropped["sentences", reason] = getattr(found, reason)
-    return made._replace(text=b"".join(texts))
+        dropped["sentences", reason] = getattr(numbers, reason)
+    return Articles(b"".join(texts), sizes, counts, dropped)
 
 
 @functools.cache
 def _cleaner() -> Cleaner:
-    """One for a process: its tables are filled once."""
+    """One cleaner for each process, because filling its tables takes time."""
     return Cleaner()

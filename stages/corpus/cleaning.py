@@ -1,12 +1,12 @@
-"""An article's raw text and title → its clean text, as the published corpus step makes it.
+"""An article's raw text and title → its clean text, by the rules of the published corpus step.
 
-Order and rules: NFKC and printable characters only; `[12]`; `[要…]`; `{{…}}`; the breadcrumb, up to the first ` > `
-with the title behind it, if a parent stands before; the first ` ^ ` and all behind it; `[要出典]`, `[リンク切れ]`,
-`[…?]`; white space folded to single spaces and trimmed. Every step takes time linear in the text, whatever the text.
+The order of the rules: NFKC and printable characters only; `[12]`; `[要…]`; `{{…}}`; the breadcrumb, up to the
+first ` > ` followed by the title, if a parent comes before; the first ` ^ ` and all text after it; `[要出典]`,
+`[リンク切れ]`, `[…?]`; white space folded to single spaces and trimmed. Every step takes time linear in the text.
 
-The rules are C (`cleaning.c`). What normalisation makes of a character comes from this Python's `unicodedata` and
-`str.isprintable`, read when the character's block of 256 is first met; texts with characters that may join the one
-before them (1 in 300 of Japanese Wikipedia) are normalised by `unicodedata` before.
+The rules are C (`cleaning.c`). The normal form of a character comes from `unicodedata` and `str.isprintable` of this
+Python, read when the first character of its block of 256 occurs. Texts with characters that may combine with the one
+before them (1 in 300 of Japanese Wikipedia) are first normalised by `unicodedata`.
 """
 
 import ctypes
@@ -25,77 +25,72 @@ _CODE_POINTS = sys.maxunicode + 1
 # 1,237 characters have a longer form in Unicode 14; their points and lengths are 4,342 numbers.
 _LONGER_FORMS = 1 << 16
 
-# As cleaning.c has them.
+# The flags and results of cleaning.c.
 _JOINS, _LONGER, _NOTHING, _DECIMAL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
-_UNKNOWN, _JOINED, _NO_ROOM = -1, -2, -3
-# The block of the conjoining jamo.
+_UNKNOWN, _JOINING, _NO_ROOM = -1, -2, -3
+# The number of the block with the conjoining jamo.
 JAMO = 0x11
 
-# Of whatever may hold marks: all but ASCII, kana, common punctuation and ideographs.
+# Characters that may be marks: all but ASCII, kana, common punctuation and ideographs.
 _LONG_RUN = re.compile(r"[^\n -~、-〠ぁ-ゖァ-ー一-鿿]{1000,}")
 
 
 class Cleaner:
-    """`clean` texts one after the other; `points` holds the last one, as code points from its front on."""
+    """Cleans one text at a time. `points` starts with the last clean text; `address` is the address of `points`."""
 
     def __init__(self) -> None:
         self._clean = compiled.library(SOURCE).clean
         self._clean.restype = ctypes.c_int64
         self._clean.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_char_p,
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_bool, ctypes.c_void_p,
             ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_bool,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-        ]
+        ]  # fmt: skip
         self._forms = (ctypes.c_uint32 * (_CODE_POINTS + _LONGER_FORMS))()
-        self._forms_at = ctypes.addressof(self._forms)
+        self._forms_address = ctypes.addressof(self._forms)
         self._longer_end = _CODE_POINTS
-        self._known: set[int] = set()
+        self._blocks: set[int] = set()
         self._make_room(1 << 16)
 
     def clean(self, text: str, title: str | None = None) -> int:
-        """Put the clean text into `points`, which has room for one more. How many code points it has."""
+        """Write the clean text to `points`, which has room for one more point. Returns its length."""
         title = title or ""
-        joined = False
+        normalised = False
         while True:
             raw = (title + text).encode("utf-32-le", "surrogatepass")
             length: int = self._clean(
-                self._forms_at, raw, len(title), len(text), joined, self.points_at, len(self.points)
+                self._forms_address, raw, len(title), len(text), normalised, self.address, len(self.points)
             )
             if length >= 0:
                 return length
             if length == _UNKNOWN:
-                self._learn(title + text)
-            elif length == _JOINED:
-                text, title, joined = nfkc(text), nfkc(title), True
+                self._fill_forms(title + text)
+            elif length == _JOINING:
+                text, title, normalised = nfkc(text), nfkc(title), True
             else:
                 assert length == _NO_ROOM
                 self._make_room(2 * (len(self.points) + len(raw) // 4))
 
     def _make_room(self, room: int) -> None:
         self.points = (ctypes.c_uint32 * room)()
-        self.points_at = ctypes.addressof(self.points)
+        self.address = ctypes.addressof(self.points)
 
-    def _learn(self, text: str) -> None:
-        """Fill in the forms of all characters in the blocks of the text's, and in the blocks of their forms."""
-        reached = set(text)
-        while blocks := {ord(character) >> 8 for character in reached} - self._known:
-            self._known |= blocks
+    def _fill_forms(self, text: str) -> None:
+        """Fill in the forms of all characters in the blocks of the text, and in the blocks of their forms."""
+        pending = set(text)
+        while blocks := {ord(character) >> 8 for character in pending} - self._blocks:
+            self._blocks |= blocks
             for block in blocks:
                 codes = range(block << 8, (block + 1) << 8)
                 characters = "".join(map(chr, codes))
-                # Ideographs, most of what is met, are their own forms. No mark is a letter, but conjoining jamo are.
+                # Ideographs, most characters, are their own forms. Marks are no letters, but conjoining jamo are.
                 if characters.isalpha() and unicodedata.is_normalized("NFKD", characters) and block != JAMO:
                     self._forms[codes.start : codes.stop] = list(codes)
                     continue
-                forms = [printable(form) for form in _each("NFKC", characters)]
-                reached.update(*forms)
+                forms = [printable(form) for form in _forms_of("NFKC", characters)]
+                pending.update(*forms)
                 self._forms[codes.start : codes.stop] = [
                     self._entry(form) | _JOINS * _is_joining(decomposed[0])
-                    for form, decomposed in zip(forms, _each("NFKD", characters), strict=True)
+                    for form, decomposed in zip(forms, _forms_of("NFKD", characters), strict=True)
                 ]
 
     def _entry(self, form: str) -> int:
@@ -110,23 +105,23 @@ class Cleaner:
 
 
 def printable(text: str) -> str:
-    """The text without unprintable characters: line ends, controls, lone surrogates."""
+    """The text without line ends, controls, lone surrogates and other unprintable characters."""
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
-def _each(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:
-    """The normal form of each character alone, by one call for all: no character has anything to do with a line end."""
-    between = "\n" if "\n" not in characters else "一"
-    return unicodedata.normalize(form, between.join(characters)).split(between)
+def _forms_of(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:
+    """The normal form of each character alone, by one call: no character combines with the separator."""
+    separator = "\n" if "\n" not in characters else "一"
+    return unicodedata.normalize(form, separator.join(characters)).split(separator)
 
 
 def joins(character: str) -> bool:
-    """Whether NFKC may make something else of the character and those before it than of each alone."""
+    """Whether the character may combine with the ones before it in NFKC."""
     return _is_joining(unicodedata.normalize("NFKD", character)[0])
 
 
 def _is_joining(first: str) -> bool:
-    """The same of a character whose decomposition begins with `first`."""
+    """The same for a character whose decomposition starts with `first`."""
     return unicodedata.category(first)[0] == "M" or "\u1100" <= first <= "\u11ff"
 
 
@@ -136,9 +131,9 @@ def nfkc(text: str) -> str:
 
 
 def _marks_in_order(run: re.Match[str]) -> str:
-    """The run with its combining marks sorted by class, which NFKC does as well, but in quadratic time.
+    """The run with its combining marks sorted by class. NFKC sorts them too, but in quadratic time.
 
-    40,000 marks in the worst order take `unicodedata` 1.6 s, four times as long when twice as many.
+    `unicodedata` takes 1.6 s for 40,000 marks in the worst order.
     """
     decomposed = "".join(unicodedata.normalize("NFKD", character) for character in run[0])
     marks = groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0)

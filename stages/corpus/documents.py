@@ -1,6 +1,6 @@
-"""Bytes of an input file → batches of whole documents → documents with text and title, or a named fault.
+"""Bytes of an input file → batches of whole documents → documents with text and title, and faults.
 
-Three kinds of file, told apart by their first line:
+The first line of a file decides its kind:
 
 - ``cirrussearch``: a CirrusSearch dump, legacy or newer: an action line `{"index": {"_id": …}}`, then the
   document as one line of JSON;
@@ -19,21 +19,21 @@ CIRRUSSEARCH = "cirrussearch"
 JSON_LINES = "json lines"
 TEXT = "text"
 
-# Why a document is left out, and why a line is (the latter only where bad lines may be skipped).
+# Reasons to leave out a document, and a line (only if bad lines are skipped).
 DOCUMENT_REASONS = ("redirect", "not_article_namespace", "no_text", "skip_list", "no_sentence_left")
 LINE_REASONS = ("bad_utf8", "bad_json", "bad_document", "document_without_action", "action_without_document")
 
-# 1 MiB of lines keeps a worker busy for some 5 ms; no line or document of a real dump comes near 64 MiB.
+# A worker takes about 5 ms for 1 MiB. All lines and documents of real dumps are far smaller than 64 MiB.
 BATCH_BYTES = 1 << 20
 LONGEST_DOCUMENT = 1 << 26
 
 _ACTION = re.compile(rb'\s*\{\s*"index"\s*:')
-_MEANT_AS_JSON = re.compile(r'\s*(\{\s*("|$)|\[\s*(\{|$))')
+_JSON_START = re.compile(r'\s*(\{\s*("|$)|\[\s*(\{|$))')
 _MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|mediawiki)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """Lines of the file at `path` that begin and end where documents do; `first`: the number of the first, from 1."""
+    """Lines of whole documents of the file at `path`. `first`: the number of the first line, from 1."""
 
     path: str
     kind: str
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a document says of itself. `dropped` is one of `DOCUMENT_REASONS` where it is none to keep."""
+    """A document. `dropped`: one of `DOCUMENT_REASONS`, None if the document is kept."""
 
     text: str
     title: str | None = None
@@ -50,7 +50,7 @@ class Document(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A line that cannot be read: its number, one of `LINE_REASONS`, and what is wrong in words."""
+    """A line that cannot be read: its number, one of `LINE_REASONS`, and a message."""
 
     line: int
     reason: str
@@ -58,12 +58,14 @@ class Fault(NamedTuple):
 
 
 class UnknownKind(ValueError):
-    """The first line of a file is of none of the three kinds."""
+    """The first line of a file belongs to none of the three kinds."""
 
 
 class TooLong(ValueError):
-    """A line, or lines that end no document or are blank, of more than 64 MiB: `line` is the number of the first, or of
-    the line behind the blank ones."""
+    """More than 64 MiB in one line, in one document, or in blank lines.
+
+    `line` is the number of the first such line, or of the line after the blank lines.
+    """
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -71,7 +73,7 @@ class TooLong(ValueError):
 
 
 def kind_of(line: bytes) -> str:
-    """The kind of a file whose first line with anything on it is `line`; `UnknownKind` says what else it looks like."""
+    """The kind of a file whose first line that is not blank is `line`. Raises UnknownKind with the likely kind."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -80,7 +82,7 @@ def kind_of(line: bytes) -> str:
         raise UnknownKind("holds NUL bytes in its first line: an archive, or no text at all")
     if _MARKUP.match(text):
         raise UnknownKind("is HTML or XML; a CirrusSearch dump, JSON lines or plain text is needed")
-    if not _MEANT_AS_JSON.match(text):
+    if not _JSON_START.match(text):
         return TEXT
     try:
         value = json.loads(text)
@@ -95,24 +97,24 @@ def kind_of(line: bytes) -> str:
 
 
 def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
-    """The bytes of one file in batches of 1 MiB and little more, cut between two documents."""
+    """The bytes of one file in batches of slightly more than 1 MiB, cut between documents. Raises TooLong."""
     pending = bytearray()
     first, searched, blank = 1, 0, 0
     for block in blocks:
         pending += block
         if len(pending) < BATCH_BYTES:
             continue
-        cut = _last_beginning(kind, pending, searched)
+        cut = _last_start(kind, pending, searched)
         if cut:
             data = bytes(memoryview(pending)[:cut])
             yield Batch(path, kind, first, data)
             blank = blank + cut if data.isspace() else 0
-            # For the long lines of a dump `find` is the faster of the two.
+            # `_lines` is faster than `count` for the long lines of a dump.
             first += data.count(b"\n") if blank else sum(1 for _ in _lines(data)) - 1
             if blank > LONGEST_DOCUMENT:
                 raise TooLong(first, "nothing but blank lines in the 64 MiB before it")
             del pending[:cut]
-        # None of the whole lines begins a document, but for the very first.
+        # No whole line begins a document, except possibly the first.
         searched = pending.rfind(b"\n") + 1
         if len(pending) - searched > LONGEST_DOCUMENT:
             line = first + pending.count(b"\n")
@@ -123,16 +125,16 @@ def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
         yield Batch(path, kind, first, bytes(pending))
 
 
-def _last_beginning(kind: str, lines: bytearray, searched: int) -> int:
-    """Where the last whole line from `searched` on that begins a document begins; 0 without such a line."""
+def _last_start(kind: str, lines: bytearray, searched: int) -> int:
+    """The start of the last whole line from `searched` on that begins a document; 0 if there is none."""
     end = lines.rfind(b"\n")
     while end >= searched:
         if kind == CIRRUSSEARCH:
-            # Python need not look at the lines behind it, which may be millions.
-            mention = lines.rfind(b'"index"', searched, end)
-            if mention < 0:
+            # Skip the lines after it without a loop in Python: there may be millions.
+            index = lines.rfind(b'"index"', searched, end)
+            if index < 0:
                 return 0
-            end = lines.find(b"\n", mention)
+            end = lines.find(b"\n", index)
         start = max(lines.rfind(b"\n", searched, end) + 1, searched)
         if _begins_document(kind, lines, start, end):
             return start
@@ -141,7 +143,7 @@ def _last_beginning(kind: str, lines: bytearray, searched: int) -> int:
 
 
 def _lines(data: bytes) -> Iterator[memoryview]:
-    """The lines without their line ends; the last one may be empty. Nothing is copied: a dump's lines are long."""
+    """The lines without their line ends; the last one may be empty. No copies are made: a dump's lines are long."""
     view = memoryview(data)
     start = 0
     while (end := data.find(b"\n", start)) >= 0:
@@ -157,7 +159,7 @@ def _begins_document(kind: str, lines: bytearray, start: int, end: int) -> bool:
 
 
 def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
-    """The documents of a batch in their order, with a fault in the place of each line that cannot be read."""
+    """The documents of a batch in order, with a fault in place of each line that cannot be read."""
     if batch.kind == CIRRUSSEARCH:
         return _cirrussearch(batch, skip_ids)
     return _json_lines(batch) if batch.kind == JSON_LINES else _text(batch)
@@ -170,20 +172,20 @@ def _cirrussearch(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document |
         if value is None:
             continue
         if isinstance(value, Fault):
-            # The line may have been the document of the action line before it, or an action line itself.
+            # The line may be the document of the previous action line, or an action line.
             yield value
             action = None
         elif _is_action(value):
             if action:
-                yield _without_document(action[0])
+                yield _missing_document(action[0])
             action = number, value["index"]["_id"]
         elif not action:
             yield Fault(number, "document_without_action", "a document without an action line before it")
         else:
-            yield _fault_of(number, value) or _dump_document(value, str(action[1]) in skip_ids)
+            yield _type_fault(number, value) or _dump_document(value, str(action[1]) in skip_ids)
             action = None
     if action:
-        yield _without_document(action[0])
+        yield _missing_document(action[0])
 
 
 def _is_action(value: dict[str, Any]) -> bool:
@@ -210,11 +212,11 @@ def _json_lines(batch: Batch) -> Iterator[Document | Fault]:
             yield value
         else:
             text = value.get("text") or ""
-            yield _fault_of(number, value) or Document(text, value.get("title"), None if text else "no_text")
+            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
 
 
 def _text(batch: Batch) -> Iterator[Document | Fault]:
-    """Documents of plain text. Each line end becomes a space, as MediaWiki does it in a dump's `text`."""
+    """The documents of plain text. Each line end becomes a space, as in the `text` of a dump."""
     paragraph: list[str] = []
     for number, line in enumerate([*batch.data.split(b"\n"), b""], batch.first):
         try:
@@ -230,8 +232,11 @@ def _text(batch: Batch) -> Iterator[Document | Fault]:
 
 
 def _object(number: int, line: memoryview) -> dict[str, Any] | Fault | None:
-    """A line's JSON object, None for a blank line. What orjson refuses is read again by the standard library: it takes
-    lone surrogates (`\\ud800`), which are JSON and which cleaning drops, and it tells better what is wrong."""
+    """A line's JSON object, None for a blank line.
+
+    The standard library reads again what orjson refuses: it accepts lone surrogates (`\\ud800`), which cleaning drops,
+    and its messages are better.
+    """
     value: Any
     try:
         value = orjson.loads(line)
@@ -240,7 +245,7 @@ def _object(number: int, line: memoryview) -> dict[str, Any] | Fault | None:
         if not text.strip():
             return None
         try:
-            value = json.loads(text.decode(), parse_constant=_no_constant)
+            value = json.loads(text.decode(), parse_constant=_refuse_constant)
         except UnicodeDecodeError as error:
             return Fault(number, "bad_utf8", f"not UTF-8 (byte {error.start} of the line)")
         except (ValueError, RecursionError) as error:
@@ -250,17 +255,17 @@ def _object(number: int, line: memoryview) -> dict[str, Any] | Fault | None:
     return value
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _fault_of(number: int, value: dict[str, Any]) -> Fault | None:
+def _type_fault(number: int, value: dict[str, Any]) -> Fault | None:
     for name in ("text", "title"):
-        found = value.get(name)
-        if not (isinstance(found, str) or found is None):
-            return Fault(number, "bad_document", f'"{name}" is of type {type(found).__name__}, not a string')
+        field = value.get(name)
+        if not (field is None or isinstance(field, str)):
+            return Fault(number, "bad_document", f'"{name}" is of type {type(field).__name__}, not a string')
     return None
 
 
-def _without_document(number: int) -> Fault:
-    return Fault(number, "action_without_document", "an action line without a document behind it")
+def _missing_document(number: int) -> Fault:
+    return Fault(number, "action_without_document", "an action line without a document after it")

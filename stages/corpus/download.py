@@ -1,8 +1,8 @@
-"""An http(s) address → a file in the downloads folder, whole or not at all; a folder's address → the names in it.
+"""An http(s) address → a complete file in the downloads folder; a folder's address → the names in it.
 
-A file lies at `<downloads>/<host>/<path>` and is not fetched again. Until it is whole it is `.<name>.partial`,
-with what the server said of it (length, version) beside it, so that an interrupted download resumes where
-it stopped, if the server still has the same version.
+A file is stored at `<downloads>/<host>/<path>` and not fetched again. Until it is complete its name is
+`.<name>.partial`, and a file beside it records length and version. An interrupted download resumes if the server
+still has the same version.
 """
 
 import email.message
@@ -37,28 +37,28 @@ USER_AGENT = f"albert-ja-corpus/{VERSION} (builds a text corpus from CirrusSearc
 
 _BLOCK = 1 << 18
 _LONGEST_LISTING = 1 << 24
-# Several times the largest dump of a Wikipedia.
+# In bytes: several times the largest dump of a Wikipedia.
 _LONGEST_FILE = 1 << 38
 _LONGEST_WAIT = 60.0
-# In bytes a second. A server that sends less over the time of `Settings.timeout` counts as silent.
+# In bytes a second. A server that is slower over `Settings.timeout` counts as silent.
 _SLOWEST = 1 << 10
-# Answers that may be different next time: timeout, no such part (the next try asks for the whole), too early,
-# too many requests, server errors.
+# Answers to try again: timeout, no such part (the next try requests the whole file), too early, too many requests,
+# server errors.
 _NO_SUCH_PART = http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-_PASSING = {408, _NO_SUCH_PART, 425, 429, 500, 502, 503, 504}
+_TRANSIENT = {408, _NO_SUCH_PART, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
-class _Passing(Exception):
-    """A failure that may be gone at the next try; `wait` is what the server asks for, in seconds."""
+class _Transient(Exception):
+    """A failure that a new try may not have. `wait`: the seconds that the server requests."""
 
-    def __init__(self, what: str, status: int | None = None, wait: float = 0.0) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, status: int | None = None, wait: float = 0.0) -> None:
+        super().__init__(message)
         self.status, self.wait = status, wait
 
 
 def listing(address: str, settings: Settings) -> list[str]:
-    """The names linked from the index page of a folder (address ending in "/"); those of folders end in "/"."""
+    """The names linked from a folder's index page (its address ends in "/"). Names of folders end in "/"."""
 
     def attempt() -> bytes:
         with _open(address, settings) as response:
@@ -67,12 +67,12 @@ def listing(address: str, settings: Settings) -> list[str]:
                 page += block
                 if len(page) > _LONGEST_LISTING:
                     raise Refusal(
-                        f"{shown(address)} is longer than {_LONGEST_LISTING >> 20} MiB, which no index page is"
+                        f"{redact(address)} is longer than {_LONGEST_LISTING >> 20} MiB, too long for an index page"
                     )
             return bytes(page)
 
     page = _Links()
-    page.feed(_patiently(attempt, address, settings).decode("utf-8", "replace"))
+    page.feed(_retry(attempt, address, settings).decode("utf-8", "replace"))
     base = urlsplit(address)
     names = set()
     for link in page.links:
@@ -84,7 +84,7 @@ def listing(address: str, settings: Settings) -> list[str]:
 
 
 def is_folder(address: str, settings: Settings) -> bool:
-    """Whether the server answers with the same address and "/" behind it. A file that is here is none."""
+    """Whether the address is, or redirects to, one that ends in "/". False for a file that was downloaded."""
     if os.path.exists(local_path(address, settings)):
         return False
 
@@ -92,36 +92,36 @@ def is_folder(address: str, settings: Settings) -> bool:
         with _open(address, settings) as response:
             return urlsplit(response.url).path.endswith("/")
 
-    return _patiently(attempt, address, settings)
+    return _retry(attempt, address, settings)
 
 
 def local_path(address: str, settings: Settings) -> str:
-    """Where the file of an address lies: host and path as folders, a query behind the name."""
+    """The local path for an address: host and path as folders, a hash of the query at the end of the name."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2]
     names = [unquote(name) for name in parts.path.split("/") if name]
-    _without_user(address)
+    _check_user(address)
     if not names or any(name in ("", ".", "..") or "/" in name or "\0" in name for name in [host, *names]):
-        raise Refusal(f"{shown(address)} names no file on a server")
+        raise Refusal(f"{redact(address)} names no file on a server")
     if parts.query:
-        # It may hold a signature, and this name will be in the manifest.
+        # A query may hold a signature, and the name is written to the manifest.
         names[-1] += "?" + hashlib.sha256(parts.query.encode()).hexdigest()[:16]
     return os.path.join(settings.folder, host, *names)
 
 
-def shown(address: str) -> str:
-    """An address as people and logs may see it: without user, password and query, which may be a signature."""
+def redact(address: str) -> str:
+    """The address for messages and logs: without user, password, and query, which may hold a signature."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
 
 
-def _without_user(address: str) -> None:
+def _check_user(address: str) -> None:
     if "@" in urlsplit(address).netloc:
-        raise Refusal(f"{shown(address)} has a user or password before its server, which is not used; leave it out")
+        raise Refusal(f"{redact(address)} has a user or password before its server; remove it, as none is used")
 
 
 def fetch(address: str, settings: Settings) -> str:
-    """The path of the local copy of a file, downloaded unless it is here already."""
+    """Download a file, unless there is a local copy. Returns the path. Raises Refusal, Retryable."""
     path = local_path(address, settings)
     if os.path.exists(path):
         return path
@@ -134,7 +134,7 @@ def fetch(address: str, settings: Settings) -> str:
             except BlockingIOError:
                 raise Refusal(f"{path} is being downloaded by another process; wait for it")
             transfer = _Transfer(address, name, partial, settings)
-            _patiently(transfer.attempt, address, settings, lambda: transfer.best)
+            _retry(transfer.attempt, address, settings, lambda: transfer.best)
             os.fsync(partial.fileno())
             os.replace(partial.name, path)
             transfer.forget()
@@ -144,7 +144,7 @@ def fetch(address: str, settings: Settings) -> str:
 
 
 class _Transfer:
-    """One file on its way; `best` is the most bytes that it ever had."""
+    """The download of one file. `best`: the largest number of bytes so far."""
 
     def __init__(self, address: str, name: str, partial: IO[bytes], settings: Settings) -> None:
         self.address, self.name, self.partial, self.settings = address, name, partial, settings
@@ -153,35 +153,35 @@ class _Transfer:
         self.progress: Progress | None = None
 
     def attempt(self) -> None:
-        """Ask for what is missing and append it. Returns when the file is whole."""
-        have, known = self.partial.tell(), self._known()
-        if have and known.get("bytes") == have:
+        """Request the missing part and append it. Returns when the file is complete."""
+        size, record = self.partial.tell(), self._read_record()
+        if size and record.get("bytes") == size:
             return
         headers = {}
-        if have and known.get("version"):
-            headers = {"Range": f"bytes={have}-", "If-Range": known["version"]}
+        if size and record.get("version"):
+            headers = {"Range": f"bytes={size}-", "If-Range": record["version"]}
         else:
-            self._start_over()
+            self._restart()
         try:
             response = _open(self.address, self.settings, headers)
-        except _Passing as passing:
-            if passing.status == _NO_SUCH_PART:
-                self._start_over()
+        except _Transient as error:
+            if error.status == _NO_SUCH_PART:
+                self._restart()
             raise
         with response:
             total = self._begin(response)
             for block in _body(response, self.settings):
                 if self.partial.tell() + len(block) > _LONGEST_FILE:
-                    self._start_over()
+                    self._restart()
                     raise self._too_long()
                 self.partial.write(block)
                 self.best = max(self.best, self.partial.tell())
                 if self.progress:
                     self.progress.add(len(block) / 1e6)
         self.partial.flush()
-        have = self.partial.tell()
-        if total is not None and have != total:
-            raise _Passing(f"the transfer ended at byte {have:,} of {total:,}")
+        size = self.partial.tell()
+        if total is not None and size != total:
+            raise _Transient(f"the transfer ended at byte {size:,} of {total:,}")
         if self.progress:
             self.progress.close()
 
@@ -190,21 +190,21 @@ class _Transfer:
             os.remove(self.record)
 
     def _begin(self, response: http.client.HTTPResponse) -> int | None:
-        """Read the headers: is it what was asked for, does it resume or begin again? Returns the whole length."""
+        """Check the headers. Restart unless the answer continues the file. Returns the total length if known."""
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-            raise Refusal(f"{shown(self.address)} is a web page, not a file of text or a dump; check the address")
+            raise Refusal(f"{redact(self.address)} is a web page, not a file of text or a dump; check the address")
         if response.status == http.client.PARTIAL_CONTENT:
-            place = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if not place or int(place[1]) != self.partial.tell():
-                self._start_over()
-                raise _Passing("the server sent another part than it was asked for")
-            total: int | None = int(place[2])
+            part = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if not part or int(part[1]) != self.partial.tell():
+                self._restart()
+                raise _Transient("the server sent another part than requested")
+            total: int | None = int(part[2])
         else:
-            self._start_over()
+            self._restart()
             total = response.length
-            # A chunked body has an end mark, which http.client insists on.
+            # A chunked body has an end mark, which http.client requires.
             if total is None and "chunked" not in response.headers.get("Transfer-Encoding", ""):
-                raise Refusal(f"the server does not say how long {shown(self.address)} is; fetch it by other means")
+                raise Refusal(f"the server does not say how long {redact(self.address)} is; fetch it by other means")
             write_json(self.record, {"bytes": total, "version": _version(response.headers)})
         if total is not None:
             self._check_room(total)
@@ -220,24 +220,24 @@ class _Transfer:
         if missing > free:
             folder = os.path.dirname(self.partial.name)
             raise Retryable(
-                f"{shown(self.address)} has {missing / 1e6:,.0f} MB to fetch, and {folder} has room for "
+                f"{redact(self.address)} has {missing / 1e6:,.0f} MB to fetch, and {folder} has room for "
                 f"{free / 1e6:,.0f}; make room, then the same command resumes"
             )
 
     def _too_long(self) -> Refusal:
-        what = f"{shown(self.address)} is longer than {_LONGEST_FILE >> 30} GiB"
-        return Refusal(f"{what}, which no dump is; check the address")
+        length = f"{_LONGEST_FILE >> 30} GiB"
+        return Refusal(f"{redact(self.address)} is longer than {length}, which no dump is; check the address")
 
-    def _known(self) -> dict[str, Any]:
-        """What the server said when the download began; nothing where that is not known."""
+    def _read_record(self) -> dict[str, Any]:
+        """The length and version when the download began, {} without a record."""
         try:
             with open(self.record, encoding="utf-8") as stream:
-                known = json.load(stream)
+                record = json.load(stream)
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        return record if isinstance(record, dict) else {}
 
-    def _start_over(self) -> None:
+    def _restart(self) -> None:
         self.partial.flush()
         self.partial.truncate(0)
         self.partial.seek(0)
@@ -245,54 +245,57 @@ class _Transfer:
 
 
 def _version(headers: email.message.Message) -> str | None:
-    """What tells one version of a file from another: a strong ETag, or the time of the last change."""
+    """The version of a file: a strong ETag, or the time of the last change."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
 def _open(address: str, settings: Settings, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
-    """The answer to a request, proxies of the environment and redirects included."""
-    _without_user(address)
+    """The answer to a request, through redirects and the proxies of the environment."""
+    _check_user(address)
     fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
     try:
         request = urllib.request.Request(address, headers=fields)
         return _answer(request, settings.timeout)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code in _PASSING:
+            if error.code in _TRANSIENT:
                 wait = error.headers.get("Retry-After", "")
                 answer = f"the server answered {error.code} {error.reason}"
-                raise _Passing(answer, error.code, float(wait) if wait.isdigit() else 0.0)
-            raise Refusal(f"{shown(address)}: the server answered {error.code} {error.reason}; check the address")
+                raise _Transient(answer, error.code, float(wait) if wait.isdigit() else 0.0)
+            raise Refusal(f"{redact(address)}: the server answered {error.code} {error.reason}; check the address")
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise Refusal(
-                f"{shown(address)}: the server's certificate is not trusted here ({error.reason.verify_message})"
+                f"{redact(address)}: the server's certificate is not trusted here ({error.reason.verify_message})"
             )
-        raise _Passing(f"no connection ({error.reason})")
+        raise _Transient(f"no connection ({error.reason})")
     except (http.client.HTTPException, OSError) as error:
-        raise _Passing(f"no answer ({_in_words(error)})")
+        raise _Transient(f"no answer ({_reason(error)})")
     except ValueError as error:
-        raise Refusal(f"{shown(address)} is no address that can be fetched ({error})")
+        raise Refusal(f"{redact(address)} is no address that can be fetched ({error})")
 
 
 def _answer(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
-    """Status and headers. The limit of a socket is for each of its reads, so that a server could send a byte at a time
-    for ever: a thread asks, and is left alone when it takes too long."""
+    """The answer with status and headers. Raises _Transient after three times `timeout` seconds.
+
+    A socket's timeout limits a single read, so a server could send a byte at a time for ever. Therefore a thread makes
+    the request, and is abandoned after the limit.
+    """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def send() -> None:
         try:
             answers.put(urllib.request.urlopen(request, timeout=timeout))
         except BaseException as error:
             answers.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=send, daemon=True).start()
     try:
-        # An address may be redirected, and a name may have several addresses to try.
+        # Three times, because of redirects and names with several addresses.
         answer = answers.get(timeout=3 * timeout)
     except queue.Empty:
-        raise _Passing(f"no answer in {3 * timeout:.0f} s")
+        raise _Transient(f"no answer in {3 * timeout:.0f} s")
     if isinstance(answer, BaseException):
         raise answer
     response: http.client.HTTPResponse = answer
@@ -300,49 +303,49 @@ def _answer(request: urllib.request.Request, timeout: float) -> http.client.HTTP
 
 
 def _body(response: http.client.HTTPResponse, settings: Settings) -> Iterator[bytes]:
-    """The blocks of an answer as they come, so that a connection that falls silent loses nothing."""
-    since, come = time.monotonic(), 0
-    while block := _received(response.read1, _BLOCK):
+    """The blocks of an answer as they arrive, so that no bytes are lost when the connection breaks."""
+    start, size = time.monotonic(), 0
+    while block := _read(response.read1, _BLOCK):
         yield block
-        come += len(block)
+        size += len(block)
         now = time.monotonic()
-        if now - since > settings.timeout:
-            if come < _SLOWEST * settings.timeout:
-                raise _Passing(f"only {come:,} bytes in {now - since:.0f} s")
-            since, come = now, 0
+        if now - start > settings.timeout:
+            if size < _SLOWEST * settings.timeout:
+                raise _Transient(f"only {size:,} bytes in {now - start:.0f} s")
+            start, size = now, 0
 
 
-def _received(read: Callable[[int], bytes], size: int) -> bytes:
+def _read(read: Callable[[int], bytes], size: int) -> bytes:
     try:
         return read(size)
     except (http.client.HTTPException, OSError) as error:
-        raise _Passing(f"the connection broke ({_in_words(error)})")
+        raise _Transient(f"the connection broke ({_reason(error)})")
 
 
-def _in_words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _patiently(attempt: Callable[[], T], address: str, settings: Settings, gained: Callable[[], int] = lambda: 0) -> T:
-    """The result of `attempt`, tried again after 1, 2, 4 … 60 seconds; a gain of bytes starts the count anew."""
-    failures, before = 0, gained()
+def _retry(attempt: Callable[[], T], address: str, settings: Settings, position: Callable[[], int] = lambda: 0) -> T:
+    """The result of `attempt`, tried again after 1, 2, 4 … 60 seconds. Progress of `position` resets the count."""
+    failures, previous = 0, position()
     while True:
         try:
             return attempt()
-        except _Passing as passing:
-            failures = 1 if gained() - before >= _SLOWEST * settings.timeout else failures + 1
-            before = gained()
+        except _Transient as error:
+            failures = 1 if position() - previous >= _SLOWEST * settings.timeout else failures + 1
+            previous = position()
             if failures > settings.retries:
                 raise Refusal(
-                    f"{shown(address)}: {passing}, after {failures} tries; run the same command again to resume"
+                    f"{redact(address)}: {error}, after {failures} tries; run the same command again to resume"
                 )
-            wait = min(max(2.0 ** (failures - 1), passing.wait), _LONGEST_WAIT)
-            print(f"corpus: {shown(address)}: {passing}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)
+            wait = min(max(2.0 ** (failures - 1), error.wait), _LONGEST_WAIT)
+            print(f"corpus: {redact(address)}: {error}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)
             time.sleep(wait)
 
 
 class _Links(html.parser.HTMLParser):
-    """The targets of all links of a page."""
+    """Collects the targets of all links of a page."""
 
     def __init__(self) -> None:
         super().__init__()

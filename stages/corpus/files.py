@@ -1,4 +1,4 @@
-"""What the corpus stage reads and writes: input files as batches of documents, the skip list, the corpus files."""
+"""The files of the corpus stage: input files, read in batches of documents, the skip list, the corpus files."""
 
 import bz2
 import contextlib
@@ -15,12 +15,12 @@ from isal import igzip_lib
 
 from stages.command.refusal import Refusal, Retryable
 from stages.corpus import documents
-from stages.corpus.articles import Article
+from stages.corpus.articles import Size
 from stages.handover import lock, storage
 from stages.handover.manifests import RUN
 from stages.handover.storage import PARTIAL
 
-# What the name of a file ends in that holds the articles of an input file until the corpus is done.
+# The suffix of files that hold the articles of an input file until the corpus is complete.
 SPOOL = ".spool"
 
 _CHUNK = 1 << 18
@@ -29,16 +29,16 @@ _BUFFERED = 1 << 25
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = re.compile(rb"\x1f\x8b\x08")
 _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
-# A file that is no more than the beginning of one of the two.
-_BEGUN = re.compile(rb"\x1f\x8b?|BZ?|BZh([1-9](1|1A|1AY|1AY&|1AY&S|\x17|\x17r|\x17rE|\x17rE8|\x17rE8P)?)?")
-_UNREADABLE = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+# A file that consists of an incomplete header of one of the two.
+_CUT_HEADER = re.compile(rb"\x1f\x8b?|BZ?|BZh([1-9](1|1A|1AY|1AY&|1AY&S|\x17|\x17r|\x17rE|\x17rE8|\x17rE8P)?)?")
+_OTHER_ARCHIVES = {b"PK\x03\x04": "zip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
 
 
 class InputFile:
     """A file to read: gzip (also of several members), bzip2 or neither, by its first bytes.
 
-    `name` is how messages and the manifest call it; `kind` is one of those of `documents`, or None for a
-    file with nothing in it but blank lines. `sha256` is known when `batches` has come to its end.
+    `name`: its name in messages and the manifest. `kind`: one of those of `documents`, None for a file of blank lines.
+    `sha256`: set at the end of `batches`. Raises Refusal for a file that is missing, empty or of another kind.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -52,11 +52,11 @@ class InputFile:
             raise Refusal(f"cannot read {path}: {error.strerror}")
         if not head:
             raise Refusal(f"{path} is empty (0 bytes); fetch it again or remove it")
-        if _BEGUN.fullmatch(head):
+        if _CUT_HEADER.fullmatch(head):
             raise Refusal(
                 f"{path} is truncated: it ends at byte {len(head)}, in the head of an archive; fetch it again"
             )
-        for magic, program in _UNREADABLE.items():
+        for magic, program in _OTHER_ARCHIVES.items():
             if head.startswith(magic):
                 raise Refusal(f"{path} is a {program} file; unpack it first (gzip and bzip2 are read as they are)")
         self.compression = "gzip" if _GZIP.match(head) else "bzip2" if _BZIP2.match(head) else "none"
@@ -68,18 +68,18 @@ class InputFile:
             except documents.UnknownKind as error:
                 raise Refusal(f"{path} {error}")
 
-    def batches(self, progress: Callable[[int], None] = lambda read: None) -> Iterator[documents.Batch]:
-        """The documents in batches; `progress` is told the bytes read from disk.
+    def batches(self, progress: Callable[[int], None] = lambda size: None) -> Iterator[documents.Batch]:
+        """The documents in batches; calls `progress` with numbers of bytes read from disk.
 
-        Damage, junk behind the compressed data, and what never ends are refused with the place.
+        Raises Refusal, with the place, for damage, for junk after the compressed data, and for a document without end.
         """
         digest = hashlib.sha256()
         yield from self._batches(self.kind or documents.TEXT, digest, progress)
         self.sha256 = digest.hexdigest()
 
     def _first_line(self) -> bytes:
-        """The first line with anything on it, b"" where there is none."""
-        batches = self._batches(documents.JSON_LINES, hashlib.sha256(), lambda read: None)
+        """The first line that is not blank, b"" if there is none."""
+        batches = self._batches(documents.JSON_LINES, hashlib.sha256(), lambda size: None)
         with contextlib.closing(batches):
             start = next(filter(None, (batch.data.lstrip() for batch in batches)), b"")
         return start.partition(b"\n")[0]
@@ -100,18 +100,18 @@ class InputFile:
                 yield block.removeprefix(mark)
                 mark = b""
         except _Damage as damage:
-            raise Refusal(f"{self.path} {damage}, behind line {self._lines_before_damage()}; fetch it again")
+            raise Refusal(f"{self.path} {damage}, after line {self._lines_before_damage()}; fetch it again")
 
     def _lines_before_damage(self) -> int:
-        """Counted only when needed: `bytes.count` takes as long as unpacking."""
+        """Counted only after damage: `bytes.count` takes as long as unpacking."""
         lines = 0
         with contextlib.suppress(_Damage):
-            for block in self._blocks(hashlib.sha256(), lambda read: None):
+            for block in self._blocks(hashlib.sha256(), lambda size: None):
                 lines += block.count(b"\n")
         return lines
 
     def _blocks(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
-        """The unpacked bytes. No block is much larger than 1 MiB, however well a file was compressed."""
+        """The unpacked bytes. No block is much larger than 1 MiB, at any ratio of compression."""
         new_decompressor = _DECOMPRESSORS.get(self.compression)
         decompressor = new_decompressor() if new_decompressor else None
         member = read = 0
@@ -131,8 +131,8 @@ class InputFile:
                         try:
                             block = decompressor.decompress(chunk, _BLOCK)
                         except (OSError, EOFError, ValueError, igzip_lib.IsalError) as error:  # type: ignore[misc]
-                            where = f"in the part from byte {member} on, before byte {read}"
-                            raise _Damage(f"has damaged or foreign data {where} ({error})")
+                            place = f"in the part from byte {member} on, before byte {read}"
+                            raise _Damage(f"has damaged or foreign data {place} ({error})")
                         yield block
                         chunk = decompressor.unused_data
         except OSError as error:
@@ -142,7 +142,7 @@ class InputFile:
 
 
 class _Damage(Exception):
-    """What is wrong with a compressed file, as the end of a sentence that begins with its name."""
+    """The fault of a compressed file. The message continues a sentence that starts with the file's name."""
 
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
@@ -152,7 +152,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def read_skip_ids(path: str) -> frozenset[str]:
-    """The page ids of a skip list, one a line; blank lines do not count."""
+    """The page ids of a skip list, one a line. Blank lines are ignored."""
     try:
         with storage.reading(path) as stream:
             return frozenset(filter(None, map(str.strip, stream.read().decode().split("\n"))))
@@ -163,13 +163,13 @@ def read_skip_ids(path: str) -> frozenset[str]:
 
 
 class Shards:
-    """The corpus files `corpus_00000.txt` … in a folder; article i goes to file i mod their number.
+    """The corpus files `corpus_00000.txt` … in a folder. Article i goes to file i mod their number.
 
-    Articles are collected in memory (32 MiB for all) and appended to `.<name>.partial`, with no file held
-    open between: any number of shards works under any limit of open files. `finish` gives all files their
-    names. Left by an error before that, nothing remains in the folder, not even the claim to it, but for the spools
-    that the same command resumes from. All hidden partial files in the folder count as its own, also those of an
-    earlier run. Files for Cloud Storage are collected in the temporary folder, and uploaded at the end.
+    Articles are buffered in memory (32 MiB for all files) and appended to `.<name>.partial`. No file stays open, so any
+    number of shards works under any limit of open files. `finish` renames the files. An error before that removes them
+    and the claim to the folder, but keeps the spools, from which the same command resumes. All hidden partial files in
+    the folder are removed, also those of an earlier run. Files for Cloud Storage are written to the temporary folder
+    and uploaded at the end.
     """
 
     def __init__(self, folder: str, number: int) -> None:
@@ -181,13 +181,13 @@ class Shards:
         self._digests = [hashlib.sha256() for _ in self.names]
         self._texts: list[list[bytes]] = [[] for _ in self.names]
         self._buffered = 0
-        self._named = False
+        self._renaming = False
 
     def __enter__(self) -> "Shards":
         self._remove_partial()
         return self
 
-    def add(self, size: Article, text: bytes) -> None:
+    def add(self, size: Size, text: bytes) -> None:
         shard = self.articles % len(self.names)
         self.articles += 1
         counts = self.counts[shard]
@@ -201,9 +201,9 @@ class Shards:
             self._flush(last=False)
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """Give every file its name, and say of each: articles, sentences, characters, bytes, sha256."""
+        """Rename the files. Returns articles, sentences, characters, bytes and sha256 of each."""
         self._flush(last=True)
-        self._named = True
+        self._renaming = True
         storage.put_all([(self._partial(name), storage.join(self.folder, name)) for name in self.names])
         storage.remove_all(self.folder, self._spools())
         return {
@@ -211,8 +211,10 @@ class Shards:
             for name, counts, digest in zip(self.names, self.counts, self._digests, strict=True)
         }
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is not None and not self._named:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not self._renaming:
             self._remove_partial()
             with contextlib.suppress(OSError, Refusal):
                 if isinstance(error, Refusal) and not isinstance(error, Retryable):
@@ -240,7 +242,7 @@ class Shards:
             digest.update(data)
             stream = os.open(self._partial(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                # A write may take a part only.
+                # os.write may write only a part.
                 view = memoryview(data)
                 while view:
                     view = view[os.write(stream, view) :]

@@ -1,32 +1,29 @@
-/* The code points of a clean text → its sentences that are kept, as lines of UTF-8, and counts of all.
-
-   The rules are told in sentences.py.
-*/
+/* The code points of a clean text → the sentences to keep, as lines of UTF-8, and counts. The rules: sentences.py. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MET, KEPT, CHARACTERS, TOO_SHORT, TOO_LONG, EQUATION };
+enum { READ, KEPT, CHARACTERS, TOO_SHORT, TOO_LONG, EQUATION };
 
 static bool ends_sentence(uint32_t point)
 {
     return point == 0x3002 || point == '?' || point == '!';
 }
 
-/* Does \displaystyle stand in it? */
+/* Whether the sentence contains \displaystyle. */
 static bool is_equation(const uint32_t *points, int64_t length)
 {
     static const char command[] = "\\displaystyle";
     const int64_t letters = sizeof command - 1;
-    for (int64_t at = 0; at + letters <= length; at++) {
-        if (points[at] != '\\')
+    for (int64_t start = 0; start + letters <= length; start++) {
+        if (points[start] != '\\')
             continue;
-        int64_t same = 1;
-        while (same < letters && points[at + same] == (uint32_t)command[same])
-            same++;
-        if (same == letters)
+        int64_t matched = 1;
+        while (matched < letters && points[start + matched] == (uint32_t)command[matched])
+            matched++;
+        if (matched == letters)
             return true;
     }
     return false;
@@ -56,38 +53,38 @@ static uint8_t *encode(uint32_t point, uint8_t *out)
     return out + 4;
 }
 
-/* Split `points` (clean: no lone surrogates), add to `counts`, and write the sentences of `shortest` to `longest`
-   characters over the points, a line each; their bytes are returned. A point takes as much memory as its longest UTF-8.
-   The line end has its place as the mark that ends a sentence needs less, but for the last sentence of the text, which
-   may have none: `points` has room for one more. */
+/* Split `points` (clean, without lone surrogates) and add to `counts`. Write each sentence of `shortest` to `longest`
+   characters as a line over the points, and return the number of bytes. A point takes as many bytes as its longest
+   UTF-8. A line end fits because the mark that ends a sentence needs less. Only the last sentence may have no mark:
+   `points` has room for one more point. */
 EXPORT int64_t keep(uint32_t *points, int64_t length, int64_t shortest, int64_t longest, int64_t *counts)
 {
     uint8_t *out = (uint8_t *)points;
     for (int64_t next = 0; next < length;) {
-        int64_t from = next, to;
+        int64_t start = next, end;
         while (next < length && !ends_sentence(points[next]))
             next++;
         while (next < length && ends_sentence(points[next]))
             next++;
-        to = next;
-        while (from < to && points[from] == ' ')
-            from++;
-        while (to > from && points[to - 1] == ' ')
-            to--;
-        if (from == to)
+        end = next;
+        while (start < end && points[start] == ' ')
+            start++;
+        while (end > start && points[end - 1] == ' ')
+            end--;
+        if (start == end)
             continue;
-        counts[MET]++;
-        if (to - from < shortest) {
+        counts[READ]++;
+        if (end - start < shortest) {
             counts[TOO_SHORT]++;
-        } else if (to - from > longest) {
+        } else if (end - start > longest) {
             counts[TOO_LONG]++;
-        } else if (is_equation(points + from, to - from)) {
+        } else if (is_equation(points + start, end - start)) {
             counts[EQUATION]++;
         } else {
             counts[KEPT]++;
-            counts[CHARACTERS] += to - from;
-            while (from < to)
-                out = encode(points[from++], out);
+            counts[CHARACTERS] += end - start;
+            while (start < end)
+                out = encode(points[start++], out);
             *out++ = '\n';
         }
     }

@@ -1,7 +1,8 @@
-"""Clean text → its sentences that are kept, as lines, and counts of all that were met.
+"""Clean text → the sentences to keep, as lines, and counts.
 
-A sentence ends behind a run of `。`, `?` and `!`; the last one of a text may have no such end. Sentences are trimmed,
-empty ones do not count. `REASONS` to drop one, in this order: too short, too long, or a `\\displaystyle` in it.
+A sentence ends after a run of `。`, `?` and `!`; the last sentence of a text may have no such end. Sentences are
+trimmed, and empty ones do not count. A sentence is dropped for one of `REASONS`, checked in this order: it is too
+short, too long, or contains `\\displaystyle`.
 
 The rules are C (`sentences.c`).
 """
@@ -19,23 +20,23 @@ REASONS = ("too_short", "too_long", "equation")
 
 
 class Counts(ctypes.Structure):
-    """Sentences met, kept and dropped, and the characters of those kept."""
+    """Numbers of sentences read, kept and dropped, and of the characters of those kept."""
 
-    met: int
+    read: int
     kept: int
     characters: int
     too_short: int
     too_long: int
     equation: int
-    _fields_ = [(name, ctypes.c_int64) for name in ("met", "kept", "characters", *REASONS)]
+    _fields_ = [(name, ctypes.c_int64) for name in ("read", "kept", "characters", *REASONS)]
 
 
-def keep(points_at: int, length: int, min_length: int, max_length: int, counts: Counts) -> bytes:
-    """The sentences of `min_length` to `max_length` characters, each with a line end, in UTF-8; `counts` grow.
+def keep(address: int, length: int, min_length: int, max_length: int, counts: Counts) -> bytes:
+    """The sentences of `min_length` to `max_length` characters, each with a line end, in UTF-8. Adds to `counts`.
 
-    `points_at` is the address of `length` code points of clean text and of room for one more. They are overwritten.
+    `address` is that of `length` code points of clean text and of room for one more. They are overwritten.
     """
-    return ctypes.string_at(points_at, _keep()(points_at, length, min_length, max_length, counts))
+    return ctypes.string_at(address, _keep()(address, length, min_length, max_length, counts))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""What `--dump` names (files, folders, addresses, `latest`) → local files in the order to read them.
+"""The values of `--dump` (files, folders, addresses, `latest`) → local files in the order to read them.
 
-Wikimedia's newer dumps lie in `<date>/index_name=<wiki>_content/<wiki>_content-<date>-<NNNNN>.json.bz2`, with
-an empty `_SUCCESS` once complete. Any folder on that path will do, here or on a server.
+Wikimedia's newer dumps are at `<date>/index_name=<wiki>_content/<wiki>_content-<date>-<NNNNN>.json.bz2`. A complete
+dump has an empty file `_SUCCESS`. `--dump` takes every folder on that path, local or on a server.
 """
 
 import os
@@ -23,13 +23,13 @@ _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATE = re.compile(r"\d{8}/")
 _SHARD = re.compile(r"(?P<series>.+-\d{8})-(?P<number>\d{5})\.json(\.\w+)?")
 
-# The names in a folder; those of folders end in "/".
+# Folder → the names in it; those of folders end in "/".
 Listing = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where downloads are kept, how often in a row a request may fail without a byte gained, seconds of silence."""
+    """The folder of downloads, the failures in a row without progress, and the limit of silence in seconds."""
 
     folder: str
     retries: int = 6
@@ -38,66 +38,67 @@ class Settings:
 
 @dataclass(frozen=True)
 class Source:
-    """A local file, and the name under which messages and the manifest know it."""
+    """A local file, and its name in messages and the manifest."""
 
     path: str
     name: str
 
 
 def find(dumps: Iterable[str], mirror: str, downloads: Settings) -> list[Source]:
-    """The files that the words of `--dump` stand for, downloaded where they are addresses."""
-    found: list[Source] = []
+    """The files of the values of `--dump`. Files at addresses are downloaded."""
+    result: list[Source] = []
     for dump in dumps:
         if dump == LATEST:
-            found += _remote(mirror.rstrip("/") + DUMPS, downloads)
+            result += _download(mirror.rstrip("/") + DUMPS, downloads)
         elif _ADDRESS.match(dump):
-            found += _remote(dump, downloads)
+            result += _download(dump, downloads)
         elif storage.is_folder(dump):
-            found += _folder(dump)
+            result += _read_folder(dump)
         else:
-            found.append(Source(dump, storage.name_of(dump)))
-    return found
+            result.append(Source(dump, storage.name_of(dump)))
+    return result
 
 
-def _folder(folder: str) -> list[Source]:
-    """The shards of a dump, or else every file in and below a folder, in the order of their paths.
+def _read_folder(folder: str) -> list[Source]:
+    """The shards of a dump, or else all files in and below a folder, in the order of their paths.
 
-    Hidden files and names with a leading underscore do not count.
+    Paths with a name that begins with "." or "_" are left out.
     """
     shards = dump_shards(storage.join(folder, ""), _list)
     if shards is not None:
         return [Source(path, storage.name_of(path)) for path in shards]
-    names = [name for name in _files_below(folder) if all(map(_counts, name.split("/")))]
+    names = [name for name in _files_below(folder) if all(map(_visible, name.split("/")))]
     if not names:
         raise Refusal(f"{folder} holds no files to read")
     return [Source(storage.join(folder, name), name) for name in sorted(names)]
 
 
 def _files_below(folder: str) -> Iterable[str]:
-    """The path within a folder of every file in it and in those below it."""
+    """The paths of all files in and below a folder, relative to it."""
     if storage.remote(folder):
         yield from storage.files_below(folder)
         return
-    for place, _, names in os.walk(folder, onerror=_unreadable):
-        yield from (os.path.relpath(os.path.join(place, name), folder) for name in names)
+    for path, _, names in os.walk(folder, onerror=_refuse_unreadable):
+        yield from (os.path.relpath(os.path.join(path, name), folder) for name in names)
 
 
-def _remote(address: str, downloads: Settings) -> list[Source]:
-    from stages.corpus import download  # 30 ms, for what comes over a network alone
+def _download(address: str, downloads: Settings) -> list[Source]:
+    from stages.corpus import download  # takes 30 ms, and only addresses need it
 
     if not urlsplit(address).path.endswith("/") and not download.is_folder(address, downloads):
-        return [_fetched(address, downloads)]
+        return [_fetch(address, downloads)]
     shards = dump_shards(address.rstrip("/") + "/", lambda folder: download.listing(folder, downloads))
     if shards is None:
-        place = download.shown(address)
-        raise Refusal(f"{place} holds no numbered shards of a dump; name one file, or a folder that holds them")
-    fetched = [_fetched(shard, downloads) for shard in shards]
-    # With its mark of completeness the local copy is a dump of its own, to be read without the server.
-    _fetched(shards[0].rpartition("/")[0] + "/" + SUCCESS, downloads)
-    return fetched
+        raise Refusal(
+            f"{download.redact(address)} holds no numbered shards of a dump; name one file, or a folder that holds them"
+        )
+    sources = [_fetch(shard, downloads) for shard in shards]
+    # With _SUCCESS the local copy is a complete dump, which can be read without the server.
+    _fetch(shards[0].rpartition("/")[0] + "/" + SUCCESS, downloads)
+    return sources
 
 
-def _fetched(address: str, downloads: Settings) -> Source:
+def _fetch(address: str, downloads: Settings) -> Source:
     from stages.corpus import download
 
     path = download.fetch(address, downloads)
@@ -107,8 +108,8 @@ def _fetched(address: str, downloads: Settings) -> Source:
 def dump_shards(folder: str, listing: Listing) -> list[str] | None:
     """The shards of a dump in the newer layout, in order, from any folder on its path (ending in "/").
 
-    Of several dates the newest complete one is taken. None where the folder has another layout. A dump
-    without `_SUCCESS` or with a gap in its numbers is refused.
+    Of several dates the newest complete one counts. None for a folder of another layout. Raises Refusal for a dump
+    without `_SUCCESS` or with a gap in its numbers.
     """
     names = listing(folder)
     indexes = [name for name in names if name.startswith("index_name=") and name.endswith("/")]
@@ -119,7 +120,7 @@ def dump_shards(folder: str, listing: Listing) -> list[str] | None:
         return dump_shards(_join(folder, index), listing)
     dates = sorted(filter(_DATE.fullmatch, names), reverse=True)
     if dates:
-        return _newest(folder, dates, listing)
+        return _newest_shards(folder, dates, listing)
     shards = sorted(filter(_SHARD.fullmatch, names))
     if not shards:
         if os.path.basename(folder.rstrip("/")).startswith("index_name"):
@@ -138,8 +139,8 @@ def dump_shards(folder: str, listing: Listing) -> list[str] | None:
     return [_join(folder, name) for name in shards]
 
 
-def _newest(folder: str, dates: list[str], listing: Listing) -> list[str] | None:
-    """The shards of the newest date with a complete index; None where no date holds any index."""
+def _newest_shards(folder: str, dates: list[str], listing: Listing) -> list[str] | None:
+    """The shards of the newest date with a complete index; None if no date has an index."""
     indexed = [date for date in dates if INDEX in listing(_join(folder, date))]
     for date in indexed:
         index = _join(folder, date) + INDEX
@@ -164,9 +165,9 @@ def _list(folder: str) -> list[str]:
         raise Refusal(f"cannot read {folder}: {error.strerror}")
 
 
-def _counts(name: str) -> bool:
+def _visible(name: str) -> bool:
     return not name.startswith((".", "_")) and not name.endswith(PARTIAL)
 
 
-def _unreadable(error: OSError) -> None:
+def _refuse_unreadable(error: OSError) -> None:
     raise Refusal(f"cannot read {error.filename}: {error.strerror}")

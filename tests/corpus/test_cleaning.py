@@ -19,7 +19,7 @@ CLEANER = Cleaner()
 def clean(text: str, title: str | None = None) -> str:
     length = CLEANER.clean(text, title)
     assert length < len(CLEANER.points)
-    return ctypes.string_at(CLEANER.points_at, 4 * length).decode("utf-32-le")
+    return ctypes.string_at(CLEANER.address, 4 * length).decode("utf-32-le")
 
 
 CASES = [

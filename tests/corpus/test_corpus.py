@@ -214,7 +214,7 @@ DAMAGED = {
     "gzip cut in its head": (GZIP[:10], "truncated"),
     "gzip check sum": (GZIP[:-8] + b"\0\0\0\0" + GZIP[-4:], "damaged"),
     "gzip length": (GZIP[:-4] + b"\0\0\0\0", "damaged"),
-    "gzip bits": (GZIP[:3000] + b"\xff\0" * 8 + GZIP[3016:], "behind line"),
+    "gzip bits": (GZIP[:3000] + b"\xff\0" * 8 + GZIP[3016:], "after line"),
     "gzip and junk": (GZIP + b"junk" * 99, f"from byte {len(GZIP)} on"),
     "gzip and half a member": (GZIP + GZIP[:500], "truncated"),
     "bzip2 cut": (BZIP2[:-1], "truncated"),

@@ -16,7 +16,7 @@ def kept(text: str, shortest: int = 1, longest: int = 250) -> tuple[list[str], d
     raw = text.encode("utf-32-le")
     points = ctypes.create_string_buffer(raw, len(raw) + 4)
     lines = keep(ctypes.addressof(points), len(text), shortest, longest, counts).decode()
-    numbers = {name: getattr(counts, name) for name in ("met", "kept", "characters", *REASONS)}
+    numbers = {name: getattr(counts, name) for name in ("read", "kept", "characters", *REASONS)}
     return lines.splitlines(), {name: number for name, number in numbers.items() if number}
 
 
@@ -36,7 +36,7 @@ def kept(text: str, shortest: int = 1, longest: int = 250) -> tuple[list[str], d
 def test_split(text: str, expected: list[str]) -> None:
     lines, counts = kept(text)
     assert lines == expected
-    assert counts.get("met", 0) == counts.get("kept", 0) == len(expected)
+    assert counts.get("read", 0) == counts.get("kept", 0) == len(expected)
     assert counts.get("characters", 0) == sum(map(len, expected))
 
 
@@ -57,15 +57,15 @@ def test_split(text: str, expected: list[str]) -> None:
 def test_reasons_in_their_order(sentence: str, reason: str | None) -> None:
     lines, counts = kept(sentence, 10, 250)
     assert lines == ([] if reason else [sentence])
-    assert counts == ({"met": 1, reason: 1} if reason else {"met": 1, "kept": 1, "characters": len(sentence)})
+    assert counts == ({"read": 1, reason: 1} if reason else {"read": 1, "kept": 1, "characters": len(sentence)})
 
 
 def plainly(text: str, shortest: int, longest: int) -> tuple[list[str], dict[str, int]]:
     lines = []
-    counts = dict.fromkeys(("met", "kept", "characters", *REASONS), 0)
+    counts = dict.fromkeys(("read", "kept", "characters", *REASONS), 0)
     for piece in re.findall("[^。?!]*[。?!]+|[^。?!]+", text):
         if sentence := piece.strip(" "):
-            counts["met"] += 1
+            counts["read"] += 1
             if len(sentence) < shortest:
                 counts["too_short"] += 1
             elif len(sentence) > longest:
