@@ -1,4 +1,4 @@
-"""TFRecords that another program wrote → Shards, by TensorFlow's own reader; and which file is damaged."""
+"""TFRecords of another program → Shards, by TensorFlow's own reader; the name of a damaged file."""
 
 import gzip
 import itertools
@@ -9,30 +9,31 @@ from stages.command.refusal import Refusal
 from stages.formats.shards import SUFFIX, Shards, hold_out
 from stages.handover import storage
 
-# Examples that are looked at before training.
-LOOKED_AT = 100
+# Examples to read before training.
+SAMPLE = 100
 
 
-def look(folder: str, held_out: Optional[int]) -> Shards:
-    """The TFRecords of a folder that has no manifest, by their first examples."""
-    found = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
-    if not found:
+def read_shards(folder: str, held_out: Optional[int]) -> Shards:
+    """The TFRecords of a folder without a manifest, by their first examples. ``Refusal`` if they cannot train."""
+    names = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
+    if not names:
         raise Refusal("no files match %s; make tfrecords writes them" % storage.join(folder, "*" + SUFFIX))
-    for name in found:
-        _begun(storage.join(folder, name))
-    train, held = hold_out(folder, found, held_out)
-    first = _read_examples(storage.join(folder, train[0]), LOOKED_AT)
-    if not first:
-        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % storage.join(folder, train[0]))
+    for name in names:
+        _check_first_example(storage.join(folder, name))
+    train, held = hold_out(folder, names, held_out)
+    first = storage.join(folder, train[0])
+    examples = _read_examples(first, SAMPLE)
+    if not examples:
+        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % first)
     try:
-        seq_length = len(first[0]["input_ids"])
-        max_predictions = len(first[0]["masked_lm_positions"])
-        largest_id = max(max(example["input_ids"]) for example in first)
+        seq_length = len(examples[0]["input_ids"])
+        max_predictions = len(examples[0]["masked_lm_positions"])
+        largest_id = max(max(example["input_ids"]) for example in examples)
     except (KeyError, ValueError):
-        raise Refusal("%s holds no ALBERT pretraining examples" % storage.join(folder, train[0]))
+        raise Refusal("%s holds no ALBERT pretraining examples; remove it or make the TFRecords again" % first)
     held_out_examples = sum(_count_examples(storage.join(folder, name)) for name in held)
     if not held_out_examples:
-        raise Refusal("the held-out files of %s (%s) hold no examples" % (folder, ", ".join(held)))
+        raise Refusal("the held-out files of %s (%s) hold no examples; remove them" % (folder, ", ".join(held)))
     return Shards(
         folder=folder,
         train=train,
@@ -43,7 +44,7 @@ def look(folder: str, held_out: Optional[int]) -> Shards:
         vocab_size=None,
         vocabulary=None,
         largest_id=largest_id,
-        identity={"files": {name: storage.size(storage.join(folder, name)) for name in found}, "held_out": held},
+        identity={"files": {name: storage.size(storage.join(folder, name)) for name in names}, "held_out": held},
     )
 
 
@@ -58,8 +59,8 @@ def _records(path: str) -> Any:
         raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
 
 
-def _begun(path: str) -> None:
-    """``Refusal`` for a file that is cut off in its first example: to TensorFlow it is one without examples."""
+def _check_first_example(path: str) -> None:
+    """``Refusal`` for a file that is cut off in its first example. TensorFlow reads it as a file without examples."""
     if next(_records(path), None) is not None:
         return
     try:
@@ -70,7 +71,7 @@ def _begun(path: str) -> None:
 
 
 def damaged_file(shards: Shards) -> Optional[str]:
-    """The first file that is not what it was when it was made, after TensorFlow has met one; None if there is none."""
+    """The first damaged file, by its SHA-256 or, without a manifest, by TensorFlow's reader; None if none is."""
     for name in shards.train + shards.held_out:
         path = storage.join(shards.folder, name)
         if shards.vocab_size is not None:

@@ -1,6 +1,6 @@
 """The installed albert package + compression_type.patch → an albert package that reads compressed TFRecords.
 
-Run once when the virtual environment or the image is built: ``python -m stages.tpu_train.patch_albert``.
+The build of the virtual environment or image runs it once: ``python -m stages.tpu_train.patch_albert``.
 """
 
 import argparse
@@ -18,31 +18,31 @@ from stages.command.running import run
 from stages.handover.storage import whole_file
 
 PATCH = os.path.join(os.path.dirname(__file__), "compression_type.patch")
-# run_pretraining.py as albert-tensorflow 1.1 ships it.
+# SHA-256 of run_pretraining.py in albert-tensorflow 1.1.
 UPSTREAM = "e8443150567383cd3c0a7f4f3aa03fae9649afc6f437ef716299938ecbd8746a"
 
 
 def patch_albert(module: str) -> bool:
-    """Patch the file ``module`` in place. False when it is patched already, ``Refusal`` when it is neither."""
+    """Patch the file ``module`` in place. False if it has the patch already; ``Refusal`` for any other source."""
     try:
         with open(module, encoding="utf-8", newline="") as stream:
             source = stream.read()
     except OSError as error:
         raise Refusal("cannot read %s: %s" % (module, error.strerror))
-    if _sha256(_applied(source, reverse=True)) == UPSTREAM:
+    if _sha256(_apply_patch(source, reverse=True)) == UPSTREAM:
         return False
     if _sha256(source) != UPSTREAM:
         raise Refusal("%s is not the file that the patch was made for; reinstall albert-tensorflow==1.1" % module)
-    patched = _applied(source)
+    patched = _apply_patch(source)
     if patched is None:
-        raise Refusal("%s does not apply to %s" % (PATCH, module))
+        raise Refusal("%s does not apply to %s; reinstall albert-tensorflow==1.1" % (PATCH, module))
     with whole_file(module, "w") as stream:
         stream.write(patched)
     return True
 
 
-def _applied(source: str, reverse: bool = False) -> Optional[str]:
-    """``source`` with the patch put in (or taken out); None when a line that the patch names is not there."""
+def _apply_patch(source: str, reverse: bool = False) -> Optional[str]:
+    """``source`` with the patch applied (or reverted); None if a line of the patch is missing."""
     with open(PATCH, encoding="utf-8") as stream:
         diffs = list(whatthepatch.parse_patch(stream.read()))
     try:
@@ -66,8 +66,8 @@ def main(arguments: List[str]) -> None:
     if package is None or not package.origin:
         raise Refusal("the package albert-tensorflow is not installed here; install stages/tpu_train/requirements.lock")
     module = os.path.join(os.path.dirname(package.origin), "run_pretraining.py")
-    done = "patched" if patch_albert(module) else "already patched"
-    print("tpu-train: %s %s" % (module, done), file=sys.stderr)
+    result = "patched" if patch_albert(module) else "already patched"
+    print("tpu-train: %s %s" % (module, result), file=sys.stderr)
 
 
 if __name__ == "__main__":

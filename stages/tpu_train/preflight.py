@@ -1,7 +1,7 @@
-"""Options, TFRecords, configuration, vocabulary, OUT, the TPU → what a run starts from, or every reason why it cannot.
+"""Options, TFRecords, configuration, vocabulary, OUT, the TPU → the setup of a run, or every reason against it.
 
-Nothing here is slow: the TFRecords are compared with their manifest, not read; TensorFlow is loaded where it is
-asked for versions, a TPU or a checkpoint.
+The checks are fast: TFRecords are compared with their manifest and not read. TensorFlow is loaded only for versions, a
+TPU, a checkpoint, or TFRecords without a manifest.
 """
 
 import os
@@ -18,25 +18,25 @@ from stages.tpu_train import files, foreign
 from stages.tpu_train.options import Options
 
 
-class Start(NamedTuple):
-    """What training starts from, and what was found on the way, in words, by check."""
+class Setup(NamedTuple):
+    """The inputs of a run."""
 
     config: Dict[str, Any]
     shards: Shards
-    found: List[Tuple[str, str]]
+    findings: List[Tuple[str, str]]  # name and sentence of each check, for a person
 
 
-def preflight(options: Options) -> Start:
-    """Make every check before anything is read at length or written; ``Refusal`` tells all that failed, a line each."""
+def preflight(options: Options) -> Setup:
+    """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check."""
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
     config = checks.of(read_config, options.config)
-    find = find_shards if has_manifest(options.tfrecords) else foreign.look
+    find = find_shards if has_manifest(options.tfrecords) else foreign.read_shards
     shards = checks.of(find, options.tfrecords, options.held_out)
     if config and shards:
-        failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
-        checks.refusals += failed
-        config = None if failed else trained_config(config, shards, options)
+        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
+        checks.refusals += refusals
+        config = None if refusals else trained_config(config, shards, options)
     if shards:
         checks.found.append(("tfrecords", said_of(shards)))
     if config:
@@ -44,31 +44,32 @@ def preflight(options: Options) -> Start:
         checks.found.append(("config", "%s: %s" % (options.config, shape)))
     for name, check, arguments in (
         ("vocab", check_vocabulary, (options.vocab, shards, config) if options.vocab else None),
-        ("init", _checkpoint, (options.init_checkpoint, config) if options.init_checkpoint and config else None),
-        ("storage", files.way_in_words, (options,)),
+        ("init", _check_checkpoint, (options.init_checkpoint, config) if options.init_checkpoint and config else None),
+        ("storage", files.mode_sentence, (options,)),
         ("out", check_writable, (options.out,)),
-        ("tpu", _tpu, (options,) if options.on_tpu and options.tpu_name else None),
-        ("versions", versions_in_words, () if options.check else None),
+        ("tpu", _find_tpu, (options,) if options.on_tpu and options.tpu_name else None),
+        ("versions", _versions, () if options.check else None),
     ):
         sentence = checks.of(check, *arguments) if arguments is not None else None
         if sentence:
             checks.found.append((name, sentence))
     checks.end()
-    return Start(config, shards, checks.found)
+    return Setup(config, shards, checks.found)
 
 
 def contradictions(options: Options) -> Iterator[str]:
-    """What is wrong with the options whatever the inputs are."""
+    """The problems of the options alone."""
+    mode = files.mode(options)
     if options.warmup_steps > options.steps:
         yield (
-            "--warmup %d is longer than the run of --steps %d; the rate would never be reached"
+            "--warmup %d is longer than the run of --steps %d; the rate would never reach its peak"
             % (options.warmup_steps, options.steps)
         )
-    if files.way(options) == files.NATIVE and os.environ.get(files.EMULATOR):
+    if mode == files.NATIVE and os.environ.get(files.EMULATOR):
         yield "TensorFlow 1.15 reaches Google alone, not %s; leave --storage native out" % files.EMULATOR
     if not options.on_tpu:
         return
-    if files.way(options) == files.STAGED:
+    if mode == files.STAGED:
         yield "a Cloud TPU reads and writes gs:// itself; --storage staged is for training on this machine (DEVICE=cpu)"
     if not options.tpu_name:
         yield (
@@ -88,20 +89,20 @@ def contradictions(options: Options) -> Iterator[str]:
             yield "%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores)
 
 
-def _checkpoint(prefix: str, config: Dict[str, Any]) -> str:
+def _check_checkpoint(prefix: str, config: Dict[str, Any]) -> str:
     from stages.tpu_train.checkpoints import check_checkpoint
 
     check_checkpoint(prefix, config)
     return "%s has every variable of the model" % prefix
 
 
-def _tpu(options: Options) -> str:
+def _find_tpu(options: Options) -> str:
     from stages.tpu_train.cloud_tpu import find
 
     return "%s is at %s" % (options.tpu_name, find(options).get_master())
 
 
-def versions_in_words() -> str:
+def _versions() -> str:
     try:
         from stages.tpu_train.tensorflow_albert import tf
     except ImportError as error:

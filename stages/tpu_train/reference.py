@@ -1,7 +1,7 @@
 """A checkpoint + its configuration → TensorFlow 1.15's own logits for fixed inputs, as plain arrays.
 
-What a converted model must agree with. The inputs follow from the configuration alone: sequences of
-several lengths with padding, both segments and masked positions, token ids drawn with a fixed seed.
+convert compares its model with them. The inputs depend on the configuration alone: sequences of several lengths with
+padding, both segments, masked positions, and random token ids with a fixed seed.
 """
 
 import argparse
@@ -29,20 +29,20 @@ SEED = 20230424
 def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict[str, Any]:
     """int32 arrays input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P].
 
-    L is 128 or the longest the model takes. Sequence i has the first (B - i) / B of L as tokens, the last
-    third of them in segment 1; P is 8, or fewer where the shortest sequence is shorter.
+    L is 128 or max_position_embeddings, if that is less. Sequence i has (B - i) / B of L as tokens, the last third of
+    them in segment 1. P is 8 or the length of the shortest sequence, if that is less.
     """
     random = np.random.RandomState(SEED)
     length = min(LENGTH, config["max_position_embeddings"])
     lengths = [max(1, length * (sequences - i) // sequences) for i in range(sequences)]
-    places = np.arange(length)
-    within = places < np.array(lengths)[:, None]
-    second = within & (places >= np.array([used - used // 3 for used in lengths])[:, None])
-    ids = np.where(within, random.randint(0, config["vocab_size"], (sequences, length)), 0)
-    masked = [np.sort(random.permutation(used)[: min(POSITIONS, lengths[-1])]) for used in lengths]
+    positions = np.arange(length)
+    mask = positions < np.array(lengths)[:, None]
+    second = mask & (positions >= np.array([tokens - tokens // 3 for tokens in lengths])[:, None])
+    ids = np.where(mask, random.randint(0, config["vocab_size"], (sequences, length)), 0)
+    masked = [np.sort(random.permutation(tokens)[: min(POSITIONS, lengths[-1])]) for tokens in lengths]
     arrays = {
         "input_ids": ids,
-        "input_mask": within,
+        "input_mask": mask,
         "segment_ids": np.minimum(second, config["type_vocab_size"] - 1),
         "masked_lm_positions": np.stack(masked),
     }
@@ -52,9 +52,9 @@ def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict
 def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences: int = SEQUENCES) -> None:
     """Run the model of ``checkpoint`` (a prefix, ``…/model.ckpt-best``) and write the npz file ``out``.
 
-    It holds the arrays of ``reference_inputs``, float32 masked_lm_logits [B, P, V] and
-    sentence_order_logits [B, 2] (before the softmax), the strings checkpoint_sha256 (one for each data
-    file, in name order) and config_json. A checkpoint that does not fit is a ``Refusal``.
+    It holds the arrays of ``reference_inputs``, float32 masked_lm_logits [B, P, V] and sentence_order_logits [B, 2]
+    (before the softmax), the strings checkpoint_sha256 (one for each data file, in the order of names) and config_json.
+    ``Refusal`` for a checkpoint of another model.
     """
     checkpoints.check_checkpoint(checkpoint, config)
     inputs = reference_inputs(config, sequences)
@@ -69,7 +69,7 @@ def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences
         checkpoint_sha256=np.array(checkpoints.data_sha256(checkpoint)),
         config_json=np.array(json.dumps(config, sort_keys=True)),
     )
-    # Zip files are written with going back, which a bucket that is mounted as a folder does not take.
+    # A zip writer seeks, which a mounted bucket does not support.
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)
     with storage.whole_file(out) as stream:

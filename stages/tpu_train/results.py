@@ -1,4 +1,4 @@
-"""Evaluations and losses of a run → eval_results.jsonl, eval_results.txt, train_loss.tsv, and which step was best."""
+"""Evaluations and losses of a run ↔ eval_results.jsonl, eval_results.txt and train_loss.tsv."""
 
 import json
 from typing import List, Tuple
@@ -13,7 +13,7 @@ LOSSES = "train_loss.tsv"
 
 
 def read_evaluations(out: str) -> List[Row]:
-    """The rows of OUT/eval_results.jsonl by step; empty when there is none yet."""
+    """The rows of OUT/eval_results.jsonl; empty without the file. ``Refusal`` if it is damaged."""
     if EVALUATIONS not in storage.names(out):
         return []
     path = storage.join(out, EVALUATIONS)
@@ -25,18 +25,17 @@ def read_evaluations(out: str) -> List[Row]:
 
 
 def write_evaluations(out: str, rows: List[Row]) -> None:
-    """All rows, as JSON lines and as the ``name = value`` lines that Google's program writes."""
+    """Write all rows as JSON lines, and as the ``name = value`` lines of Google's program."""
     with storage.whole_file(storage.join(out, EVALUATIONS), "w") as stream:
-        for row in rows:
-            stream.write(json.dumps(row) + "\n")
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
     with storage.whole_file(storage.join(out, PUBLISHED), "w") as stream:
         for row in rows:
-            for name in ("global_step", *METRICS):
-                stream.write("%s = %s\n" % (name, row["step" if name == "global_step" else name]))
+            stream.write("global_step = %s\n" % row["step"])
+            stream.writelines("%s = %s\n" % (name, row[name]) for name in METRICS)
 
 
 def read_losses(out: str, last_step: int) -> List[Tuple[int, float]]:
-    """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, where training resumes."""
+    """The rows (step, loss) of OUT/train_loss.tsv up to ``last_step``, from which training resumes."""
     if LOSSES not in storage.names(out):
         return []
     with storage.fetched(storage.join(out, LOSSES)) as local, open(local, encoding="utf-8") as stream:
@@ -48,5 +47,4 @@ def read_losses(out: str, last_step: int) -> List[Tuple[int, float]]:
 def write_losses(out: str, rows: List[Tuple[int, float]]) -> None:
     with storage.whole_file(storage.join(out, LOSSES), "w") as stream:
         stream.write("step\tloss\n")
-        for step, loss in rows:
-            stream.write("%d\t%.6f\n" % (step, loss))
+        stream.writelines("%d\t%.6f\n" % row for row in rows)

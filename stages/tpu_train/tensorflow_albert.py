@@ -1,4 +1,4 @@
-"""TensorFlow 1.15 and Google's ALBERT, imported quietly, with the flags that its run_pretraining module reads."""
+"""TensorFlow 1.15 and Google's ALBERT without their warnings, with the flags of ALBERT's run_pretraining module."""
 
 import importlib
 import inspect
@@ -8,11 +8,11 @@ from typing import Any
 
 from stages.command.refusal import Refusal
 
-# 2: native messages from errors up; TensorFlow 1.15 on a CPU says nothing a person could act on below that.
+# 2: native errors alone. The warnings of TensorFlow 1.15 on a CPU need no action.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 with warnings.catch_warnings():
-    # numpy deprecations, raised at import by TensorFlow 1.15's own generated code.
+    # TensorFlow 1.15's generated code raises numpy deprecations at import.
     warnings.simplefilter("ignore")
     tf: Any = importlib.import_module("tensorflow")
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)

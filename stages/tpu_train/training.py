@@ -1,4 +1,4 @@
-"""Options, shards and a configuration → a trained, evaluated run in OUT, with Google's ALBERT under an Estimator."""
+"""Options, shards and a configuration → a trained, evaluated run in OUT, with Google's ALBERT in an Estimator."""
 
 import contextlib
 import platform
@@ -19,16 +19,16 @@ from stages.tpu_train.options import Options
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 CONFIG = "albert_config.json"
-# Rows of train_loss.tsv are this many steps apart, closer in runs of under 10,000 steps.
+# Steps between two rows of train_loss.tsv; fewer in runs of under 10,000 steps.
 LOSS_EVERY = 100
 
 
 class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
     """Collects the training loss and shows progress while an Estimator trains.
 
-    A row is the mean of the losses seen since the row before (on a TPU one loss is seen per loop). The
-    file is written when training pauses, just before the checkpoint: it never falls behind that, and
-    where it is ahead, after an interruption in between, ``read_losses`` cuts it off.
+    A row is the mean of the losses since the row before; a TPU reports one loss per loop. The file is written just
+    before each checkpoint, so it is never behind it. After an interruption it may be ahead: ``read_losses`` drops the
+    rows after the checkpoint.
     """
 
     def __init__(self, out: str, rows: List[Tuple[int, float]], every: int, batch: int, progress: Progress) -> None:
@@ -41,32 +41,32 @@ class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
     def after_create_session(self, session: Any, coord: Any) -> None:
         self.step = self.first = int(session.run(self.global_step))
         self.start = time.monotonic()
-        self.seen: List[float] = []
+        self.losses: List[float] = []
 
     def before_run(self, run_context: Any) -> Any:
         return tf.train.SessionRunArgs(self.loss)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         step = int(run_context.session.run(self.global_step))
-        self.seen.append(float(run_values.results))
-        rate = (step - self.first) * self.batch / (time.monotonic() - self.start)
-        self.progress.add(step - self.step, "loss %.3f, %s examples/s" % (self.seen[-1], format(rate, ",.0f")))
+        self.losses.append(float(run_values.results))
+        speed = (step - self.first) * self.batch / (time.monotonic() - self.start)
+        self.progress.add(step - self.step, "loss %.3f, %s examples/s" % (self.losses[-1], format(speed, ",.0f")))
         if not self.rows or step // self.every > self.step // self.every:
-            self._row(step)
+            self._add_row(step)
         self.step = step
 
     def end(self, session: Any) -> None:
-        if self.seen:
-            self._row(self.step)
+        if self.losses:
+            self._add_row(self.step)
         results.write_losses(self.out, self.rows)
 
-    def _row(self, step: int) -> None:
-        self.rows.append((step, sum(self.seen) / len(self.seen)))
-        self.seen = []
+    def _add_row(self, step: int) -> None:
+        self.rows.append((step, sum(self.losses) / len(self.losses)))
+        self.losses = []
 
 
-class AtSteps(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
-    """Ends training behind the step in which a signal came."""
+class StopHook(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
+    """Ends training after the step in which a signal comes."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
@@ -79,10 +79,10 @@ class AtSteps(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
             run_context.request_stop()
 
 
-class SaverOnce(tf.train.CheckpointSaverHook):  # type: ignore[misc,unused-ignore]
-    """Saves a checkpoint at the first step of a piece and at its end, unless that step has one.
+class SaveHook(tf.train.CheckpointSaverHook):  # type: ignore[misc,unused-ignore]
+    """Saves a checkpoint at the start and at the end of each interval, unless that step has one.
 
-    TensorFlow writes the index of a checkpoint under its final name: one that is saved again is not whole meanwhile.
+    TensorFlow writes the index under its final name, so a checkpoint that is saved again is incomplete for a while.
     """
 
     def __init__(self, options: Options) -> None:
@@ -96,28 +96,30 @@ class SaverOnce(tf.train.CheckpointSaverHook):  # type: ignore[misc,unused-ignor
 def train(
     options: Options, shards: Shards, config: Dict[str, Any], stop: Stop, publish: Callable[[], None]
 ) -> Dict[str, Any]:
-    """Train to ``options.steps`` from the last checkpoint in OUT; returns the best evaluation.
+    """Train to ``options.steps`` from the last checkpoint in OUT. Return the best evaluation.
 
-    Pieces of ``save_every`` steps end in a checkpoint and its evaluation on the held-out shards. The
-    caller has claimed OUT and writes the manifest. A signal that ``stop`` has seen ends this in ``Stopped``.
-    ``publish`` is called when OUT has a new checkpoint or evaluation.
+    The caller has claimed OUT and writes the manifest. Intervals of ``save_every`` steps end in a checkpoint and its
+    evaluation on the held-out shards. ``publish`` is called after each checkpoint and after each evaluation. A signal
+    in ``stop`` raises ``Stopped`` after the checkpoint of its step.
     """
     out = options.out
     write_json(storage.join(out, CONFIG), config)
     step = checkpoints.last_step(out)
     estimator = _estimator(options, config)
-    train_input = _train_input(options, shards)
+    train_input = run_pretraining.input_fn_builder(
+        shards.paths(shards.train), shards.seq_length, shards.max_predictions, is_training=True
+    )
     every = max(1, min(LOSS_EVERY, options.steps // 100))
-    with _errors_for_people(options, shards):
+    with _refusals(options, shards):
         rows = _evaluate_new(estimator, options, shards)
         publish()
         progress = Progress("tpu-train", "steps", options.steps - step)
         curve = LossCurve(out, results.read_losses(out, step), every, options.batch, progress)
         while step < options.steps:
             step = min(options.steps, (step // options.save_every + 1) * options.save_every)
-            # Hooks end in this order.
             try:
-                estimator.train(train_input, max_steps=step, hooks=[AtSteps(stop), curve, SaverOnce(options)])
+                # Hooks end in this order.
+                estimator.train(train_input, max_steps=step, hooks=[StopHook(stop), curve, SaveHook(options)])
             finally:
                 stop.training = False
             publish()
@@ -135,13 +137,13 @@ def train(
 
 
 def output_files(out: str) -> List[str]:
-    """The files of a finished run that its manifest lists, by name."""
-    kept = (CONFIG, results.EVALUATIONS, results.PUBLISHED, results.LOSSES)
-    return [name for name in storage.names(out) if name in kept or name.startswith(checkpoints.BEST + ".")]
+    """The names of the files that the manifest of a finished run lists."""
+    outputs = (CONFIG, results.EVALUATIONS, results.PUBLISHED, results.LOSSES)
+    return [name for name in storage.names(out) if name in outputs or name.startswith(checkpoints.BEST + ".")]
 
 
 def versions() -> Dict[str, str]:
-    """What the numbers of a run depend on beside its inputs."""
+    """The versions that change the numbers of a run."""
     return {"python": platform.python_version(), "tensorflow": tf.__version__}
 
 
@@ -171,7 +173,7 @@ def _estimator(options: Options, config: Dict[str, Any]) -> Any:
             tf_random_seed=options.seed,
             save_checkpoints_secs=None,
             save_summary_steps=LOSS_EVERY,
-            # Each is evaluated, and copied if it is the best, before training continues; some spare for a person.
+            # One is enough for the run: each is evaluated before training continues. The others are for a person.
             keep_checkpoint_max=5,
             tpu_config=tpu.TPUConfig(
                 iterations_per_loop=options.iterations_per_loop,
@@ -182,14 +184,8 @@ def _estimator(options: Options, config: Dict[str, Any]) -> Any:
     )
 
 
-def _train_input(options: Options, shards: Shards) -> Callable[[Dict[str, Any]], Any]:
-    return run_pretraining.input_fn_builder(  # type: ignore[no-any-return]
-        shards.paths(shards.train), shards.seq_length, shards.max_predictions, is_training=True
-    )
-
-
 def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable[[Dict[str, Any]], Any]:
-    """Google's evaluation input repeats its files and drops what fills no batch; this one gives each example once."""
+    """Each example once. Google's evaluation input repeats its files and drops the last part of a batch."""
     single = run_pretraining.input_fn_builder(
         shards.paths(shards.held_out), shards.seq_length, shards.max_predictions, is_training=False
     )
@@ -202,10 +198,10 @@ def _held_out_input(options: Options, shards: Shards, examples: int) -> Callable
 
 
 def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[Row]:
-    """Evaluate the checkpoints that have no row yet, keep the best under its name; returns all rows.
+    """Evaluate the checkpoints without a row, and copy the best one. Return all rows.
 
-    The checkpoint of a run that was asked to stop has none, unless it is one that any run has: how often a
-    machine was taken away changes neither what is compared nor how long it takes.
+    A checkpoint after a signal has no evaluation unless an uninterrupted run has one at this step. So interruptions
+    change neither the comparison nor its cost.
     """
     batch = options.eval_batch
     examples = min(shards.held_out_examples, options.eval_steps * batch)
@@ -213,15 +209,15 @@ def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[Row]
         # A TPU takes whole batches only.
         examples -= examples % batch
     paths = dict(checkpoints.saved(options.out))
-    # A row of a step that is trained again, because its checkpoint was removed, is of other weights.
+    # Rows after the last checkpoint are of removed checkpoints, whose steps are trained again.
     rows = [row for row in results.read_evaluations(options.out) if row["step"] <= max(paths, default=0)]
     due = {step for step in paths if step % options.save_every == 0 or step == options.steps}
     for step in sorted(due - {row["step"] for row in rows}):
         checkpoints.read_through(paths[step])
-        found = estimator.evaluate(
+        values = estimator.evaluate(
             _held_out_input(options, shards, examples), steps=-(-examples // batch), checkpoint_path=paths[step]
         )
-        row = {name: float(found[name]) for name in METRICS}
+        row = {name: float(values[name]) for name in METRICS}
         rows = sorted([*rows, dict(row, step=step, examples=examples)], key=lambda row: row["step"])
         results.write_evaluations(options.out, rows)
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
@@ -233,19 +229,20 @@ def _evaluate_new(estimator: Any, options: Options, shards: Shards) -> List[Row]
 
 
 @contextlib.contextmanager
-def _errors_for_people(options: Options, shards: Shards) -> Iterator[None]:
+def _refusals(options: Options, shards: Shards) -> Iterator[None]:
+    """TensorFlow's errors about data and loss as ``Refusal``."""
     try:
         yield
     except tf.train.NanLossDuringTrainingError:
         raise Refusal(
-            "the loss is not a number any more; train in another folder with a lower --learning-rate or a longer "
-            "--warmup (%s keeps the checkpoints before that)" % options.out
+            "the loss is not a number; train in another folder with a lower --learning-rate or a longer --warmup "
+            "(%s keeps the checkpoints before that)" % options.out
         )
     except tf.errors.DataLossError as error:
-        # TensorFlow does not say in which file.
-        print("tpu-train: looking for the file that is damaged", file=sys.stderr)
-        found = damaged_file(shards) or "a file of %s" % options.tfrecords
+        # TensorFlow's error does not name the file.
+        print("tpu-train: looking for the damaged file", file=sys.stderr)
+        path = damaged_file(shards) or "a file of %s" % options.tfrecords
         raise Refusal(
             "%s is damaged; make the TFRecords again, then the same command resumes (%s)"
-            % (found, str(error.message).partition("\n")[0])
+            % (path, str(error.message).partition("\n")[0])
         )

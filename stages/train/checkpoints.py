@@ -1,8 +1,8 @@
-"""The state of a run → OUT/step-00000100 and OUT/best, whole or not at all, and back: safetensors and JSON.
+"""The state of a run ↔ OUT/step-00000100 and OUT/best, whole or not at all: safetensors and JSON.
 
 A checkpoint's folder holds `model.safetensors` (parameters by the names of transformers' AlbertForPreTraining),
-`optimizer.safetensors` (LAMB's moments by the same names), `albert_config.json`, and `state.json` (step, position in
-the data, sums since the last row). `best` holds the model alone, with the step and the metrics of its evaluation.
+`optimizer.safetensors` (the optimizer's state by the same names), `albert_config.json`, and `state.json` (step,
+position in the data, sums since the last row). `best` holds the model with the step and the metrics of its evaluation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Checkpoint(NamedTuple):
-    """What a run resumes from."""
+    """The state from which a run resumes."""
 
     step: int
     model: Tensors
@@ -41,13 +41,13 @@ def folder_of(step: int) -> str:
 
 
 def saved(out: str) -> list[int]:
-    """The steps of the whole checkpoints, in order: `state.json` is the last file of each."""
+    """The steps of the complete checkpoints in order. A complete checkpoint has `state.json`, its last file."""
     steps = [int(match[1]) for name in storage.names(out) if (match := re.fullmatch(r"step-(\d{8,})/", name))]
     return sorted(step for step in steps if STATE in storage.names(storage.join(out, folder_of(step))))
 
 
 def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
-    """Write a checkpoint. On a disk its folder gets its name when it is whole."""
+    """Write a checkpoint. On a disk, its complete folder is renamed to its final name."""
     name = folder_of(checkpoint.step)
     in_bucket = storage.written_once(out)
     scratch = tempfile.mkdtemp(prefix="train-") if in_bucket else os.path.join(out, f".{name}{PARTIAL}")
@@ -63,8 +63,9 @@ def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
             return
         target = storage.join(out, name)
         storage.make_folder(target)
-        parts = [(os.path.join(scratch, part), storage.join(target, part)) for part in (MODEL, OPTIMIZER, CONFIG)]
-        storage.put_all(parts)
+        storage.put_all(
+            [(os.path.join(scratch, part), storage.join(target, part)) for part in (MODEL, OPTIMIZER, CONFIG)]
+        )
         storage.put(os.path.join(scratch, STATE), storage.join(target, STATE))
     except OSError as error:
         raise unwritable(out, error)
@@ -73,21 +74,21 @@ def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
 
 
 def _write(path: str, tensors: Tensors) -> None:
-    """A safetensors file, on disk when this returns."""
+    """Write a safetensors file and sync it to the disk. OSError if the system refuses."""
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
-        # It says what the system said in words alone: "… No space left on device (os error 28)".
+        # The error number is only in its text: "… No space left on device (os error 28)".
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
     with open(path, "rb+") as stream:
         os.fsync(stream.fileno())
-        # safetensors makes it readable for its owner alone.
+        # safetensors creates files that only their owner can read.
         os.fchmod(stream.fileno(), 0o644)
 
 
 def load(out: str, step: int) -> Checkpoint:
-    """Read a checkpoint back. Refusal where it is damaged."""
+    """Read a checkpoint. Refusal if it is damaged."""
     folder = storage.join(out, folder_of(step))
     state = read_json(storage.join(folder, STATE))
     if not isinstance(state, dict) or state.get("step") != step:
@@ -96,7 +97,7 @@ def load(out: str, step: int) -> Checkpoint:
 
 
 def tensors_of(path: str) -> Tensors:
-    """The tensors of a safetensors file."""
+    """The tensors of a safetensors file. Refusal if it is missing or damaged."""
     try:
         with storage.fetched(path) as local:
             return load_file(local)
@@ -109,14 +110,14 @@ def tensors_of(path: str) -> Tensors:
 
 
 def prune(out: str, keep: int) -> None:
-    """Remove all checkpoints but the last `keep`, and what a killed run has left half written."""
+    """Remove all but the last `keep` checkpoints, and the incomplete folders of killed runs."""
     if not storage.remote(out):
         for name in storage.names(out):
             if re.fullmatch(rf"\.step-\d+{re.escape(PARTIAL)}/", name):
                 shutil.rmtree(os.path.join(out, name), ignore_errors=True)
     for step in saved(out)[:-keep]:
         folder = storage.join(out, folder_of(step))
-        # Without its state it is none any more.
+        # The state goes first: without it the folder is no checkpoint.
         storage.remove(storage.join(folder, STATE))
         storage.remove_all(folder, [MODEL, OPTIMIZER, CONFIG])
         if not storage.remote(out):
@@ -124,21 +125,20 @@ def prune(out: str, keep: int) -> None:
 
 
 def write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
-    """Copy the model of the checkpoint of an evaluation to OUT/best, unless it is there."""
+    """Copy the model of the evaluation `row` to OUT/best, unless it is there."""
     best = storage.join(out, BEST)
-    if best_step(out) == row["step"]:
+    if _best_step(out) == row["step"]:
         return
     storage.make_folder(best)
-    source = storage.join(out, folder_of(row["step"]), MODEL)
-    # It says of which step it is before another model takes the old one's place.
+    # The old state goes before the old model: a state always describes the model beside it.
     storage.remove(storage.join(best, STATE))
-    storage.fetch(source, storage.join(best, MODEL))
+    storage.fetch(storage.join(out, folder_of(row["step"]), MODEL), storage.join(best, MODEL))
     write_json(storage.join(best, CONFIG), config)
     write_json(storage.join(best, STATE), {**row, "sha256": sha256(storage.join(best, MODEL))})
 
 
-def best_step(out: str) -> int | None:
-    """The step of the model in OUT/best; None where there is none, or none that is whole."""
+def _best_step(out: str) -> int | None:
+    """The step of the model in OUT/best; None without a complete one."""
     best = storage.join(out, BEST)
     if STATE not in storage.names(best):
         return None

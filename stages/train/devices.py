@@ -1,4 +1,4 @@
-"""DEVICE and PRECISION as a person says them → what PyTorch computes on, or one line that says what is missing."""
+"""DEVICE, PRECISION and COMPILE → where and how PyTorch computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.command.refusal import Refusal
 from stages.devices import in_bfloat16
 from stages.train.options import Options
 
-# Examples in one forward and backward pass: more do not pay on these, and take more memory.
+# Examples in one forward and backward pass. Larger passes are no faster and take more memory.
 MICRO_BATCH = {"cpu": 8, "cuda": 64}
 
 
@@ -20,14 +20,14 @@ class Device(NamedTuple):
     """Where a run computes, and how."""
 
     kind: str  # cpu or cuda
-    devices: int  # of this kind on this machine; processors count as one
+    devices: int  # of this kind on this machine; all processors count as one
     bfloat16: bool
-    compiled: bool
+    compile: bool
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
-        return ", ".join([name, "bfloat16" if self.bfloat16 else "float32", *["compiled"] * self.compiled])
+        return ", ".join([name, "bfloat16" if self.bfloat16 else "float32", *["compiled"] * self.compile])
 
     def micro_batch(self, options: Options) -> int:
         """Examples of one process in one pass."""
@@ -35,28 +35,26 @@ class Device(NamedTuple):
 
 
 def choose_device(options: Options) -> Device:
-    """The device that `--device` names, or the best one here. Refusal where it is missing."""
+    """The device of `--device`, or the best one here. Refusal if it or the compiler is missing."""
     kind = options.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
-        reason = (
-            "sees no GPU" if torch.version.cuda else "is built for processors alone (TORCH=cuda takes the other build)"
-        )
+        reason = "sees no GPU" if torch.version.cuda else "is a build for processors (TORCH=cuda installs the other)"
         raise Refusal(
             f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) trains on this "
             "machine's processors"
         )
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    wanted = in_bfloat16(kind, options.precision)
+    bfloat16 = in_bfloat16(kind, options.precision)
     if options.compile == "on" and not _has_compiler(kind):
         raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
-    # Compiling takes a minute, which a GPU wins back within some hundred steps.
-    compiled = options.compile == "on" or (options.compile == "auto" and kind == "cuda" and _has_compiler(kind))
-    return Device(kind, count, wanted, compiled)
+    # Compilation takes a minute, which a GPU regains within some hundred steps.
+    compiles = options.compile == "on" or (options.compile == "auto" and kind == "cuda" and _has_compiler(kind))
+    return Device(kind, count, bfloat16, compiles)
 
 
 def _has_compiler(kind: str) -> bool:
-    """Whether there is what torch.compile calls: a C compiler for what starts a GPU's kernels, or g++ for kernels."""
+    """Whether torch.compile has its compiler: C for the launchers of a GPU's kernels, C++ for a processor's kernels."""
     names = [os.environ.get("CC", "gcc"), "clang"] if kind == "cuda" else [os.environ.get("CXX", "g++")]
     return any(map(shutil.which, names))

@@ -13,7 +13,7 @@ from stages.handover.storage import whole_file
 FILE = "metrics.jsonl"
 TRAIN, HELD_OUT = "train", "held_out"
 Row = dict[str, Any]
-# What is added up over batches, in this order.
+# The numbers that are summed over batches, in this order.
 SUMS = ("masked_lm", "weights", "correct_masked", "order", "correct_order", "examples")
 
 
@@ -30,7 +30,10 @@ def means(sums: list[float]) -> dict[str, float]:
 
 
 class Metrics:
-    """The rows of a run, in memory and in OUT/metrics.jsonl: as they come on a disk, at checkpoints in a bucket."""
+    """The rows of a run up to `step`, in memory and in OUT/metrics.jsonl.
+
+    On a disk each row is appended immediately. In a bucket the file is written at checkpoints.
+    """
 
     def __init__(self, out: str, step: int) -> None:
         self._path = storage.join(out, FILE)
@@ -49,7 +52,7 @@ class Metrics:
         self._stream.flush()
 
     def write(self) -> None:
-        """All rows, whole or not at all."""
+        """Write all rows, whole or not at all."""
         self.close()
         with whole_file(self._path, "w") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in self.rows)
@@ -66,7 +69,7 @@ class Metrics:
 
 
 def _read(out: str) -> list[Row]:
-    """The rows that are there; a last one that is cut off, by a killed run, is left out."""
+    """The complete rows of the file. A killed run may leave a last line without its end. Refusal for a damaged line."""
     if FILE not in storage.names(out):
         return []
     path = storage.join(out, FILE)

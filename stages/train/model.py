@@ -1,4 +1,4 @@
-"""A configuration and a seed → ALBERT as transformers has it; a batch → the sums that its losses are made of.
+"""A configuration and a seed → transformers' ALBERT; a batch → the sums of its losses.
 
 The formulas are those of the released program: get_masked_lm_output and get_sentence_order_output of
 run_pretraining.py, and modeling.py for everything below them.
@@ -17,26 +17,26 @@ from stages.command.refusal import Refusal
 from stages.formats.albert_config import model_config
 from stages.formats.batches import Batch
 
-# The least that a sum of weights is divided by: numerator / (denominator + 1e-5) in run_pretraining.py.
+# The masked LM loss is numerator / (denominator + 1e-5) in run_pretraining.py.
 EPSILON = 1e-5
-# Initial values lie within so many standard deviations.
-TRUNCATED_AT = 2.0
+# The limit of initial values, in standard deviations.
+TRUNCATION = 2.0
 Tensors = dict[str, Tensor]
 
 
 class Sums(NamedTuple):
-    """What a batch adds to losses and accuracies: scalars, so that parts of a batch add up to the whole of it."""
+    """The share of a batch in losses and accuracies: scalars. The sums of a batch's parts add up to its own."""
 
     masked_lm: Tensor  # cross entropy of the masked tokens, times their weights
     weights: Tensor  # of the masked tokens
-    correct_masked: Tensor  # the weights of those that are predicted
+    correct_masked: Tensor  # the weights of the correct predictions
     order: Tensor  # cross entropy of the sentence order
-    correct_order: Tensor  # examples whose order is predicted
+    correct_order: Tensor  # examples with a correct prediction
     examples: Tensor
 
 
 def loss(sums: Sums, weights: float, examples: float) -> Tensor:
-    """The part of a batch in its loss. `weights` and `examples` are those of the whole batch.
+    """The loss of a part of a batch. `weights` and `examples` are those of the whole batch.
 
     Masked LM loss Σ(weight × loss) / (Σ weight + 1e-5), plus the mean of the sentence order loss.
     """
@@ -44,11 +44,11 @@ def loss(sums: Sums, weights: float, examples: float) -> Tensor:
 
 
 def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
-    """The model of a configuration in TensorFlow's form, with initial values that depend on the seed alone.
+    """The model of a configuration in TensorFlow's form. Its initial values depend on the seed alone.
 
-    Embeddings and kernels are drawn from a normal distribution of standard deviation `initializer_range` that is cut
-    off at two deviations (create_initializer in modeling.py; transformers' own is not cut off), biases are 0, layer
-    normalisation is 1 and 0.
+    Embeddings and kernels have a normal distribution of standard deviation `initializer_range`, truncated at two
+    deviations (create_initializer in modeling.py; transformers does not truncate). Biases are 0, layer normalisation
+    is 1 and 0.
     """
     with torch.random.fork_rng(devices=[]):
         model: AlbertForPreTraining = AlbertForPreTraining._from_config(
@@ -56,10 +56,13 @@ def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
         )
     # In TensorFlow [PAD] learns like every entry.
     model.albert.embeddings.word_embeddings.padding_idx = None
-    _compute_gelu_in_one_pass(model)
+    # One operation in place of the eight of `gelu_new`, each of which reads and writes the largest array of a layer.
+    for module in list(model.modules()):
+        if type(getattr(module, "activation", None)).__name__ == "NewGELUActivation":
+            module.activation = nn.GELU(approximate="tanh")
     generator = torch.Generator().manual_seed(seed)
     deviation = model.config.initializer_range
-    most = TRUNCATED_AT * deviation
+    limit = TRUNCATION * deviation
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -67,43 +70,36 @@ def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
             elif "norm" in name.lower():
                 parameter.fill_(1)
             else:
-                nn.init.trunc_normal_(parameter, 0.0, deviation, -most, most, generator=generator)
+                nn.init.trunc_normal_(parameter, 0.0, deviation, -limit, limit, generator=generator)
     return model
 
 
-def _compute_gelu_in_one_pass(model: nn.Module) -> None:
-    """`gelu_new` in one operation in place of eight, each of which reads and writes the largest array of a layer."""
-    for module in list(model.modules()):
-        if type(getattr(module, "activation", None)).__name__ == "NewGELUActivation":
-            module.activation = nn.GELU(approximate="tanh")
-
-
 def tensors(batch: Batch, device: torch.device) -> Tensors:
-    """A batch's arrays by name, where the model is."""
+    """A batch's arrays by name, as tensors on the device."""
     return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in batch._asdict().items()}
 
 
 class _Rows(NamedTuple):
-    """The tokens of a batch, one a row, in groups of examples of one length, and what is asked of them."""
+    """The tokens of a batch as rows, in groups of examples of equal length, and the rows that the heads read."""
 
     ids: Tensor  # (rows,)
     segments: Tensor  # (rows,)
-    places: Tensor  # (rows,) within the example
+    position_ids: Tensor  # (rows,) within the example
     groups: list[tuple[int, int]]  # examples, and the length of each, in the order of the rows
-    mask: Tensor | None  # (examples, 1, 1, length) of the one group; None where no row is padding
-    asked: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
-    used: Tensor  # (used,) which of the flat slots for predictions are used: all of them in compiled code
+    mask: Tensor | None  # (examples, 1, 1, length) of the one group; None if no row is padding
+    queries: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
+    slots: Tensor  # (slots,) the flat prediction slots that are computed: all of them in compiled code
     labels: Tensor  # (examples, predictions)
     weights: Tensor  # (examples, predictions)
     swapped: Tensor  # (examples,)
 
 
 class Pretraining(nn.Module):
-    """What is trained: a batch → its Sums.
+    """The module that learns: a batch → its Sums.
 
-    It computes what the model's own `forward` and heads do, but for what no loss depends on: padding (on processors,
-    where shapes may differ from step to step), and in the last layer all but [CLS] and the masked tokens, of which the
-    others are keys and values alone.
+    It computes the model's own `forward` and heads without the values that no loss depends on. These are padding (on
+    processors, where shapes may differ from step to step) and, in the last layer, all rows but [CLS] and the masked
+    tokens. The other rows of the last layer are keys and values alone.
     """
 
     def __init__(self, model: AlbertForPreTraining) -> None:
@@ -111,13 +107,13 @@ class Pretraining(nn.Module):
         self.model = model
 
     def forward(self, batch: Tensors) -> Sums:
-        """`batch`: the fields of `records.Batch` as tensors. Sums are float32 under autocast as well."""
+        """`batch`: the fields of `Batch` as tensors. The sums are float32 also under autocast."""
         rows = _rows(batch)
         examples = len(rows.labels)
-        hidden = self._asked(rows)
+        hidden = self._hidden(rows)
         albert = self.model.albert
         logits = self.model.predictions(hidden[examples:]).float()
-        labels, weights = rows.labels.flatten()[rows.used], rows.weights.flatten()[rows.used]
+        labels, weights = rows.labels.flatten()[rows.slots], rows.weights.flatten()[rows.slots]
         losses = functional.cross_entropy(logits, labels, reduction="none")
         orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:examples]))).float()
         return Sums(
@@ -129,92 +125,78 @@ class Pretraining(nn.Module):
             (rows.swapped >= 0).sum(),
         )
 
-    def _asked(self, rows: _Rows) -> Tensor:
-        """The last hidden states of every [CLS], then of the masked tokens that are used: (examples + used, hidden)."""
+    def _hidden(self, rows: _Rows) -> Tensor:
+        """The last hidden states of every [CLS], then of the masked tokens: (examples + slots, hidden)."""
         embeddings, encoder = self.model.albert.embeddings, self.model.albert.encoder
-        found = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
-        found = embeddings.LayerNorm(found + embeddings.position_embeddings(rows.places))
-        hidden = encoder.embedding_hidden_mapping_in(embeddings.dropout(found))
-        layers = self._layers()
-        for layer in layers[:-1]:
+        values = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
+        values = embeddings.LayerNorm(values + embeddings.position_embeddings(rows.position_ids))
+        hidden = encoder.embedding_hidden_mapping_in(embeddings.dropout(values))
+        *layers, last = self._layers()
+        for layer in layers:
             hidden = _layer(layer, hidden, hidden, rows)
-        return _layer(layers[-1], hidden.index_select(0, rows.asked), hidden, rows, _order(rows))
+        return _layer(last, hidden.index_select(0, rows.queries), hidden, rows, _order(rows))
 
     def _layers(self) -> list[Any]:
         """The layers in the order of their use, each as often as it is used."""
         config, groups = self.model.config, self.model.albert.encoder.albert_layer_groups
         layers = config.num_hidden_layers
-        uses = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
-        return [layer for group in uses for layer in group.albert_layers]
+        sequence = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
+        return [layer for group in sequence for layer in group.albert_layers]
 
     def state(self) -> Tensors:
-        """The parameters by transformers' names; the decoder's, which are the embeddings', once."""
+        """The parameters by transformers' names. The decoder's matrix is that of the embeddings and is left out."""
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
-    def load(self, given: Tensors) -> None:
-        """Take over parameters, all of them. Refusal for those of another model."""
+    def load(self, state: Tensors) -> None:
+        """Load all parameters. Refusal for those of another model."""
         own = self.state()
-        other = sorted(set(own) ^ set(given)) or [name for name in own if own[name].shape != given[name].shape]
-        if other:
-            raise Refusal(f"these are not the weights of the configuration's model: {other[0]} differs")
+        others = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
+        if others:
+            raise Refusal(f"these are not the weights of the configuration's model: {others[0]} differs")
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(given[name])
+                tensor.copy_(state[name])
 
 
 def _rows(batch: Tensors) -> _Rows:
-    """A batch's tokens as rows: without padding on processors, else with it, as compiled code needs fixed shapes."""
+    """A batch's tokens as rows: without padding on processors; with it in compiled code, which needs fixed shapes."""
     fields = {name: tensor if name == "weights" else tensor.long() for name, tensor in batch.items()}
     lengths = _lengths(fields) if batch["ids"].device.type == "cpu" and not torch.compiler.is_compiling() else None
     if lengths is not None:
         lengths, order = lengths.sort(stable=True)
         fields = {name: tensor[order] for name, tensor in fields.items()}
     examples, length = fields["ids"].shape
-    places = torch.arange(length, device=fields["ids"].device).expand(examples, length)
-    tokens = [fields["ids"], fields["segments"], places]
+    position_ids = torch.arange(length, device=fields["ids"].device).expand(examples, length)
+    tokens = [fields["ids"], fields["segments"], position_ids]
+    weights = fields["weights"]
     if lengths is None:
-        begins = length * torch.arange(examples, device=places.device)
+        first_rows = length * torch.arange(examples, device=position_ids.device)
         tokens = [tensor.flatten() for tensor in tokens]
         groups, mask = [(examples, length)], fields["mask"].bool()[:, None, None]
+        slots = torch.arange(weights.numel(), device=weights.device)
     else:
-        begins = lengths.cumsum(0) - lengths
-        within = places < lengths[:, None]
-        tokens = [tensor[within] for tensor in tokens]
-        same, counts = lengths.unique_consecutive(return_counts=True)
-        groups, mask = list(zip(counts.tolist(), same.tolist(), strict=True)), None
+        first_rows = lengths.cumsum(0) - lengths
+        inside = position_ids < lengths[:, None]
+        tokens = [tensor[inside] for tensor in tokens]
+        sizes, counts = lengths.unique_consecutive(return_counts=True)
+        groups, mask = list(zip(counts.tolist(), sizes.tolist(), strict=True)), None
+        slots = weights.flatten().nonzero()[:, 0]
     # [CLS] is the first token.
-    asked = begins[:, None] + functional.pad(fields["positions"], (1, 0))
-    ids, segments, places = tokens
-    return _Rows(
-        ids,
-        segments,
-        places,
-        groups,
-        mask,
-        asked.flatten(),
-        _used(fields["weights"], lengths),
-        fields["labels"],
-        fields["weights"],
-        fields["swapped"],
-    )
-
-
-def _used(weights: Tensor, lengths: Tensor | None) -> Tensor:
-    """The flat slots with a weight; all of them where shapes must not differ from step to step."""
-    return (
-        torch.arange(weights.numel(), device=weights.device) if lengths is None else weights.flatten().nonzero()[:, 0]
-    )
+    queries = first_rows[:, None] + functional.pad(fields["positions"], (1, 0))
+    labels, swapped = fields["labels"], fields["swapped"]
+    ids, segments, position_ids = tokens
+    return _Rows(ids, segments, position_ids, groups, mask, queries.flatten(), slots, labels, weights, swapped)
 
 
 def _order(rows: _Rows) -> Tensor:
-    """Every [CLS], then the used slots, as places in `rows.asked`, where each example has its [CLS] and its slots."""
+    """Indices into `rows.queries`, which holds [CLS] and the slots of each example: every [CLS], then all slots."""
     examples, predictions = rows.labels.shape
-    begins = torch.arange(examples, device=rows.used.device) * (1 + predictions)
-    return torch.cat([begins, begins[rows.used // predictions] + 1 + rows.used % predictions])
+    first = torch.arange(examples, device=rows.slots.device) * (1 + predictions)
+    return torch.cat([first, first[rows.slots // predictions] + 1 + rows.slots % predictions])
 
 
 def _lengths(fields: Tensors) -> Tensor | None:
-    """How many tokens each example has. None where one has padding between them, or a masked token in its padding."""
+    """The number of tokens of each example. None if an example has padding between tokens, or a mask in its padding."""
     mask = fields["mask"]
     lengths = mask.sum(1)
     if (mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any():
@@ -222,51 +204,52 @@ def _lengths(fields: Tensors) -> Tensor | None:
     return lengths
 
 
-def _layer(layer: Any, asked: Tensor, hidden: Tensor, rows: _Rows, kept: Tensor | None = None) -> Tensor:
-    """The next hidden states of the rows `asked`, which see all of `hidden`: attention_ffn_block of modeling.py.
+def _layer(layer: Any, inputs: Tensor, hidden: Tensor, rows: _Rows, order: Tensor | None = None) -> Tensor:
+    """The next hidden states of the rows `inputs`, which attend to `hidden`: attention_ffn_block of modeling.py.
 
-    `kept`: those of `asked` that are computed behind the attention, in this order; all of them without it.
+    `order`: indices of the `inputs` that are computed after the attention; None for all.
     """
     attention = layer.attention
-    each = None if asked is hidden else len(asked) // len(rows.labels)
-    found = _attended(attention, attention.query(asked), attention.key(hidden), attention.value(hidden), rows, each)
-    if kept is not None:
-        found, asked = found.index_select(0, kept), asked.index_select(0, kept)
-    middle = attention.LayerNorm(attention.output_dropout(attention.dense(found)) + asked)
+    per_example = None if inputs is hidden else len(inputs) // len(rows.labels)
+    context = _attend(
+        attention, attention.query(inputs), attention.key(hidden), attention.value(hidden), rows, per_example
+    )
+    if order is not None:
+        context, inputs = context.index_select(0, order), inputs.index_select(0, order)
+    middle = attention.LayerNorm(attention.output_dropout(attention.dense(context)) + inputs)
     # transformers has this dropout and does not call it; TensorFlow does.
     return layer.full_layer_layer_norm(layer.dropout(layer.ff_chunk(middle)) + middle)
 
 
-def _attended(
-    attention: Any, queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows, each: int | None
+def _attend(
+    attention: Any, queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows, per_example: int | None
 ) -> Tensor:  # fmt: skip
-    """What each example's queries find among its own keys and values. Rows of (hidden) in, as many as queries out.
+    """Attention within each example: (queries, hidden), (rows, hidden), (rows, hidden) → (queries, hidden).
 
-    `each`: the queries of an example; None where every row is one.
+    `per_example`: the number of queries of an example; None if every row is one.
     """
     dropout = attention.attention_dropout.p if attention.training else 0.0
-    asked_sizes = [examples * (each or length) for examples, length in rows.groups]
+    query_sizes = [examples * (per_example or length) for examples, length in rows.groups]
     sizes = [examples * length for examples, length in rows.groups]
-    found = []
+    contexts = []
     for (examples, _), *parts in zip(
-        rows.groups, queries.split(asked_sizes), keys.split(sizes), values.split(sizes), strict=True
+        rows.groups, queries.split(query_sizes), keys.split(sizes), values.split(sizes), strict=True
     ):
         shape = (examples, -1, attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
-        plain = rows.mask is None and not dropout and query.requires_grad and query.dtype == torch.bfloat16
-        if plain:
-            one = _by_products(query, key, value)
+        if rows.mask is None and not dropout and query.requires_grad and query.dtype == torch.bfloat16:
+            context = _plain_attention(query, key, value)
         else:
-            one = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
-        found.append(one.transpose(1, 2).reshape(-1, queries.shape[1]))
-    return found[0] if len(found) == 1 else torch.cat(found)
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
+        contexts.append(context.transpose(1, 2).reshape(-1, queries.shape[1]))
+    return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 
 
-def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as two products and a softmax, all of its weights in memory. (examples, heads, length, size) each.
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention as two products and a softmax, with all weights in memory. (examples, heads, length, size) each.
 
-    PyTorch's fused attention goes back slowly in bfloat16 on processors: 16 × 128 tokens in 12 heads of 26 take 30.6 ms
-    forward and back on two cores of an AMD EPYC, these products 8.8; 4 × 512 tokens 38.2 and 26.3.
+    The backward pass of PyTorch's fused attention is slow in bfloat16 on processors. 16 × 128 tokens in 12 heads of 26
+    take 30.6 ms forward and backward on two cores of an AMD EPYC, these products 8.8; 4 × 512 tokens 38.2 and 26.3.
     """
     scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
     return torch.matmul(scores.softmax(-1, dtype=query.dtype), value)

@@ -1,9 +1,10 @@
-"""Options, TFRecords, configuration, vocabulary, OUT, device → what a run starts from, or all reasons why it cannot."""
+"""Options, TFRecords, configuration, vocabulary, OUT, device → the setup of a run, or every reason against it."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from stages.command.refusal import Refusal
@@ -19,61 +20,63 @@ from stages.train.options import Options
 from stages.words import vocabulary_file
 
 
-class Start(NamedTuple):
-    """What training starts from, and what was found on the way, in words, by check."""
+class Setup(NamedTuple):
+    """The inputs and the device of a run."""
 
     config: dict[str, Any]
     shards: Shards
     device: Device
     masking: DynamicMasking | None
-    tokens_an_example: float  # without padding
-    found: list[tuple[str, str]]
+    tokens_per_example: float  # without padding
+    findings: list[tuple[str, str]]  # name and sentence of each check, for a person
 
 
-def preflight(options: Options) -> Start:
-    """Make every check before anything is read at length or written; Refusal tells all that failed, a line each."""
+def preflight(options: Options) -> Setup:
+    """Run every check before the run reads much or writes anything. Refusal with a line for each failed check."""
     checks = Checks("train")
     checks.refusals += map(Refusal, contradictions(options))
     config = checks.of(read_config, options.config)
     shards = checks.of(find_shards, options.tfrecords, options.held_out)
     if config and shards:
-        failed = [Refusal(problem) for problem in disagreements(config, shards, options)]
-        checks.refusals += failed
-        config = None if failed else trained_config(config, shards, options)
+        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
+        checks.refusals += refusals
+        config = None if refusals else trained_config(config, shards, options)
     if shards:
         checks.found.append(("tfrecords", said_of(shards)))
     if config:
         shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
         checks.found.append(("config", f"{options.config}: {shape}"))
     if options.vocab:
-        found = checks.of(check_vocabulary, options.vocab, shards, config)
-        checks.found += [("vocab", found)] if found else []
+        sentence = checks.of(check_vocabulary, options.vocab, shards, config)
+        checks.found += [("vocab", sentence)] if sentence else []
     masking = checks.of(_masking, options, shards) if shards else None
-    tokens_an_example = checks.of(_tokens_an_example, options, shards) if shards else None
-    out = checks.of(check_writable, options.out)
-    checks.found += [("out", out)] if out else []
+    tokens_per_example = checks.of(_tokens_per_example, options, shards) if shards else None
+    sentence = checks.of(check_writable, options.out)
+    checks.found += [("out", sentence)] if sentence else []
     device = checks.of(choose_device, options)
     if device:
-        checks.found += [("device", device.words), ("versions", _versions())]
+        packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate"))
+        versions = f"Python {platform.python_version()}, {packages}"
+        checks.found += [("device", device.description), ("versions", versions)]
     checks.end()
-    return Start(config, shards, device, masking, tokens_an_example or 0.0, checks.found)
+    return Setup(config, shards, device, masking, tokens_per_example or 0.0, checks.found)
 
 
 def contradictions(options: Options) -> Iterator[str]:
-    """What is wrong with the options whatever the inputs are."""
+    """The problems of the options alone."""
     if options.recipe == "efficient" and options.dynamic_masking:
         yield "the efficient recipe masks anew by itself; leave out --dynamic-masking (DYNAMIC_MASKING)"
     if options.recipe == "published" and options.warmup_steps > options.steps:
         yield (
             f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "
-            "be reached"
+            "reach its peak"
         )
     if options.processes and options.batch_size % options.processes:
         yield f"--batch {options.batch_size} is not a multiple of --processes {options.processes}"
 
 
-def _tokens_an_example(options: Options, shards: Shards) -> float:
-    """How many tokens an example has without padding; as many as there is room for where no manifest counts them."""
+def _tokens_per_example(options: Options, shards: Shards) -> float:
+    """The mean number of tokens without padding; the sequence length if no manifest counts them."""
     if shards.vocab_size is None:
         if options.recipe == "efficient":
             raise Refusal(f"{options.tfrecords} has no manifest of make tfrecords, which --recipe efficient needs")
@@ -83,7 +86,7 @@ def _tokens_an_example(options: Options, shards: Shards) -> float:
 
 
 def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
-    """How examples are masked anew each epoch, where that is asked for."""
+    """The masking of `--dynamic-masking`, with the vocabulary and the options of tfrecords."""
     if not options.dynamic_masking:
         return None
     if not options.vocab:
@@ -95,14 +98,6 @@ def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
         raise Refusal(f"cannot read {options.vocab}: {error.strerror}")
     except ValueError as error:
         raise Refusal(str(error))
-    made = read_manifest(options.tfrecords, "tfrecords")["options"]
-    return DynamicMasking(
-        entries, made["seq_length"], made["max_predictions"], made["masked_lm_prob"], made["ngram"], options.seed
-    )
-
-
-def _versions() -> str:
-    from importlib.metadata import version
-
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate"))
-    return f"Python {platform.python_version()}, {packages}"
+    records = read_manifest(options.tfrecords, "tfrecords")["options"]
+    lengths = records["seq_length"], records["max_predictions"]
+    return DynamicMasking(entries, *lengths, records["masked_lm_prob"], records["ngram"], options.seed)

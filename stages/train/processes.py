@@ -1,7 +1,6 @@
-"""The processes of a run: one, or several with a part of each batch, that add up what they find.
+"""The processes of a run: one, or several that share each batch and sum their results.
 
-Several are of `torchrun`, or of `--processes`, which starts them here; accelerate joins them, over NCCL where they have
-GPUs, else over gloo.
+`torchrun` starts several, or `--processes` here. accelerate joins them, over NCCL on GPUs, over gloo otherwise.
 """
 
 from __future__ import annotations
@@ -28,20 +27,19 @@ _PARENT_DEATH_SIGNAL = 1
 
 
 def is_first() -> bool:
-    """Whether this process speaks and writes for all, before they are joined."""
+    """Whether this process prints and writes for all."""
     return os.environ.get(RANK, "0") == "0"
 
 
-def joined() -> bool:
-    """Whether this is one of several processes."""
+def is_one_of_several() -> bool:
     return int(os.environ.get(SIZE, "1")) > 1
 
 
 class Group:
-    """The processes of this run, joined. `rank` counts from 0; `first`: this one writes."""
+    """The joined processes of this run. `rank` counts from 0; the `first` process writes."""
 
     def __init__(self, device: Device) -> None:
-        # Loaded late: it takes a second.
+        # Imported late: it takes a second.
         from accelerate import Accelerator
 
         self._accelerator = Accelerator(cpu=device.kind == "cpu", mixed_precision="no")
@@ -49,33 +47,35 @@ class Group:
         self.device: torch.device = self._accelerator.device
         self.first = self.rank == 0
 
-    def wrapped(self, module: nn.Module) -> nn.Module:
-        """The module whose gradients are means over the processes; the same module where there is one."""
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with gradients that are means over the processes; `module` itself in a single process."""
         return self._accelerator.prepare_model(module) if self.size > 1 else module
 
-    def together(self, module: nn.Module, last: bool) -> Any:
-        """The processes exchange gradients behind the last pass of a batch alone."""
+    def gradient_exchange(self, module: nn.Module, last: bool) -> Any:
+        """A context in which the processes exchange gradients only in the last pass of a batch."""
         return contextlib.nullcontext() if last or self.size == 1 else self._accelerator.no_sync(module)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part of the whole batch's loss. Means over processes times their number are sums."""
+        """Add the gradients of a part of the batch's loss. Means over processes times their number are sums."""
         (loss * self.size).backward()
 
     def total(self, numbers: list[float]) -> list[float]:
         """The sums of numbers over all processes."""
         if self.size == 1:
             return numbers
-        summed = self._accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=self.device), "sum")
-        return [float(number) for number in summed.tolist()]
+        sums = self._accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=self.device), "sum")
+        return [float(number) for number in sums.tolist()]
+
+    def largest(self, number: float) -> float:
+        """The largest of a number ≥ 0 over all processes."""
+        return max(self.total([number * (rank == self.rank) for rank in range(self.size)]))
 
     def any_signal(self, signum: int | None) -> int | None:
-        """The signal that any of the processes was sent: all stop behind the same step."""
-        if self.size == 1:
-            return signum
-        return int(max(self.total([float((signum or 0) * (rank == self.rank)) for rank in range(self.size)]))) or None
+        """The signal that any of the processes received, so that all stop after the same step."""
+        return signum if self.size == 1 else int(self.largest(float(signum or 0))) or None
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.size > 1:
             self._accelerator.wait_for_everyone()
 
@@ -84,56 +84,58 @@ class Group:
             self._accelerator.end_training()
 
 
-def start(count: int, arguments: Sequence[str]) -> int:
+def run_processes(count: int, arguments: Sequence[str]) -> int:
     """Run this stage in `count` processes of this machine; the exit code of the first one that fails, else 0.
 
-    They get the signals that this one gets. When one fails, the others, who would wait for it, are ended.
+    Signals are forwarded to all. If one fails, the others, which would wait for it, are killed.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     threads = str(max(1, len(os.sched_getaffinity(0)) // count))
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), SIZE: str(count), "LOCAL_WORLD_SIZE": str(count)}
-    running: list[subprocess.Popen[bytes]] = []
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), SIZE: str(count), "LOCAL_WORLD_SIZE": str(count)}
+    processes: list[subprocess.Popen[bytes]] = []
 
-    def passed_on(signum: int, frame: Any) -> None:
-        for process in running:
+    def forward(signum: int, frame: Any) -> None:
+        for process in processes:
             process.send_signal(signum)
 
-    before = {signum: signal.signal(signum, passed_on) for signum in SIGNALS}
+    handlers = {signum: signal.signal(signum, forward) for signum in SIGNALS}
     try:
         for rank in range(count):
-            environment = {"OMP_NUM_THREADS": threads, **os.environ, **place, RANK: str(rank), "LOCAL_RANK": str(rank)}
-            # In a session of its own: a terminal's Ctrl-C comes once, through this process.
+            ranks = {RANK: str(rank), "LOCAL_RANK": str(rank)}
+            environment = {"OMP_NUM_THREADS": threads, **os.environ, **address, **ranks}
             command = [sys.executable, "-m", "stages.train", *arguments]
-            running.append(
+            # In a new session a terminal's Ctrl-C arrives once, through this process.
+            processes.append(
                 subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
             )
-        return _wait(running)
+        return _wait(processes)
     finally:
-        for process in running:
+        for process in processes:
             if process.poll() is None:
                 process.kill()
-        for signum, handler in before.items():
+        for signum, handler in handlers.items():
             signal.signal(signum, handler)
 
 
 def _end_with_parent() -> None:
-    """The system kills this process when the one that started it is gone, however that ends."""
+    """Ask the system to kill this process when its parent ends, however that happens."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def _wait(running: list[subprocess.Popen[bytes]]) -> int:
+def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
     while True:
-        codes = [process.poll() for process in running]
-        failed = [code for code in codes if code]
-        if failed:
-            for process in running:
+        codes = [process.poll() for process in processes]
+        failures = [code for code in codes if code]
+        if failures:
+            # After a signal all processes still save their checkpoint.
+            seconds = 60 if failures[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT) else 5
+            for process in processes:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    # One that was asked to stop saves first, and so do the others.
-                    process.wait(5 if failed[0] not in (128 + signal.SIGTERM, 128 + signal.SIGINT) else 60)
-            return failed[0] if failed[0] > 0 else 128 - failed[0]
+                    process.wait(seconds)
+            return failures[0] if failures[0] > 0 else 128 - failures[0]
         if all(code == 0 for code in codes):
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
-            next(process for process in running if process.poll() is None).wait(0.2)
+            next(process for process in processes if process.poll() is None).wait(0.2)

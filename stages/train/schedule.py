@@ -1,11 +1,11 @@
-"""A step → its learning rate, as ALBERT's optimization.py has it."""
+"""A step → its learning rate, by ALBERT's optimization.py."""
 
 
 def learning_rate(step: int, peak: float, steps: int, warmup: int) -> float:
     """The rate of the update from `step` to `step + 1`, in a run of `steps`.
 
-    It rises linearly from 0 in the first `warmup` steps. Behind them it is on the line that falls from `peak` at step 0
-    to 0 at the end: so it dips where the two meet.
+    It rises linearly from 0 in the first `warmup` steps. After them it follows the line from `peak` at step 0 to 0 at
+    the end, and so drops where the two meet.
     """
     if step < warmup:
         return peak * step / warmup

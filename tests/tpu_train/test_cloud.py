@@ -67,10 +67,10 @@ def test_a_run_in_a_bucket_goes_on_from_there(
     done = run_stage("tpu_train", *arguments, env={"TMPDIR": str(machines[1])})
     assert min(bucket.injected[fault] for fault in PASSING) > 0
     bucket.calm()
-    how, fetching, going_on, *_ = done.stderr.splitlines()
+    how, fetching, resuming, *_ = done.stderr.splitlines()
     assert how == f"tpu-train: gs:// by copies in {machines[1]}, uploaded with every checkpoint (--storage staged)"
     assert fetching.startswith("tpu-train: fetching 4 files, ")
-    assert going_on == "tpu-train: going on from step 20"
+    assert resuming == "tpu-train: resuming from step 20"
     assert done.stdout.startswith(f"{OUT}/model.ckpt-best: step ")
     assert list(machines[1].iterdir()) == []
 

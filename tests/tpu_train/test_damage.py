@@ -39,19 +39,22 @@ def test_a_tfrecord_that_is_cut_short_has_not_fewer_examples(found: Any) -> None
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        ("whole", ["step 60", "model.ckpt-60", "tpu-train: going on from step 60\n"]),
+        ("whole", ["step 60", "model.ckpt-60", "tpu-train: resuming from step 60\n"]),
         ("data flipped", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("data flipped", "); remove OUT/model.ckpt-60.*, and the same command resumes from model.ckpt-40"),
         ("index flipped", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("data cut", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("index cut", "the checkpoint OUT/model.ckpt-60 is damaged ("),
         ("data gone", "there is no readable TensorFlow checkpoint OUT/model.ckpt-60 "),
-        ("newest removed", ["step 40", "model.ckpt-40", "tpu-train: going on from step 40\n"]),
-        ("list cut", ["step 60", "model.ckpt-60", "tpu-train: going on from step 60\n"]),
-        ("list gone", ["step 60", "model.ckpt-60", "tpu-train: going on from step 60\n"]),
+        ("newest removed", ["step 40", "model.ckpt-40", "tpu-train: resuming from step 40\n"]),
+        ("list cut", ["step 60", "model.ckpt-60", "tpu-train: resuming from step 60\n"]),
+        ("list gone", ["step 60", "model.ckpt-60", "tpu-train: resuming from step 60\n"]),
         ("list gone, data flipped", ["step 40", "model.ckpt-40"]),
-        ("killed while saving", ["step 40", "model.ckpt-40", "tpu-train: model.ckpt-60 was not saved to its end\n"]),
-        ("all gone", "OUT has no checkpoint left, but checkpoint of a run that had; put them back, or remove"),
+        (
+            "killed while saving",
+            ["step 40", "model.ckpt-40", "tpu-train: model.ckpt-60 is incomplete and not used\n"],
+        ),
+        ("all gone", "OUT has lost all checkpoints of its run (checkpoint is left); restore them or remove"),
         ("new", ["step 0", "None", ""]),
     ],
 )

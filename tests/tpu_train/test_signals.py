@@ -68,7 +68,7 @@ def test_stopped_and_killed_at_random_moments_every_step_is_there_once(
         ended, said = running.ended()
         assert ended == code, said
         if steps:
-            assert f"tpu-train: going on from step {steps[-1]}\n" in said
+            assert f"tpu-train: resuming from step {steps[-1]}\n" in said
         if signum == signal.SIGKILL:
             continue
         assert f"tpu-train: {signum.name}: stopping after this step" in said

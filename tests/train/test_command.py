@@ -260,6 +260,6 @@ def test_a_rate_that_is_too_high_is_told_and_no_checkpoint_is_written(
     inputs: list[object], run_stage: Run, tmp_path: Path
 ) -> None:
     said = run_stage("train", *inputs, "--out", tmp_path / "out", "--learning-rate", "1e30", code=2).stderr
-    assert re.search(r"the loss is no number any more at step \d+: the rate \S+ is too high", said)
+    assert re.search(r"the loss is not a number at step \d+: the rate \S+ is too high", said)
     assert "a lower --learning-rate" in said
     assert not list((tmp_path / "out").glob("step-*"))

@@ -153,23 +153,23 @@ print(json.dumps([states, min(shares[2])]))
 
 def test_training_leaves_what_compares_as_it_was(train_python: Program) -> None:
     program = f"""{STARTED}
-from stages.train.held import Held, parts
+from stages.train.frozen import Frozen, parts
 from stages.train.muon import MuonAdamW
 names = {{id(parameter): name for name, parameter in model.named_parameters()}}
-held = [(names[id(parameter)], parameter, index) for parameter, index in parts(model)]
-before = [parameter.detach()[index].clone() for _, parameter, index in held]
+frozen = [(names[id(parameter)], parameter, index) for parameter, index in parts(model)]
+before = [parameter.detach()[index].clone() for _, parameter, index in frozen]
 all_before = {{name: parameter.detach().clone() for name, parameter in model.named_parameters()}}
-optimizer = MuonAdamW(model.named_parameters(), 14, Held(model))
+optimizer = MuonAdamW(model.named_parameters(), 14, Frozen(model))
 for _ in range(2):
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape)
     optimizer.step(0.01)
-changed = sorted({{name for (name, parameter, index), value in zip(held, before) if (parameter[index] != value).any()}})
+changed = sorted({{name for (name, part, index), value in zip(frozen, before) if (part[index] != value).any()}})
 still = [name for name, parameter in model.named_parameters() if (parameter == all_before[name]).all()]
 words = model.albert.embeddings.word_embeddings.weight.detach()
 sizes = words[20:400, 28:44].abs().amax(1) / words[20:400, 44:].square().mean(1).sqrt()
 signs = bool((words.sign() == all_before["albert.embeddings.word_embeddings.weight"].sign())[:, 26:44].all())
-print(json.dumps([len(held), changed, still, [float(sizes.min()), float(sizes.max())], signs,
+print(json.dumps([len(frozen), changed, still, [float(sizes.min()), float(sizes.max())], signs,
     len(parts(new_model(config, 1)))]))
 """
     count, changed, still, sizes, signs, of_others = json.loads(train_python("-c", program))

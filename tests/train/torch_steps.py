@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from stages.convert.mapping import rules
 from stages.formats.batches import Batch
-from stages.train.lamb import LEFT_OUT, Lamb, clip
+from stages.train.lamb import NO_DECAY, Lamb, clip
 from stages.train.model import EPSILON, Pretraining, Sums, loss, new_model, tensors
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def steps(case: Case) -> Arrays:
     pretraining = case.pretraining
     optimizer = Lamb(pretraining.model.named_parameters())
     found: Arrays = {"adapted": np.array(sorted(
-        rule.tensorflow for rule in case.rules if not LEFT_OUT.search(rule.transformers)
+        rule.tensorflow for rule in case.rules if not NO_DECAY.search(rule.transformers)
     ))}  # fmt: skip
     for step, batch in enumerate(case.batches):
         weights, examples = numbers(batch)
