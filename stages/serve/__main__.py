@@ -1,6 +1,7 @@
 """A folder of models → an HTTP service with a page: tokens, ids, texts, filled masks.
 
-Told to end, it first answers what it has accepted. Needs no network of its own, and runs no code of the model folders.
+After SIGTERM the service answers the accepted requests, then ends. It needs no network of its own, and runs no code of
+the model folders.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from stages.serve.contract import Limits
 from stages.serve.gate import Gate, LogLines, log
 from stages.serve.models import read_models
 from stages.serve.options import Options
-from stages.words.reading import located
+from stages.words.reading import resolve_folder
 
-# Connections that may wait to be taken up.
+# Connections that may wait to be accepted.
 BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which first says on `/readyz` that it is about to end."""
+    """uvicorn's server. `/readyz` reports the end before it begins."""
 
     def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
@@ -43,10 +44,10 @@ class Server(uvicorn.Server):
 
 
 def main(arguments: list[str]) -> None:
-    """Answer requests until SIGTERM or SIGINT. Refuses a port that cannot be had, and models that cannot be read."""
+    """Answer requests until SIGTERM or SIGINT. Refuses a port that is not available, and unreadable models."""
     options = parse(Options, "serve", __doc__, arguments)
-    _return_memory()
-    models = read_models(located(options.models), options.threads)
+    _limit_malloc()
+    models = read_models(resolve_folder(options.models), options.threads)
     default = options.default or next(iter(models))
     if default not in models:
         raise Refusal(f"--default is {default}; the models below {options.models} are {', '.join(models)}")
@@ -56,53 +57,48 @@ def main(arguments: list[str]) -> None:
     )  # fmt: skip
     gate, app = application(models, default, limits, threads=os.cpu_count() or 1, logs=not options.quiet)
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
-    bound = _bound(options.host, options.port)
-    host, port = bound.getsockname()[:2]
-    host = "localhost" if host in ("0.0.0.0", "::") else host
-    log(
-        "listening",
-        address=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-        models=list(models),
-        default=default,
-    )
-    answer(gate, app.state, bound, limits)
+    listener = _listen(options.host, options.port)
+    host, port = listener.getsockname()[:2]
+    host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    log("listening", address=f"http://{host}:{port}", models=list(models), default=default)
+    answer(gate, app.state, listener, limits)
     log("ended")
 
 
-def answer(gate: Gate, state: State, bound: socket.socket, limits: Limits) -> None:
-    """Answer requests on a socket until SIGTERM or SIGINT, and then what was accepted."""
+def answer(gate: Gate, state: State, listener: socket.socket, limits: Limits) -> None:
+    """Answer requests on a socket until SIGTERM or SIGINT, then the accepted requests."""
     config = uvicorn.Config(
         gate, lifespan="off", loop="uvloop", http="httptools", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=int(limits.seconds) + 1, backlog=BACKLOG,
     )  # fmt: skip
-    # Once all is answered, uvicorn raises the signal again that told it to end.
+    # After the last answer, uvicorn raises the signal again.
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config, state).run([bound])
+        Server(config, state).run([listener])
 
 
-def _return_memory() -> None:
-    """Have glibc give large blocks back to the system immediately, and keep the small ones of all threads together.
+def _limit_malloc() -> None:
+    """Make glibc return large blocks to the system immediately, and share small blocks between threads.
 
-    By itself it keeps blocks of up to 32 MB once such have been freed, and for each thread apart: at full load a
-    service took 690 MB in place of 350.
+    By default glibc keeps freed blocks of up to 32 MB, separately for each thread: at full load a service took 690 MB
+    instead of 350.
     """
-    arenas, mapped = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
-    with contextlib.suppress(OSError, AttributeError):  # Another C library has its own ways.
-        system = ctypes.CDLL(None)
-        system.mallopt(arenas, 2)
-        system.mallopt(mapped, 1 << 18)
+    arenas, mmap_threshold = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(arenas, 2)
+        libc.mallopt(mmap_threshold, 1 << 18)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        kind = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(kind[0], kind[1])
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(kind[4])
-        bound.listen(BACKLOG)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
-        raise Refusal(f"cannot listen on {host} port {port}: {error.strerror}; --host and --port name another place")
-    return bound
+        raise Refusal(f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port")
+    return listener
 
 
 if __name__ == "__main__":

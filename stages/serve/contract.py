@@ -1,19 +1,19 @@
-"""What a request may hold and what an answer does, as pydantic models, which OpenAPI describes with examples."""
+"""Requests and answers as pydantic models, which OpenAPI describes with examples."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from stages.serve.models import Served
+from stages.serve.models import ServedModel
 
 EXAMPLE = "日本語の文を、小さな単位に分ける。"
-# A text with masks takes thirty times as long as its tokens (character tiny), and work once begun is not taken back.
-MOST_MASKED = 64
-MASKED = "日本の首都は[MASK]である。"
+MASKED_EXAMPLE = "日本の首都は[MASK]である。"
+# To fill a text takes thirty times as long as to encode it (character tiny), and running work cannot be cancelled.
+MAX_MASKED_TEXTS = 64
 
 
 class Limits(BaseModel):
-    """What a request may ask for at most."""
+    """The limits of a request, and of concurrent requests: bytes, texts, characters a text, requests, seconds."""
 
     body: int
     texts: int
@@ -33,12 +33,12 @@ class Tokens(BaseModel):
 
 
 class Encoding(BaseModel):
-    """Lists of one length: [CLS] and [SEP] are at [0, 0], in no word."""
+    """Lists of equal length. [CLS] and [SEP] have the offsets [0, 0] and no word."""
 
     input_ids: list[int]
     tokens: list[str]
     offsets: list[tuple[int, int]] = Field(description="start and end in the text, in code points (not UTF-16 units)")
-    word_ids: list[int | None] = Field(description="number of the word that a token belongs to")
+    word_ids: list[int | None] = Field(description="number of the token's word")
 
 
 class Text(BaseModel):
@@ -52,9 +52,9 @@ class Fill(BaseModel):
 
 
 class Mask(BaseModel):
-    start: int = Field(description="where [MASK] stands in the text, in code points")
+    start: int = Field(description="start of [MASK] in the text, in code points")
     end: int
-    fills: list[Fill] = Field(description="the most probable entries, the best first; special ones are left out")
+    fills: list[Fill] = Field(description="the most probable entries, the best first, without special tokens")
 
 
 class Masks(BaseModel):
@@ -97,8 +97,8 @@ class Model(BaseModel):
     name: str
     subword_tokenizer_type: Literal["wordpiece", "character"]
     vocab_size: int
-    max_length: int | None = Field(description="tokens that the model takes, [CLS] and [SEP] counted; null: no bound")
-    fill_mask: bool = Field(description="whether it has a model.onnx")
+    max_length: int | None = Field(description="most tokens of a text, with [CLS] and [SEP]; null: no limit")
+    fill_mask: bool = Field(description="whether the model has a model.onnx")
 
 
 class Models(BaseModel):
@@ -120,53 +120,51 @@ class Problem(BaseModel):
 
 
 class Contract:
-    """The requests of a service, whose schemas hold its limits and the names of its models."""
+    """The requests of a service. Their schemas contain its limits and the names of its models."""
 
-    def __init__(self, models: dict[str, Served], default: str, limits: Limits) -> None:
+    def __init__(self, models: dict[str, ServedModel], default: str, limits: Limits) -> None:
         def strict(*examples: dict[str, Any]) -> ConfigDict:
             return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": list(examples)})
 
         entries = max(len(model.tokenizer.entries) for model in models.values())
-        OneText = Annotated[str, Field(max_length=limits.characters)]
+        ShortText = Annotated[str, Field(max_length=limits.characters)]
         MaskedText = Annotated[str, Field(max_length=limits.characters, json_schema_extra={"pattern": r"\[MASK\]"})]
-        whole = BeforeValidator(_whole)
-        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=limits.characters), whole]
-        Name = Annotated[
-            str, Field(description="a name that /v1/models lists", json_schema_extra={"enum": sorted(models)})
-        ]
-        several: Any = Field(min_length=1, max_length=limits.texts)
+        integer = BeforeValidator(_integer)
+        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=limits.characters), integer]
+        Name = Annotated[str, Field(description="a name from /v1/models", json_schema_extra={"enum": sorted(models)})]
+        batch_size: Any = Field(min_length=1, max_length=limits.texts)
 
         class Request(BaseModel):
             model_config = strict()
             model: Name = default
 
         class EncodeOptions(Request):
-            special_tokens: bool = Field(True, description="[CLS] before the text and [SEP] behind it")
-            max_length: Annotated[Annotated[int, Field(ge=3, le=1 << 24)] | None, whole] = Field(
-                None, description="cut a text to so many tokens, [CLS] and [SEP] counted; null: no cut"
+            special_tokens: bool = Field(True, description="add [CLS] before the text and [SEP] after it")
+            max_length: Annotated[Annotated[int, Field(ge=3, le=1 << 24)] | None, integer] = Field(
+                None, description="truncate a text to so many tokens, with [CLS] and [SEP]; null: no limit"
             )
 
         class DecodeOptions(Request):
-            skip_special_tokens: bool = Field(True, description="leave out [CLS], [SEP] and the like")
+            skip_special_tokens: bool = Field(True, description="leave out [CLS], [SEP] and other special tokens")
 
         class FillOptions(Request):
-            top_k: Annotated[int, Field(ge=1, le=100), whole] = Field(5, description="entries for a mask")
+            top_k: Annotated[int, Field(ge=1, le=100), integer] = Field(5, description="entries for a mask")
 
         class TokenizeOne(Request):
             model_config = strict({"text": EXAMPLE})
-            text: OneText
+            text: ShortText
 
         class TokenizeBatch(Request):
             model_config = strict({"texts": [EXAMPLE, "二つ目の文。"]})
-            texts: Annotated[list[OneText], several]
+            texts: Annotated[list[ShortText], batch_size]
 
         class EncodeOne(EncodeOptions):
             model_config = strict({"text": EXAMPLE, "max_length": 128})
-            text: OneText
+            text: ShortText
 
         class EncodeBatch(EncodeOptions):
             model_config = strict({"texts": [EXAMPLE], "model": default})
-            texts: Annotated[list[OneText], several]
+            texts: Annotated[list[ShortText], batch_size]
 
         class DecodeOne(DecodeOptions):
             model_config = strict({"ids": [2, 10, 11, 3]})
@@ -174,31 +172,31 @@ class Contract:
 
         class DecodeBatch(DecodeOptions):
             model_config = strict({"batch": [[10, 11], [12]]})
-            batch: Annotated[list[Ids], several]
+            batch: Annotated[list[Ids], batch_size]
 
         class FillOne(FillOptions):
-            model_config = strict({"text": MASKED, "top_k": 3})
+            model_config = strict({"text": MASKED_EXAMPLE, "top_k": 3})
             text: MaskedText
 
         class FillBatch(FillOptions):
-            model_config = strict({"texts": [MASKED]})
-            texts: Annotated[list[MaskedText], Field(min_length=1, max_length=min(limits.texts, MOST_MASKED))]
+            model_config = strict({"texts": [MASKED_EXAMPLE]})
+            texts: Annotated[list[MaskedText], Field(min_length=1, max_length=min(limits.texts, MAX_MASKED_TEXTS))]
 
-        self.tokenize = _either(TokenizeOne, TokenizeBatch, "texts")
-        self.encode = _either(EncodeOne, EncodeBatch, "texts")
-        self.decode = _either(DecodeOne, DecodeBatch, "batch")
-        self.fill_mask = _either(FillOne, FillBatch, "texts")
+        self.tokenize = _one_or_batch(TokenizeOne, TokenizeBatch, "texts")
+        self.encode = _one_or_batch(EncodeOne, EncodeBatch, "texts")
+        self.decode = _one_or_batch(DecodeOne, DecodeBatch, "batch")
+        self.fill_mask = _one_or_batch(FillOne, FillBatch, "texts")
 
 
-def _whole(value: Any) -> Any:
-    """JSON has one kind of number: 65.0 is as whole as 65. Alone, or in a list."""
+def _integer(value: Any) -> Any:
+    """65.0 as 65, alone or in a list: JSON does not distinguish them."""
     if isinstance(value, list):
-        return [_whole(each) if type(each) is float else each for each in value]
+        return [_integer(number) if type(number) is float else number for number in value]
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def _either(one: type[BaseModel], batch: type[BaseModel], field: str) -> Any:
-    """A request of one, or of a batch, which `field` tells: an error is then of the one that was meant."""
+def _one_or_batch(one: type[BaseModel], batch: type[BaseModel], field: str) -> Any:
+    """One of two kinds of request. A request with `field` is a batch, so that errors are those of its own kind."""
 
     def kind(value: Any) -> str:
         return "batch" if isinstance(value, dict) and field in value else "one"

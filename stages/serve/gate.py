@@ -1,4 +1,4 @@
-"""Every request passes here: sizes and times are limited, answers counted and logged, without any text."""
+"""The gate in front of the application: it limits sizes and times, and counts and logs answers, without any text."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stages.serve.contract import Limits
 from stages.serve.metrics import Metrics
 
-PROBLEM = b"application/problem+json"
-# What a client calls its request, if it is no more than a name.
+PROBLEM_TYPE = b"application/problem+json"
+# A client's own X-Request-Id. Any other gets a random one, since it is logged.
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Seconds for which a client that is still sending a refused body may pause.
 LINGER = 5.0
-SAFE = [
+SAFETY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
 
 
-class Refused(Exception):
-    """A request that gets a problem for an answer."""
+class HttpRefusal(Exception):
+    """A request that is answered with a problem."""
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 def problem(status: int, detail: str) -> bytes:
-    """An error for a client, as RFC 9457 has it."""
+    """An error for a client, as in RFC 9457."""
     return orjson.dumps({"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail})
 
 
@@ -52,7 +52,7 @@ def log(event: str, **fields: Any) -> None:
 
 
 class LogLines(logging.Handler):
-    """What the server itself has to say, such as of a request that is not HTTP, in the same form."""
+    """The messages of uvicorn, such as for a request that is not HTTP, in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         more = {"traceback": "".join(traceback.format_exception(*record.exc_info))} if record.exc_info else {}
@@ -62,9 +62,9 @@ class LogLines(logging.Handler):
 class Gate:
     """An ASGI application around another one.
 
-    A body is read here, whole: a longer one than allowed gets 413, one that does not come in time 408. Beyond `waiting`
-    concurrent requests, and beyond the time that an answer may take, 503. Only routes that are known are named in
-    logs and metrics, since any other path is what a client made up.
+    The gate reads the whole body: 413 for a body over the limit, 408 for one that does not arrive in time. It answers
+    503 beyond `limits.waiting` concurrent requests, and to a request that takes too long. Logs and metrics name only
+    the application's routes, since any other path is text of a client.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, routes: frozenset[str], logs: bool) -> None:
@@ -75,52 +75,51 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"").decode("latin-1")
-        name = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        client_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = client_id if REQUEST_ID.fullmatch(client_id) else secrets.token_hex(8)
         route = scope["path"] if scope["path"] in self._routes else "other"
-        state = scope.setdefault("state", {})
-        state["work"] = {}
+        work: dict[str, Any] = {}  # filled by the application
+        scope.setdefault("state", {})["work"] = work
         status, unread = 0, False
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *SAFE, (b"x-request-id", name.encode())]
+                message["headers"] = [*message["headers"], *SAFETY_HEADERS, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
-            await self._limited(scope, headers, receive, answer)
-        except Refused as refused:
+            await self._apply_limits(scope, headers, receive, answer)
+        except HttpRefusal as refusal:
             if not status:
-                unread = refused.headers.get("connection") == "close"
-                await _refuse(answer, refused, last=not unread)
+                unread = refusal.headers.get("connection") == "close"
+                await _refuse(answer, refusal, last=not unread)
         except Exception as error:
-            log("bug", request=name, route=route, error=type(error).__name__, traceback=traceback.format_exc())
+            log("bug", request=request_id, route=route, error=type(error).__name__, traceback=traceback.format_exc())
             if not status:
-                await _refuse(answer, Refused(500, "this is a bug of the service; its log says more"))
+                await _refuse(answer, HttpRefusal(500, "the service has a bug; its log has the details"))
         finally:
-            seconds = time.perf_counter() - begun
-            self._metrics.answered(route, status, seconds)
-            work = state["work"]
+            seconds = time.perf_counter() - start
+            self._metrics.count_request(route, status, seconds)
             if work:
-                self._metrics.worked(route, work["model"], work["texts"], work["tokens"])
+                self._metrics.count_texts(route, work["model"], work["texts"], work["tokens"])
             if self._logs:
                 log(
-                    "request", request=name, method=scope["method"], route=route, status=status,
+                    "request", request=request_id, method=scope["method"], route=route, status=status,
                     milliseconds=round(seconds * 1e3, 3), **work,
                 )  # fmt: skip
         if unread:
-            await self._read_away(receive)
+            await self._drain(receive)
             await send({"type": "http.response.body"})
 
-    async def _read_away(self, receive: Receive) -> None:
-        """Read the rest of a body that is refused: a connection closed before would take the answer with it.
+    async def _drain(self, receive: Receive) -> None:
+        """Read the rest of a refused body, so that the client reads the answer.
 
-        The kernel answers what still comes with a reset, on which a client that is still sending gives up and never
-        reads why (RFC 9112, section 9.6). It may take as long as any request; one that pauses for `LINGER` has gone.
+        On a closed connection the kernel answers further data with a reset, and a client that is still sending loses
+        the answer (RFC 9112, section 9.6). Draining ends after the time of a request, or a pause of `LINGER`.
         """
         more = True
         with contextlib.suppress(TimeoutError):
@@ -129,41 +128,42 @@ class Gate:
                     message = await asyncio.wait_for(receive(), LINGER)
                     more = message["type"] == "http.request" and message.get("more_body", False)
 
-    async def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        work = scope["path"].startswith("/v1/") and scope["method"] == "POST"
-        if not work:
+    async def _apply_limits(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        if not (scope["path"].startswith("/v1/") and scope["method"] == "POST"):
             await self._app(scope, receive, send)
             return
         if self._waiting >= self._limits.waiting:
-            raise Refused(503, f"{self._waiting} requests are waiting; try again", **{"retry-after": "1"})
-        kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
-        if kind != b"application/json":
-            raise Refused(415, "a request is JSON: Content-Type: application/json")
+            raise HttpRefusal(503, f"{self._waiting} requests are waiting; try again", **{"retry-after": "1"})
+        media_type = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+        if media_type != b"application/json":
+            raise HttpRefusal(415, "a request is JSON: Content-Type: application/json")
         self._waiting += 1
         self._metrics.waiting.set(self._waiting)
-        read = False
+        complete = False
         try:
             async with asyncio.timeout(self._limits.seconds):
-                body = await self._body(headers, receive)
-                read = True
+                body = await self._read_body(headers, receive)
+                complete = True
                 if body is not None:
-                    await self._app(scope, _given(body, receive), send)
+                    await self._app(scope, _replay(body, receive), send)
         except TimeoutError:
             seconds = f"{self._limits.seconds:g} s"
-            if not read:
-                raise Refused(408, f"the request was not whole after {seconds}", connection="close") from None
-            detail = f"there was no answer after {seconds}; try again, or ask for less in one request"
-            raise Refused(503, detail, **{"retry-after": "1"}) from None
+            if not complete:
+                raise HttpRefusal(408, f"the request was incomplete after {seconds}", connection="close") from None
+            detail = f"there was no answer after {seconds}; try again, or send less text in one request"
+            raise HttpRefusal(503, detail, **{"retry-after": "1"}) from None
         finally:
             self._waiting -= 1
             self._metrics.waiting.set(self._waiting)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """The body of a request; None where the client has gone."""
-        most = self._limits.body
-        too_large = Refused(413, f"the body has over {most} bytes; send fewer texts in one request", connection="close")
-        stated = headers.get(b"content-length", b"0")
-        if not stated.isdigit() or int(stated) > most:
+    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        """The body of a request; None if the client has disconnected."""
+        limit = self._limits.body
+        too_large = HttpRefusal(
+            413, f"the body has over {limit} bytes; send fewer texts in one request", connection="close"
+        )
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > limit:
             raise too_large
         parts, size = [], 0
         while True:
@@ -172,36 +172,29 @@ class Gate:
                 return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > most:
+            if size > limit:
                 raise too_large
             if not message.get("more_body", False):
                 return b"".join(parts)
 
 
-def _given(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body first."""
-    given = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that returns the body first."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def whole() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def receive_body_first() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return whole
+    return receive_body_first
 
 
-async def _refuse(send: Send, refused: Refused, last: bool = True) -> None:
-    """Send a refusal; where it is not the `last` message, the connection stays open until that comes."""
-    body = problem(refused.status, refused.detail)
-    headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
-    size = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": refused.status,
-            "headers": [(b"content-type", PROBLEM), size, *headers],
-        }
-    )
+async def _refuse(send: Send, refusal: HttpRefusal, last: bool = True) -> None:
+    """Send a refusal. Unless it is the `last` message, the connection stays open until that is sent."""
+    body = problem(refusal.status, refusal.detail)
+    headers = [
+        (b"content-type", PROBLEM_TYPE),
+        (b"content-length", str(len(body)).encode()),
+        *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not last})

@@ -1,4 +1,4 @@
-"""What the service counts, in the form of Prometheus."""
+"""Counters of the service, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -18,41 +18,39 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Counters of one service. Routes and models are labels, never what clients sent."""
+    """Counters of one service. Labels are routes and models, never text of a client."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("tokenizer_requests", "Requests answered", ("route", "status"), registry=registry)
+        self._seconds = Histogram(
+            "tokenizer_request_seconds", "From the first byte of a request to its answer", ("route",),
+            registry=registry, buckets=SECONDS,
+        )  # fmt: skip
+        self._texts = Counter("tokenizer_texts", "Texts worked on", ("route", "model"), registry=registry)
+        self._tokens = Counter("tokenizer_tokens", "Tokens of these texts", ("route", "model"), registry=registry)
+        self._batch = Histogram(
+            "tokenizer_batch_requests", "Requests worked on together", ("work",),
+            registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+        )  # fmt: skip
+        self.waiting = Gauge("tokenizer_waiting_requests", "Requests being worked on", registry=registry)
 
-        def made(kind: type, name: str, text: str, *labels: str, **options: object) -> object:
-            return kind(f"tokenizer_{name}", text, labels, registry=self._registry, **options)
-
-        self._requests: Counter = made(Counter, "requests", "Requests answered", "route", "status")  # type: ignore[assignment]
-        self._seconds: Histogram = made(  # type: ignore[assignment]
-            Histogram, "request_seconds", "From the first byte of a request to its answer", "route", buckets=SECONDS
-        )
-        self._texts: Counter = made(Counter, "texts", "Texts worked on", "route", "model")  # type: ignore[assignment]
-        self._tokens: Counter = made(Counter, "tokens", "Tokens of these texts", "route", "model")  # type: ignore[assignment]
-        self._batch: Histogram = made(  # type: ignore[assignment]
-            Histogram, "batch_requests", "Requests worked on together", "work", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
-        )
-        self.waiting: Gauge = made(Gauge, "waiting_requests", "Requests being worked on")  # type: ignore[assignment]
-
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """A request has its answer."""
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def worked(self, route: str, model: str, texts: int, tokens: int) -> None:
-        """Texts were worked on."""
+    def count_texts(self, route: str, model: str, texts: int, tokens: int) -> None:
+        """Count the texts of a request and their tokens."""
         self._texts.labels(route, model).inc(texts)
         self._tokens.labels(route, model).inc(tokens)
 
-    def batched(self, work: str, requests: int) -> None:
-        """Requests were worked on together."""
+    def count_batch(self, work: str, requests: int) -> None:
+        """Count a batch of requests."""
         self._batch.labels(work).observe(requests)
 
-    def page(self) -> bytes:
-        """All of it, for `/metrics`."""
+    def text(self) -> bytes:
+        """The answer of `/metrics`."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""A folder of model folders → its models by name, ready to answer."""
+"""A folder of model folders → its models by name, loaded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from stages.words.reading import CONFIG, VOCABULARY, read_tokenizer
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model: its name, its tokenizer, and what fills masks, if the folder has it."""
+class ServedModel:
+    """A model's name, its tokenizer, and its model.onnx, if the folder has one."""
 
     name: str
     tokenizer: Tokenizer
     filler: MaskedLanguageModel | None
 
-    def described(self) -> dict[str, object]:
-        """What `/v1/models` says of it."""
+    def description(self) -> dict[str, object]:
+        """The model's entry in `/v1/models`."""
         rules = self.tokenizer.rules
         return {
             "name": self.name,
@@ -32,25 +32,25 @@ class Served:
         }
 
 
-def read_models(folder: str, threads: int) -> dict[str, Served]:
-    """Every model below a folder, by its path there (`character/tiny`), or the one that the folder itself is.
+def read_models(folder: str, threads: int) -> dict[str, ServedModel]:
+    """The models below a folder by their paths there (`character/tiny`), or the one model that the folder is.
 
-    Refuses a folder without any, and one whose model cannot be read: a service that lacks one is not what was asked.
+    Refuses a folder without a model, and a folder with a model that cannot be read.
     """
-    found: dict[str, set[str]] = {}
     if not (storage.remote(folder) or os.path.isdir(folder)):
         raise Refusal(f"there is no folder {folder}; make convert writes models into it")
+    files: dict[str, set[str]] = {}
     for path in storage.files_below(folder):
-        place, _, name = path.rpartition("/")
-        found.setdefault(place, set()).add(name)
+        subfolder, _, file = path.rpartition("/")
+        files.setdefault(subfolder, set()).add(file)
     models = {}
-    for place, names in sorted(found.items()):
+    for subfolder, names in sorted(files.items()):
         if {VOCABULARY, CONFIG} <= names:
-            path = storage.join(folder, place) if place else folder
-            name = place or storage.name_of(folder)
+            path = storage.join(folder, subfolder) if subfolder else folder
+            name = subfolder or storage.name_of(folder)
             tokenizer = read_tokenizer(path)
             filler = MaskedLanguageModel(path, tokenizer, threads) if MODEL in names else None
-            models[name] = Served(name, tokenizer, filler)
+            models[name] = ServedModel(name, tokenizer, filler)
     if not models:
-        raise Refusal(f"no folder below {folder} has {VOCABULARY} and {CONFIG}; make convert writes such")
+        raise Refusal(f"no folder below {folder} has {VOCABULARY} and {CONFIG}; make convert writes such folders")
     return models

@@ -1,4 +1,4 @@
-"""A block of articles → its words once → token ids for each model, as integer arrays."""
+"""A block of articles → its words, once for all models → token ids for each model, as integer arrays."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ def split(articles: list[list[str]]) -> Words:
 
 
 def look_up(words: Words, vocabulary: CompiledVocabulary) -> Tokens:
-    """The tokens of a block's words. Sentences and documents that have none are left out."""
+    """The tokens of a block's words. Sentences and documents without tokens are left out."""
     tokens = vocabulary.look_up(words.texts, words.begins)
     lengths = np.diff(tokens.ends, prepend=0)
     sentences = np.diff(_offsets(lengths > 0)[words.documents])
@@ -33,5 +33,5 @@ def look_up(words: Words, vocabulary: CompiledVocabulary) -> Tokens:
 
 
 def _offsets(lengths: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Where things of these lengths begin, and where the last one ends."""
+    """The begin of each item, and the end of the last one: shape (items + 1,)."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))

@@ -11,11 +11,12 @@ from typing import Any
 from stages.command.options import HelpFormatter, add_options, made
 from stages.command.refusal import Refusal
 from stages.command.running import run
+from stages.tokenizer.lines import Address, BadLine, read_lines
 from stages.tokenizer.options import Decode, Encode, FillMask, Tokenize
 
 DESCRIPTION = """Text to tokens and ids, ids to text, and masked words filled, with the tokenizer of a model folder.
 
-Reads UTF-8 lines from the files named, else from standard input, and writes one line for each, in order.
+Reads UTF-8 lines from files or standard input, and writes one line for each, in order.
 Needs no network, and runs no code of the model folder."""
 EXAMPLES = {
     "tokenize": """
@@ -35,68 +36,65 @@ COMMANDS = {
     "tokenize": (Tokenize, "tokens, joined by spaces"),
     "encode": (Encode, "JSON lines: input_ids, tokens, offsets in the text, word_ids"),
     "decode": (Decode, "ids → text"),
-    "fill-mask": (FillMask, "what the model would put for each [MASK]; needs the folder's model.onnx"),
+    "fill-mask": (FillMask, "the model's entries for each [MASK]; needs the folder's model.onnx"),
 }
 
 
 def read_command(arguments: list[str]) -> Any:
-    """The options of the command that the arguments name."""
+    """The options of the command in the arguments."""
     parser = argparse.ArgumentParser(prog="tokenizer", description=DESCRIPTION, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, (kind, text) in COMMANDS.items():
-        shown = f"{text}\n\nexamples:{EXAMPLES[name]}"
-        added = commands.add_parser(name, help=text, description=shown, formatter_class=HelpFormatter)
-        add_options(added, kind, os.environ)
-    given = parser.parse_args(arguments)
-    options: Any = made(COMMANDS[given.command][0], given, os.environ)
-    if not given.model and options.model.startswith("released/"):
+        description = f"{text}\n\nexamples:{EXAMPLES[name]}"
+        command = commands.add_parser(name, help=text, description=description, formatter_class=HelpFormatter)
+        add_options(command, kind, os.environ)
+    values = parser.parse_args(arguments)
+    options: Any = made(COMMANDS[values.command][0], values, os.environ)
+    if not values.model and options.model.startswith("released/"):
         print(f"tokenizer: taking {options.model}, which comes with this project", file=sys.stderr)
     return options
 
 
-def _answer(options: Any) -> Callable[..., bytes]:
-    """Lines and where they stand → the output."""
-    from stages.tokenizer import output_lines as out
+def _processor(options: Any) -> Callable[[list[str], Address], bytes]:
+    """Lines and their addresses → the output."""
+    from stages.tokenizer import output_lines as output
     from stages.words.encoding import Options
-    from stages.words.reading import located, read_tokenizer
+    from stages.words.reading import read_tokenizer, resolve_folder
 
-    framing = Options(not options.no_special_tokens, options.max_length) if isinstance(options, Encode) else Options()
-    if framing.max_length is not None and framing.max_length < framing.least:
-        raise Refusal(
-            f"--max-length is {framing.max_length}; it must be {framing.least} or more to leave room for text"
-        )
-    folder = located(options.model)
+    frame = Options(not options.no_special_tokens, options.max_length) if isinstance(options, Encode) else Options()
+    if frame.max_length is not None and frame.max_length < frame.least:
+        raise Refusal(f"--max-length is {frame.max_length}; it must be {frame.least} or more to leave room for text")
+    folder = resolve_folder(options.model)
     tokenizer = read_tokenizer(folder)
     if isinstance(options, Decode):
-        return lambda lines, where: out.decoded(tokenizer, lines, where, options.to, not options.keep_special_tokens)
+        return lambda lines, address: output.decode(
+            tokenizer, lines, address, options.to, not options.keep_special_tokens
+        )
 
-    def texts(lines: Any, where: Any) -> Any:
-        return out.read_texts(lines, where, options.form)
+    def texts(lines: list[str], address: Address) -> output.Texts:
+        return output.read_texts(lines, address, options.form)
 
     if isinstance(options, Encode):
-        return lambda lines, where: out.encoded(tokenizer, texts(lines, where), options.to, framing)
+        return lambda lines, address: output.encode(tokenizer, texts(lines, address), options.to, frame)
     if isinstance(options, FillMask):
         from stages.words.filling import MaskedLanguageModel
 
         model = MaskedLanguageModel(folder, tokenizer, options.threads)
-        return lambda lines, where: out.filled(model, texts(lines, where), options.to, options.top_k)
-    return lambda lines, where: out.tokenized(tokenizer, texts(lines, where), options.to)
+        return lambda lines, address: output.fill(model, texts(lines, address), options.to, options.top_k)
+    return lambda lines, address: output.tokenize(tokenizer, texts(lines, address), options.to)
 
 
-def main(given: list[str]) -> None:
-    options = read_command(given)
-    from stages.tokenizer.lines import BadLine, read_lines
-
-    answer = _answer(options)
-    out = sys.stdout.buffer
-    for where, lines in read_lines(options.files or ["-"]):
+def main(arguments: list[str]) -> None:
+    options = read_command(arguments)
+    process = _processor(options)
+    stream = sys.stdout.buffer
+    for address, lines in read_lines(options.files or ["-"]):
         try:
-            out.write(answer(lines, where))
-        except BadLine as bad:
-            out.write(answer(lines[: bad.number], where))
+            stream.write(process(lines, address))
+        except BadLine as error:
+            stream.write(process(lines[: error.index], address))
             raise
-        # The next read may wait for a person who waits for these lines.
-        out.flush()
+        stream.flush()  # The next read may block, and the reader may wait for these lines.
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tokenizer and a batch of texts → the lines of output that stand for them, as text or as JSON."""
+"""A tokenizer and a batch of texts → one line of output for each, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -7,104 +7,107 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stages.tokenizer.lines import BadLine, Where
+from stages.tokenizer.lines import Address, BadLine
 from stages.words.encoding import Options, Tokenizer
-from stages.words.filling import Mask, MaskedLanguageModel, TooLong, WithoutMask
+from stages.words.filling import FillError, Mask, MaskedLanguageModel
 
-TEXT, JSON = "text", "jsonl"
+TEXT = "text"
 
 
 class Texts(NamedTuple):
-    """Texts of one read, where each stands, and the JSON objects that they came in, if any."""
+    """The texts of one read, their addresses, and their JSON objects, if the input has objects."""
 
-    where: Where
+    address: Address
     texts: list[str]
     objects: list[dict[str, Any]] | None
 
 
-def read_texts(lines: list[str], where: Where, form: str) -> Texts:
-    """The texts of lines: these as they are, or of JSON lines the strings, or their objects' "text". Refuses others."""
+def read_texts(lines: list[str], address: Address, form: str) -> Texts:
+    """The texts of lines: the lines themselves, or JSON strings, or the "text" of JSON objects. Refuses other JSON."""
     if form == TEXT:
-        return Texts(where, lines, None)
+        return Texts(address, lines, None)
     objects = []
-    for place, line in enumerate(lines):
-        read = _json(line, where, place)
-        read = {"text": read} if isinstance(read, str) else read
-        if not isinstance(read, dict) or not isinstance(read.get("text"), str):
-            raise BadLine(where, place, ': neither a JSON string nor an object with a "text", as --from jsonl wants')
-        objects.append(read)
-    return Texts(where, [read["text"] for read in objects], objects)
+    for index, line in enumerate(lines):
+        value = _json(line, address, index)
+        value = {"text": value} if isinstance(value, str) else value
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+            raise BadLine(
+                address, index, ': neither a JSON string nor an object with a "text", which --from jsonl requires'
+            )
+        objects.append(value)
+    return Texts(address, [value["text"] for value in objects], objects)
 
 
-def tokenized(tokenizer: Tokenizer, given: Texts, form: str) -> bytes:
+def tokenize(tokenizer: Tokenizer, batch: Texts, form: str) -> bytes:
     """The tokens of each text, joined by spaces, or as `tokens`."""
     if form == TEXT:
-        return tokenizer.lines(given.texts)
-    return _json_lines(given, ({"tokens": tokens} for tokens in tokenizer.tokens(given.texts)))
+        return tokenizer.lines(batch.texts)
+    return _json_lines(batch, ({"tokens": tokens} for tokens in tokenizer.tokens(batch.texts)))
 
 
-def encoded(tokenizer: Tokenizer, given: Texts, form: str, options: Options) -> bytes:
-    """The ids of each text, joined by spaces, or `input_ids`, `tokens`, `offsets` and `word_ids`, of one length.
+def encode(tokenizer: Tokenizer, batch: Texts, form: str, options: Options) -> bytes:
+    """The ids of each text, joined by spaces, or `input_ids`, `tokens`, `offsets` and `word_ids`, of equal length.
 
-    An offset is [start, end] in the characters (code points) of the text as given; [0, 0] for [CLS] and [SEP].
+    An offset is [start, end] in characters (code points) of the original text; [0, 0] for [CLS] and [SEP].
     """
-    rows = tokenizer.rows(given.texts, options)
+    rows = tokenizer.rows(batch.texts, options)
     if form == TEXT:
         return "".join(" ".join(map(str, row.input_ids)) + "\n" for row in rows).encode()
-    return _json_lines(given, (row._asdict() for row in rows))
+    return _json_lines(batch, (row._asdict() for row in rows))
 
 
-def decoded(tokenizer: Tokenizer, lines: list[str], where: Where, form: str, skip_special_tokens: bool) -> bytes:
+def decode(tokenizer: Tokenizer, lines: list[str], address: Address, form: str, skip_special_tokens: bool) -> bytes:
     """The text of each line of ids: numbers and spaces, a JSON list of numbers, or a JSON object's `input_ids`."""
     texts = []
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         try:
-            texts.append(tokenizer.decode(_ids(line, where, place), skip_special_tokens))
+            texts.append(tokenizer.decode(_ids(line, address, index), skip_special_tokens))
         except ValueError as error:
-            raise BadLine(where, place, f": {error}")
+            raise BadLine(address, index, f": {error}")
     if form == TEXT:
         return "".join(text + "\n" for text in texts).encode()
-    return _json_lines(Texts(where, texts, None), ({"text": text} for text in texts))
+    return _json_lines(Texts(address, texts, None), ({"text": text} for text in texts))
 
 
-def filled(model: MaskedLanguageModel, given: Texts, form: str, top_k: int) -> bytes:
-    """What the model puts for each [MASK] of each text: words and probabilities, a tab between masks; or `masks`."""
+def fill(model: MaskedLanguageModel, batch: Texts, form: str, top_k: int) -> bytes:
+    """The entries at each [MASK] of each text: tokens and probabilities, a tab between masks; or `masks`."""
     try:
-        answers = model.fill(given.texts, top_k)
-    except (TooLong, WithoutMask) as error:
-        raise BadLine(given.where, error.place, f": {error}")
+        results = model.fill(batch.texts, top_k)
+    except FillError as error:
+        raise BadLine(batch.address, error.index, f": {error}")
     if form == TEXT:
-        return "".join("\t".join(map(_fills, masks)) + "\n" for masks in answers).encode()
-    return _json_lines(given, ({"masks": [mask.as_json() for mask in masks]} for masks in answers))
+        return "".join("\t".join(map(_fills, masks)) + "\n" for masks in results).encode()
+    return _json_lines(batch, ({"masks": [mask.as_json() for mask in masks]} for masks in results))
 
 
 def _fills(mask: Mask) -> str:
     return " ".join(f"{fill.token} {fill.score:.4f}" for fill in mask.fills)
 
 
-def _json_lines(given: Texts, answers: Iterable[dict[str, Any]]) -> bytes:
-    """An object a line; a text that came in an object keeps what else is in it."""
-    objects: Sequence[dict[str, Any]] = given.objects if given.objects is not None else [{}] * len(given.texts)
-    lines = [orjson.dumps({**own, **answer}) for own, answer in zip(objects, answers, strict=True)]
+def _json_lines(batch: Texts, results: Iterable[dict[str, Any]]) -> bytes:
+    """One object a line. An object of the input keeps its other fields."""
+    objects: Sequence[dict[str, Any]] = batch.objects if batch.objects is not None else [{}] * len(batch.texts)
+    lines = [orjson.dumps({**fields, **result}) for fields, result in zip(objects, results, strict=True)]
     return b"\n".join([*lines, b""])
 
 
-def _ids(line: str, where: Where, place: int) -> list[int]:
-    read: Any = line.split()
+def _ids(line: str, address: Address, index: int) -> list[int]:
     if line.lstrip()[:1] in ("[", "{"):
-        read = _json(line, where, place)
-        read = read.get("input_ids") if isinstance(read, dict) else read
-        if isinstance(read, list) and all(type(id_) is int for id_ in read):
-            return read
-    elif all(word.isascii() and word.isdigit() and len(word) < 10 for word in read):
-        return [int(word) for word in read]
+        value = _json(line, address, index)
+        ids = value.get("input_ids") if isinstance(value, dict) else value
+        if isinstance(ids, list) and all(type(id_) is int for id_ in ids):
+            return ids
+    else:
+        words = line.split()
+        if all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+            return [int(word) for word in words]
     raise BadLine(
-        where, place, ': no ids; decode reads "2 15 3", a JSON list of numbers, or an object with "input_ids"'
+        address, index, ': no ids; decode reads "2 15 3", a JSON list of numbers, or an object with "input_ids"'
     )
 
 
-def _json(line: str, where: Where, place: int) -> Any:
+def _json(line: str, address: Address, index: int) -> Any:
     try:
         return orjson.loads(line)
     except ValueError as error:
-        raise BadLine(where, place, f" is not JSON: {error}")
+        raise BadLine(address, index, f" is not JSON: {error}")

@@ -13,12 +13,12 @@ from stages.formats.corpus import read_shards
 from stages.handover import storage
 from stages.handover.manifests import MANIFEST, claim, write_manifest
 from stages.handover.storage import sha256
-from stages.vocab.files import Sampled, count_words, write_vocabulary
+from stages.vocab.files import ShardSample, count_words, write_vocabulary
 from stages.vocab.options import Options
 from stages.vocab.sampling import draw
 from stages.vocab.training import TooSmall, train
 
-# Tasks for each process, so that all end at about the same time; and for a cluster, of which no more is known.
+# Tasks for each process, so that all end at about the same time; tasks for a cluster, whose size is not known.
 TASKS = 8
 CLUSTER_TASKS = 128
 
@@ -32,39 +32,42 @@ def main(arguments: list[str]) -> None:
         print(f"vocab: {options.out} is finished already", file=sys.stderr)
         return
 
-    takes = draw([described["sentences"] for _, described in shards], options.sample, options.seed)
-    sampled = [
-        Sampled(options.corpus, number, name, described, take, options.seed)
-        for number, ((name, described), take) in enumerate(zip(shards, takes, strict=True))
+    sizes = draw([description["sentences"] for _, description in shards], options.sample, options.seed)
+    samples = [
+        ShardSample(options.corpus, number, name, description, size, options.seed)
+        for number, ((name, description), size) in enumerate(zip(shards, sizes, strict=True))
     ]
-    # Several shards are counted together: adding up what each of 640 has takes longer than the counting itself.
-    together = max(1, len(sampled) // (CLUSTER_TASKS if options.engine == "ray" else TASKS * options.jobs))
-    tasks = [sampled[first : first + together] for first in range(0, len(sampled), together)]
+    # A task has several shards: to add up the words of 640 tasks takes longer than to count them.
+    task_size = max(1, len(samples) // (CLUSTER_TASKS if options.engine == "ray" else TASKS * options.jobs))
+    tasks = [samples[first : first + task_size] for first in range(0, len(samples), task_size)]
     words: Counter[str] = Counter()
-    progress = Progress("vocab", "sentences", sum(takes))
+    progress = Progress("vocab", "sentences", sum(sizes))
     results = in_order(count_words, tasks, options.jobs, options.engine, lambda task: task[0].name)
-    for task, counted in zip(tasks, results, strict=True):
-        words.update(counted)
-        progress.add(sum(shard.take for shard in task))
+    for task, counts in zip(tasks, results, strict=True):
+        words.update(counts)
+        progress.add(sum(sample.size for sample in task))
     progress.close(f"{len(words):,} different words")
 
     print(f"vocab: training {options.vocab_size:,} entries on them", file=sys.stderr)
     try:
-        made = train(words, options.vocab_size, options.alphabet_size, options.unused)
+        vocabularies = train(words, options.vocab_size, options.alphabet_size, options.unused)
     except TooSmall as error:
         raise Refusal(f"--vocab-size is too small: {error}; raise it or lower --alphabet-size")
-    if len(made.wordpiece) < options.vocab_size:
+    if len(vocabularies.wordpiece) < options.vocab_size:
         print(
-            f"vocab: the corpus gives {len(made.wordpiece):,} entries, not {options.vocab_size:,}; "
+            f"vocab: the corpus gives {len(vocabularies.wordpiece):,} entries, not {options.vocab_size:,}; "
             "the later stages take the size from the manifest",
             file=sys.stderr,
         )
-    alphabet = len(made.character) - options.unused - 5
+    alphabet = len(vocabularies.character) - options.unused - 5
     if alphabet < options.alphabet_size:
-        print(f"vocab: it has {alphabet:,} characters, not {options.alphabet_size:,}", file=sys.stderr)
+        print(f"vocab: the corpus has {alphabet:,} characters, not {options.alphabet_size:,}", file=sys.stderr)
     files = {
         f"{model}/vocab.txt": write_vocabulary(options.out, model, entries)
-        for model, entries in (("wordpiece_tinysegmenter", made.wordpiece), ("character", made.character))
+        for model, entries in (
+            ("wordpiece_tinysegmenter", vocabularies.wordpiece),
+            ("character", vocabularies.character),
+        )
     }
     write_manifest(
         "vocab",
@@ -72,10 +75,10 @@ def main(arguments: list[str]) -> None:
         decisive(options),
         inputs,
         files,
-        counts={"sentences": sum(takes), "words": words.total(), "different_words": len(words), "alphabet": alphabet},
+        counts={"sentences": sum(sizes), "words": words.total(), "different_words": len(words), "alphabet": alphabet},
         versions={name: version(name) for name in ("tokenizers", "tinysegmenter3", "numpy")},
     )
-    entries = f"{len(made.wordpiece):,} WordPiece and {len(made.character):,} character entries"
+    entries = f"{len(vocabularies.wordpiece):,} WordPiece and {len(vocabularies.character):,} character entries"
     print(f"vocab: wrote {entries} to {options.out}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Word frequencies → the entries of the WordPiece and of the character vocabulary, the same ones every time."""
+"""Word frequencies → the entries of the WordPiece and of the character vocabulary, deterministically."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from tokenizers.trainers import WordPieceTrainer
 
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
-# A pair of pieces is merged when it occurs at least this often (the published recipe's, and the
-# `tokenizers` library's default for BERT).
+# A pair of pieces is merged if it occurs at least this often: the published recipe's value, and the default of the
+# `tokenizers` library for BERT.
 LEAST_FREQUENCY = 2
-# Words handed to the trainer in one call: long enough that the calls cost nothing, short enough for memory.
+# Words in one call of the trainer: enough that the calls cost nothing, few enough for memory.
 BLOCK = 1 << 12
 
 
@@ -26,7 +26,7 @@ class Vocabularies(NamedTuple):
 
 
 class TooSmall(ValueError):
-    """The vocabulary size asked for has no room for the alphabet."""
+    """The vocabulary size has no room for the alphabet."""
 
 
 def choose_alphabet(words: Counter[str], size: int) -> list[str]:
@@ -42,20 +42,20 @@ def choose_alphabet(words: Counter[str], size: int) -> list[str]:
 def train(words: Counter[str], vocabulary_size: int, alphabet_size: int, unused: int) -> Vocabularies:
     """Train WordPiece with the `tokenizers` library on words and their frequencies.
 
-    The library breaks ties by hash order, which differs from run to run, in two places: where it cuts the
-    alphabet, and in the ids of the `##` characters, which then decide between merges of equal frequency.
-    Both are chosen here and handed to it as special tokens in a fixed order; what is left is deterministic.
+    The library breaks ties by hash order, which differs from run to run, in two places: where it cuts the alphabet,
+    and in the ids of the `##` characters, which decide between merges of equal frequency. Both are fixed here and
+    passed to the library as special tokens in order; the rest is deterministic.
 
-    Words with a character outside the alphabet are left out, since inference makes them `[UNK]` as a
-    whole; the library would drop the character and learn pieces across the gap.
+    Words with a character outside the alphabet are left out, since inference makes the whole word `[UNK]`. The library
+    would drop the character and learn pieces across the gap.
 
-    Raises TooSmall where specials, alphabet and `##` characters alone exceed `vocabulary_size`.
+    Raises TooSmall if special tokens, alphabet and `##` characters alone exceed `vocabulary_size`.
     """
     specials = [*SPECIAL_TOKENS, *(f"<unused{number}>" for number in range(unused))]
     alphabet = choose_alphabet(words, alphabet_size)
-    within = set(alphabet)
-    known = sorted((word, frequency) for word, frequency in words.items() if within.issuperset(word))
-    continuations = sorted({"##" + character for word, _ in known for character in word[1:]})
+    characters = set(alphabet)
+    trainable = sorted(item for item in words.items() if characters.issuperset(item[0]))
+    continuations = sorted({"##" + character for word, _ in trainable for character in word[1:]})
     fixed = [*specials, *alphabet, *continuations]
     if len(fixed) > vocabulary_size:
         raise TooSmall(
@@ -72,16 +72,16 @@ def train(words: Counter[str], vocabulary_size: int, alphabet_size: int, unused:
         special_tokens=fixed,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_blocks(known), trainer)
-    by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-    entries = [entry for entry, _ in by_id]
+    tokenizer.train_from_iterator(_blocks(trainable), trainer)
+    ids = tokenizer.get_vocab()
+    entries = sorted(ids, key=ids.__getitem__)
     return Vocabularies(entries, entries[: len(specials) + len(alphabet)])
 
 
 def _blocks(words: list[tuple[str, int]]) -> Iterator[str]:
-    """Every word as often as it occurs, separated by spaces, in strings of bounded length.
+    """Each word as often as it occurs, separated by spaces, in strings of at most `BLOCK` words.
 
-    The library takes no counts, so it counts again: 0.4 µs a word, which is most of the training of a large corpus.
+    The library accepts no counts, so it counts again: 0.4 µs a word, most of the training time of a large corpus.
     """
     block: list[str] = []
     size = 0

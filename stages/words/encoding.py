@@ -1,7 +1,7 @@
-"""A tokenizer and texts → their ids, tokens and places, whole batches at a time, without transformers.
+"""A tokenizer and texts → their ids, tokens and offsets, in batches, without transformers.
 
-The rules are those of `japanese_subwords`; the tokenizer class of `tokenization` puts the same ones into the form of
-transformers, whose import takes 1.1 s and 180 MB.
+The rules are those of `japanese_subwords`, as in the tokenizer class of `tokenization`. That class imports
+transformers, which takes 1.1 s and 180 MB.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from stages.words.japanese_subwords import SubwordTokenizer, joined, normalise, 
 
 @dataclass(frozen=True)
 class Options:
-    """What `encode` puts around and takes off a text.
+    """The frame of an encoded text.
 
-    special_tokens: [CLS] before and [SEP] behind it. max_length: the most tokens that are left, these two counted.
+    special_tokens: add [CLS] before the text and [SEP] after it. max_length: the most tokens, with [CLS] and [SEP].
     """
 
     special_tokens: bool = True
@@ -33,18 +33,18 @@ class Options:
         return 3 if self.special_tokens else 1
 
 
-class Encoded(NamedTuple):
-    """The tokens of texts, one text behind another. Places are in characters (code points) of each text as given."""
+class Encoding(NamedTuple):
+    """The tokens of texts, concatenated. Places count characters (code points) of each text before normalisation."""
 
     ids: NDArray[np.int32]  # (tokens,)
     first: NDArray[np.bool_]  # (tokens,) whether a word begins here
-    starts: NDArray[np.int64]  # (tokens,) meaningless unless asked for
+    starts: NDArray[np.int64]  # (tokens,) without meaning unless places were requested
     stops: NDArray[np.int64]  # (tokens,)
     ends: NDArray[np.int64]  # (texts,) where each text's tokens end
 
 
 class Row(NamedTuple):
-    """A text as a model is given it: lists of one length. [CLS] and [SEP] are at (0, 0), in the word None."""
+    """The input of a model for one text: lists of equal length. [CLS] and [SEP] have offsets (0, 0), and word None."""
 
     input_ids: list[int]
     tokens: list[str]
@@ -52,11 +52,20 @@ class Row(NamedTuple):
     word_ids: list[int | None]
 
 
+class PlacedToken(NamedTuple):
+    """A whole token, such as [MASK], and its place in its text. A part is a text between whole tokens."""
+
+    parts_before: int  # parts of the batch before the token
+    id: int
+    start: int
+    stop: int
+
+
 class Tokenizer:
     """The tokenizer of a model folder.
 
-    rules: text → tokens. added: the entries beside the vocabulary's, by id. special: ids that `decode` may leave out.
-    cls, sep, mask: ids. max_length: positions of the model. keep_end: a text that is cut loses its beginning.
+    rules: text → tokens. added: entries beside the vocabulary, by id. special: ids that `decode` may leave out.
+    cls, sep, mask: ids. max_length: positions of the model. keep_end: truncation removes the beginning of a text.
     """
 
     def __init__(
@@ -74,153 +83,157 @@ class Tokenizer:
         self.max_length, self.keep_end = max_length, keep_end
         self.ids = {**rules.vocabulary, **{entry: id_ for id_, entry in added.items()}}
         self.unknown = self.ids[rules.unknown]
-        # Ids that no entry has, between the vocabulary's and those added, are unknown.
+        # Ids between the vocabulary's and the added ones may have no entry; they are unknown.
         self.entries = [*rules.entries, *[rules.unknown] * (max(added, default=0) + 1 - len(rules.entries))]
         for id_, entry in added.items():
             self.entries[id_] = entry
-        self._bytes = compiled_words.Entries(self.entries) if rules.compiled is not None else None
-        # A string that is never split need not be in the vocabulary: its id is that of [UNK], and its token is not.
-        self._all_have_ids = all(token.content in self.ids for token in rules.whole)
+        # A string of never_split may be absent from the vocabulary: it has the id of [UNK] and remains its own token.
+        ids_give_tokens = all(token.content in self.ids for token in rules.whole)
+        self._entry_bytes = (
+            compiled_words.Entries(self.entries) if rules.compiled is not None and ids_give_tokens else None
+        )
 
-    def encode(self, texts: Sequence[str], located: bool = True) -> Encoded:
-        """The tokens of texts, without [CLS] and [SEP]. ValueError for a lone surrogate, which tells the place."""
+    def encode(self, texts: Sequence[str], places: bool = True) -> Encoding:
+        """The tokens of texts, without [CLS] and [SEP]. ValueError, with the place, for a lone surrogate."""
         if self.rules.compiled is None:
-            return self._encode_slowly(texts, located)
-        plain: list[str] = []
+            return self._encode_uncompiled(texts, places)
+        originals: list[str] = []  # (parts,)
         origins: list[int] = []  # (parts,) where each part begins in its text
-        wholes: list[tuple[int, int, int, int]] = []  # the part before it, id, start, stop
-        parts_before = np.empty(len(texts), np.int64)
-        given: list[str] = []
+        whole: list[PlacedToken] = []
+        text_parts = np.empty(len(texts), np.int64)  # parts up to the end of each text
         for number, text in enumerate(texts):
             for part, start, token in self.rules.parts(text):
                 if token is None:
-                    plain.append(normalise(part))
+                    originals.append(part)
                     origins.append(start)
-                    given.append(part)
                 else:
-                    wholes.append((len(plain), self.ids.get(token, self.unknown), start, start + len(part)))
-            parts_before[number] = len(plain)
+                    id_ = self.ids.get(token, self.unknown)
+                    whole.append(PlacedToken(len(originals), id_, start, start + len(part)))
+            text_parts[number] = len(originals)
+        normalised = list(map(normalise, originals))
         try:
-            found = self.rules.look_up_arrays(plain, places=located)
+            tokens = self.rules.look_up_arrays(normalised, places)
         except UnicodeEncodeError:
             for text in texts:
                 refuse_surrogates(text)
             raise
-        starts = stops = np.zeros(len(found.ids), np.int64)
-        if found.starts is not None and found.stops is not None:
-            starts, stops = _in_texts(found, plain, given, origins)
-        ends = np.concatenate([[0], found.ends])[parts_before]
-        if not wholes:
-            return Encoded(found.ids, found.first, starts, stops, ends)
-        return _with_wholes(Encoded(found.ids, found.first, starts, stops, ends), found.ends, parts_before, wholes)
+        starts = stops = np.zeros(len(tokens.ids), np.int64)
+        if tokens.starts is not None and tokens.stops is not None:
+            starts, stops = _original_places(tokens.starts, tokens.stops, tokens.ends, normalised, originals, origins)
+        ends = np.concatenate([[0], tokens.ends])[text_parts]
+        encoding = Encoding(tokens.ids, tokens.first, starts, stops, ends)
+        return _insert_whole_tokens(encoding, tokens.ends, text_parts, whole) if whole else encoding
 
-    def _encode_slowly(self, texts: Sequence[str], located: bool) -> Encoded:
-        rows = [list(self.rules.tokens(text, located)) for text in texts]
-        every = [token for row in rows for token in row]
-        return Encoded(
-            np.array([self.ids.get(token, self.unknown) for token, _, _, _ in every], np.int32),
-            np.array([first for _, _, _, first in every], np.bool_),
-            np.array([start for _, start, _, _ in every], np.int64),
-            np.array([stop for _, _, stop, _ in every], np.int64),
+    def _encode_uncompiled(self, texts: Sequence[str], places: bool) -> Encoding:
+        rows = [list(self.rules.tokens(text, places)) for text in texts]
+        tokens = [token for row in rows for token in row]
+        return Encoding(
+            np.array([self.ids.get(token, self.unknown) for token, _, _, _ in tokens], np.int32),
+            np.array([first for _, _, _, first in tokens], np.bool_),
+            np.array([start for _, start, _, _ in tokens], np.int64),
+            np.array([stop for _, _, stop, _ in tokens], np.int64),
             np.array([len(row) for row in rows], np.int64).cumsum(),
         )
 
     def rows(self, texts: Sequence[str], options: Options) -> list[Row]:
-        """Each text as a model is given it, cut and framed as `options` say."""
-        return framed(self, self.encode(texts), [options] * len(texts))
+        """The input of a model for each text."""
+        return frame(self, self.encode(texts), [options] * len(texts))
 
     def tokens(self, texts: Sequence[str]) -> list[list[str]]:
         """The tokens of each text, without [CLS] and [SEP]."""
-        if self._bytes is None or not self._all_have_ids:
-            return [[token for token, _, _, _ in self.rules.tokens(text, located=False)] for text in texts]
-        encoded = self.encode(texts, located=False)
-        entries = list(map(self.entries.__getitem__, encoded.ids.tolist()))
-        ends = encoded.ends.tolist()
+        if self._entry_bytes is None:
+            return [[token for token, _, _, _ in self.rules.tokens(text, False)] for text in texts]
+        encoding = self.encode(texts, places=False)
+        entries = list(map(self.entries.__getitem__, encoding.ids.tolist()))
+        ends = encoding.ends.tolist()
         return [entries[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def lines(self, texts: Sequence[str]) -> bytes:
-        """The tokens of each text, joined by spaces, a line each."""
-        if self._bytes is None or not self._all_have_ids:
+        """The tokens of each text, joined by spaces, one line each."""
+        if self._entry_bytes is None:
             return "".join(" ".join(tokens) + "\n" for tokens in self.tokens(texts)).encode()
-        encoded = self.encode(texts, located=False)
-        return self._bytes.lines(encoded.ids, encoded.ends)
+        encoding = self.encode(texts, places=False)
+        return self._entry_bytes.lines(encoding.ids, encoding.ends)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """The text of ids: their tokens joined. ValueError for an id that no entry has."""
-        kept = []
+        """The text of ids: their tokens joined. ValueError for an id without an entry."""
+        entries = []
         for place, id_ in enumerate(ids):
             if not 0 <= id_ < len(self.entries):
                 raise ValueError(f"id {id_} at place {place} is none of 0 to {len(self.entries) - 1}")
             if not (skip_special_tokens and id_ in self.special):
-                kept.append(self.entries[id_])
-        return joined(kept)
+                entries.append(self.entries[id_])
+        return joined(entries)
 
 
-def framed(tokenizer: Tokenizer, encoded: Encoded, options: Sequence[Options]) -> list[Row]:
-    """The texts of a batch as a model is given them, each cut and framed as its own options say."""
-    ids = encoded.ids.tolist()
+def frame(tokenizer: Tokenizer, encoding: Encoding, options: Sequence[Options]) -> list[Row]:
+    """The input of a model for each text of a batch, truncated and framed by the text's own options."""
+    ids = encoding.ids.tolist()
     tokens = list(map(tokenizer.entries.__getitem__, ids))
-    offsets = np.stack([encoded.starts, encoded.stops], axis=1).tolist()
-    words = encoded.first.cumsum().tolist()
-    ends = encoded.ends.tolist()
-    before, behind = tokenizer.cls, tokenizer.sep
-    named = tokenizer.entries[before], tokenizer.entries[behind]
+    offsets = np.stack([encoding.starts, encoding.stops], axis=1).tolist()
+    words = encoding.first.cumsum().tolist()
+    ends = encoding.ends.tolist()
+    cls, sep = tokenizer.cls, tokenizer.sep
+    cls_token, sep_token = tokenizer.entries[cls], tokenizer.entries[sep]
     rows = []
-    for start, end, wanted in zip([0, *ends], ends, options, strict=False):
-        base = words[start] if start < end else 0
-        if wanted.max_length is not None:
-            room = max(wanted.max_length - 2 * wanted.special_tokens, 0)
+    for start, end, option in zip([0, *ends], ends, options, strict=False):
+        first_word = words[start] if start < end else 0
+        if option.max_length is not None:
+            room = max(option.max_length - 2 * option.special_tokens, 0)
             start, end = (max(start, end - room), end) if tokenizer.keep_end else (start, min(end, start + room))
-        numbers: list[Any] = [word - base for word in words[start:end]]
-        if wanted.special_tokens:
+        word_ids: list[Any] = [word - first_word for word in words[start:end]]
+        if option.special_tokens:
             rows.append(
                 Row(
-                    [before, *ids[start:end], behind],
-                    [named[0], *tokens[start:end], named[1]],
+                    [cls, *ids[start:end], sep],
+                    [cls_token, *tokens[start:end], sep_token],
                     [[0, 0], *offsets[start:end], [0, 0]],
-                    [None, *numbers, None],
+                    [None, *word_ids, None],
                 )
             )
         else:
-            rows.append(Row(ids[start:end], tokens[start:end], offsets[start:end], numbers))
+            rows.append(Row(ids[start:end], tokens[start:end], offsets[start:end], word_ids))
     return rows
 
 
-def _in_texts(
-    found: compiled_words.Tokens, plain: list[str], given: list[str], origins: list[int]
+def _original_places(
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    part_ends: NDArray[np.int64],
+    normalised: list[str],
+    originals: list[str],
+    origins: list[int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in the normalised parts, which stand behind one another, → places in the texts as given."""
-    assert found.starts is not None
-    assert found.stops is not None
-    lengths = np.fromiter(map(len, plain), np.int64, len(plain))
+    """Places in the concatenated normalised parts → places in the original texts, starts and stops (tokens,).
+
+    part_ends: (parts,) where each part's tokens end.
+    """
+    lengths = np.fromiter(map(len, normalised), np.int64, len(normalised))
     shift = np.array(origins, np.int64) - (lengths.cumsum() - lengths)
-    counts = np.diff(found.ends, prepend=0)
-    starts, stops = found.starts + np.repeat(shift, counts), found.stops + np.repeat(shift, counts)
-    for part, (normal, own) in enumerate(zip(plain, given, strict=True)):
-        if normal is own or normal == own:
+    counts = np.diff(part_ends, prepend=0)
+    starts, stops = starts + np.repeat(shift, counts), stops + np.repeat(shift, counts)
+    for part, (normal, original) in enumerate(zip(normalised, originals, strict=True)):
+        if normal is original or normal == original:
             continue
-        tokens = slice(found.ends[part] - counts[part], found.ends[part])
-        _, first, last = normalise_from(own)
+        tokens = slice(part_ends[part] - counts[part], part_ends[part])
+        _, first, last = normalise_from(original)
         starts[tokens] = np.array(first, np.int64)[starts[tokens] - origins[part]] + origins[part]
         stops[tokens] = np.array(last, np.int64)[stops[tokens] - origins[part] - 1] + origins[part]
     return starts, stops
 
 
-def _with_wholes(
-    encoded: Encoded,
-    part_ends: NDArray[np.int64],
-    parts_before: NDArray[np.int64],
-    wholes: list[tuple[int, int, int, int]],
-) -> Encoded:
-    """Put the whole tokens between the tokens of the parts where they stand."""
-    behind, ids, starts, stops = np.array(wholes, np.int64).T
-    places = np.concatenate([[0], part_ends])[behind]
-    # A text's whole tokens stand before its last part, so `behind` is less than its number of parts.
-    added = np.searchsorted(behind, parts_before, side="left")
-    return Encoded(
-        np.insert(encoded.ids, places, ids.astype(np.int32)),
-        np.insert(encoded.first, places, True),
-        np.insert(encoded.starts, places, starts),
-        np.insert(encoded.stops, places, stops),
-        encoded.ends + added,
+def _insert_whole_tokens(
+    encoding: Encoding, part_ends: NDArray[np.int64], text_parts: NDArray[np.int64], whole: list[PlacedToken]
+) -> Encoding:
+    """Insert the whole tokens between the tokens of the parts."""
+    parts_before, ids, starts, stops = np.array(whole, np.int64).T
+    places = np.concatenate([[0], part_ends])[parts_before]
+    # The last part of a text follows its last whole token, so `parts_before` is less than the text's `text_parts`.
+    inserted = np.searchsorted(parts_before, text_parts, side="left")
+    return Encoding(
+        np.insert(encoding.ids, places, ids.astype(np.int32)),
+        np.insert(encoding.first, places, True),
+        np.insert(encoding.starts, places, starts),
+        np.insert(encoding.stops, places, stops),
+        encoding.ends + inserted,
     )

@@ -1,4 +1,4 @@
-"""Texts with [MASK] → what a model folder's model.onnx puts there, by onnxruntime, without PyTorch."""
+"""Texts with [MASK] → the entries that a model folder's model.onnx predicts there, by onnxruntime, without PyTorch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stages.words.reading import fetch_model
 
 MODEL = "model.onnx"
 CONFIG = "config.json"
-# Of logits at a time, or one text's: (texts, tokens, vocabulary) float32. onnxruntime takes some times as much: with
-# 1 << 28 a service grew to 1.4 GB.
-MOST_BYTES = 1 << 25
-MOST_TEXTS = 64
+# Logits of one run: (texts, tokens, vocabulary) float32. onnxruntime takes a multiple of it: with 1 << 28 a service
+# grew to 1.4 GB. A single text may exceed it.
+RUN_BYTES = 1 << 25
+RUN_TEXTS = 64
 
 
 class Fill(NamedTuple):
@@ -33,147 +33,138 @@ class Fill(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """A [MASK] at [start, end) in the text as given, and the most probable entries there, the best first."""
+    """A [MASK] at [start, end) of the original text, and the most probable entries there, the best first."""
 
     start: int
     end: int
     fills: list[Fill]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON objects."""
+        """The mask as JSON objects."""
         return {"start": self.start, "end": self.end, "fills": [fill._asdict() for fill in self.fills]}
 
 
-class Unfit(ValueError):
-    """A text that cannot be filled; `place`: which one of those given."""
+class FillError(ValueError):
+    """A text that cannot be filled; `index`: its place in the batch."""
 
-    def __init__(self, message: str, place: int) -> None:
+    def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
-        self.place = place
-
-
-class TooLong(Unfit):
-    """More tokens than the model has positions for."""
-
-
-class WithoutMask(Unfit):
-    """Nothing to fill."""
+        self.index = index
 
 
 class MaskedLanguageModel:
     """A model.onnx, as `convert` writes it: int64 ids, mask, types (texts, tokens) → logits (…, vocabulary).
 
-    threads: processors for one run; 0 leaves it to onnxruntime (all). Refuses a folder without model.onnx, one that
-    onnxruntime cannot read, and one of another vocabulary than the tokenizer's.
+    threads: processors for one run; 0: onnxruntime's default (all). Refuses a folder without model.onnx, one that
+    onnxruntime cannot read, and one with another vocabulary than the tokenizer's.
     """
 
     def __init__(self, folder: str, tokenizer: Tokenizer, threads: int = 0) -> None:
+        self.tokenizer = tokenizer
         if storage.remote(folder):
             with tempfile.TemporaryDirectory(prefix="model-") as copy:
                 fetch_model(folder, copy, (MODEL, CONFIG))
-                self._load(copy, folder, tokenizer, threads)
+                self._load(copy, folder, threads)
         else:
-            self._load(folder, folder, tokenizer, threads)
+            self._load(folder, folder, threads)
 
-    def _load(self, folder: str, named: str, tokenizer: Tokenizer, threads: int) -> None:
+    def _load(self, folder: str, name: str, threads: int) -> None:
+        """Load a local folder; `name` is its name in messages."""
         path = os.path.join(folder, MODEL)
         if not os.path.isfile(path):
-            raise Refusal(f"{named} has no {MODEL}, which fills masks; make convert writes one")
-        # It reports its use to its makers, and writes an id of this machine for that, unless told not to.
+            raise Refusal(f"{name} has no {MODEL}, which fills masks; make convert writes one")
+        # Without it onnxruntime sends telemetry, and writes an id of this machine for it.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        import onnxruntime  # 30 ms, which the other commands need not take
+        import onnxruntime  # 30 ms, which the other commands do not need
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
-        # Else it remembers for good how memory was used by each shape of a batch, of which there are thousands.
+        # A memory pattern is kept for every shape of a batch, and there are thousands of shapes.
         options.enable_mem_pattern = False
-        # Threads that wait for the next run would take the processors from everything else.
+        # Threads that spin until the next run take the processors from other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a class for each of its codes, and no common one
-            raise Refusal(f"cannot read {os.path.join(named, MODEL)}: {str(error).splitlines()[0]}")
-        # Else the memory of the largest batch so far is kept for good.
-        self._run = onnxruntime.RunOptions()
-        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self.tokenizer = tokenizer
-        entries = self._session.get_outputs()[0].shape[-1]
-        if entries != len(tokenizer.rules.entries):
-            raise Refusal(
-                f"{named}: {MODEL} has {entries} entries and vocab.txt {len(tokenizer.rules.entries)}; "
-                "they are of two models"
-            )
-        self.positions = _positions(folder, tokenizer)
-        self._special = np.array(sorted(id_ for id_ in tokenizer.special if id_ < entries), np.int64)
-        self._entries = entries
+        except Exception as error:  # onnxruntime's error classes have no common base
+            raise Refusal(f"cannot read {os.path.join(name, MODEL)}: {str(error).splitlines()[0]}")
+        # Without it the memory of the largest batch is kept until the end.
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._size = self._session.get_outputs()[0].shape[-1]
+        size = len(self.tokenizer.rules.entries)
+        if self._size != size:
+            raise Refusal(f"{name}: {MODEL} has {self._size} entries and vocab.txt {size}; they are of two models")
+        self.positions = _positions(folder, self.tokenizer)
+        self._special = np.array(sorted(id_ for id_ in self.tokenizer.special if id_ < size), np.int64)
 
     def check(self, rows: Sequence[Row]) -> None:
-        """TooLong or WithoutMask for the first text that cannot be filled."""
-        for place, row in enumerate(rows):
+        """FillError for the first text without a [MASK] or with more tokens than the model has positions."""
+        for index, row in enumerate(rows):
             if self.tokenizer.mask not in row.input_ids:
-                raise WithoutMask("there is no [MASK] in the text", place)
+                raise FillError("there is no [MASK] in the text", index)
             if len(row.input_ids) > self.positions:
-                raise TooLong(
-                    f"{len(row.input_ids)} tokens, and the model takes {self.positions} with [CLS] and [SEP]", place
+                raise FillError(
+                    f"{len(row.input_ids)} tokens, and the model takes {self.positions} with [CLS] and [SEP]", index
                 )
 
     def fill(self, texts: Sequence[str], top_k: int) -> list[list[Mask]]:
-        """The `top_k` most probable entries at each mask of each text, special ones left out; see `check`."""
+        """The `top_k` most probable entries at each mask of each text, without special tokens. Errors: see `check`."""
         rows = self.tokenizer.rows(texts, Options())
         self.check(rows)
         return self.fill_rows(rows, [top_k] * len(rows))
 
     def fill_rows(self, rows: Sequence[Row], top_k: Sequence[int]) -> list[list[Mask]]:
-        """The same for rows of tokens that were checked, each with its own top_k. Several threads may call it."""
-        answers: list[list[Mask]] = [[] for _ in rows]
+        """The masks of rows that passed `check`, each with its own top_k. Several threads may call it concurrently."""
+        results: list[list[Mask]] = [[] for _ in rows]
         for group in self._groups(rows):
-            ids = np.zeros((len(group), max(len(rows[place].input_ids) for place in group)), np.int64)
-            given = np.zeros_like(ids)
-            for line, place in enumerate(group):
-                length = len(rows[place].input_ids)
-                ids[line, :length], given[line, :length] = rows[place].input_ids, 1
-            feed = {"input_ids": ids, "attention_mask": given, "token_type_ids": np.zeros_like(ids)}
-            [logits] = self._session.run(None, feed, self._run)
+            ids = np.zeros((len(group), max(len(rows[index].input_ids) for index in group)), np.int64)
+            attention = np.zeros_like(ids)
+            for line, index in enumerate(group):
+                length = len(rows[index].input_ids)
+                ids[line, :length], attention[line, :length] = rows[index].input_ids, 1
+            inputs = {"input_ids": ids, "attention_mask": attention, "token_type_ids": np.zeros_like(ids)}
+            [logits] = self._session.run(None, inputs, self._run_options)
             lines, columns = np.nonzero(ids == self.tokenizer.mask)
-            best = self._best(logits[lines, columns], max(top_k[place] for place in group))
+            best = self._best(logits[lines, columns], max(top_k[index] for index in group))
             for line, column, fills in zip(lines.tolist(), columns.tolist(), best, strict=True):
-                place = group[line]
-                start, end = rows[place].offsets[column]
-                answers[place].append(Mask(start, end, fills[: top_k[place]]))
-        return answers
+                index = group[line]
+                start, end = rows[index].offsets[column]
+                results[index].append(Mask(start, end, fills[: top_k[index]]))
+        return results
 
     def _groups(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """Places of texts that go through the model together: of like length, so that little is padding."""
+        """Indices of the texts of each run. Texts of similar length are together, to keep the padding small."""
         group: list[int] = []
-        for place in sorted(range(len(rows)), key=lambda place: len(rows[place].input_ids)):
-            size = (len(group) + 1) * len(rows[place].input_ids) * self._entries * 4
-            if group and (size > MOST_BYTES or len(group) == MOST_TEXTS):
+        for index in sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids)):
+            size = (len(group) + 1) * len(rows[index].input_ids) * self._size * 4
+            if group and (size > RUN_BYTES or len(group) == RUN_TEXTS):
                 yield group
                 group = []
-            group.append(place)
+            group.append(index)
         if group:
             yield group
 
     def _best(self, logits: NDArray[np.float32], top_k: int) -> list[list[Fill]]:
-        """The entries of highest probability: softmax over all entries, then the special ones are left out."""
+        """The most probable entries at each mask: softmax over all entries, then without the special ones."""
         scores = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)
         scores[:, self._special] = -1
-        top_k = min(top_k, self._entries - len(self._special))
-        found = np.argpartition(scores, -top_k, axis=1)[:, -top_k:]
-        values = np.take_along_axis(scores, found, axis=1)
-        order = np.lexsort((found, -values), axis=1)
-        found, values = np.take_along_axis(found, order, axis=1), np.take_along_axis(values, order, axis=1)
+        top_k = min(top_k, self._size - len(self._special))
+        ids = np.argpartition(scores, -top_k, axis=1)[:, -top_k:]
+        values = np.take_along_axis(scores, ids, axis=1)
+        order = np.lexsort((ids, -values), axis=1)
+        ids, values = np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)
         entries = self.tokenizer.entries
         return [
-            [Fill(entries[id_], id_, score) for id_, score in zip(ids, row, strict=True)]
-            for ids, row in zip(found.tolist(), values.tolist(), strict=True)
+            [Fill(entries[id_], id_, score) for id_, score in zip(*row, strict=True)]
+            for row in zip(ids.tolist(), values.tolist(), strict=True)
         ]
 
 
 def _positions(folder: str, tokenizer: Tokenizer) -> int:
-    """The most tokens that the model takes."""
-    config = read_json(os.path.join(folder, CONFIG)) if os.path.isfile(os.path.join(folder, CONFIG)) else {}
-    positions = config.get("max_position_embeddings", 512) if isinstance(config, dict) else 512
-    return min(int(positions), tokenizer.max_length or int(positions))
+    """The most tokens of a text for the model."""
+    path = os.path.join(folder, CONFIG)
+    config = read_json(path) if os.path.isfile(path) else {}
+    positions = int(config.get("max_position_embeddings", 512) if isinstance(config, dict) else 512)
+    return min(positions, tokenizer.max_length or positions)

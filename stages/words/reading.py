@@ -16,17 +16,17 @@ from stages.words.japanese_subwords import SPECIAL_TOKENS, SubwordTokenizer, Who
 
 CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"
-# The models that come with this project: released/character/tiny.
+# The folder of the models of this project, as in released/character/tiny.
 RELEASED = "released"
 CLASS = "BertJapaneseTinySegmenterTokenizer"
-# Where transformers has no bound, it writes 1e30.
+# transformers writes 1e30 for a model without a maximum length.
 NO_LENGTH = 1 << 40
 
 
-def located(folder: str) -> str:
-    """Where a folder of models is. `released`, and all below it, comes with this project, unless the folder exists.
+def resolve_folder(folder: str) -> str:
+    """The path of a folder of models. `released` and its subfolders are in this project, unless the folder exists.
 
-    Refuses a name that is none of these.
+    Refuses a released model that does not exist.
     """
     if folder.split("/")[0] != RELEASED or os.path.isdir(folder):
         return folder
@@ -38,9 +38,9 @@ def located(folder: str) -> str:
 
 
 def read_tokenizer(folder: str) -> Tokenizer:
-    """The tokenizer of a model folder: no code of the folder is run, no network asked, transformers not needed.
+    """The tokenizer of a model folder, without running the folder's code, without network or transformers.
 
-    Refuses a folder that lacks a file, is of another tokenizer, or holds a vocabulary that is none.
+    Refuses a folder that lacks a file, has another tokenizer, or has an invalid vocabulary.
     """
     if storage.remote(folder):
         with tempfile.TemporaryDirectory(prefix="model-") as copy:
@@ -57,7 +57,7 @@ def read_tokenizer(folder: str) -> Tokenizer:
     config = read_json(os.path.join(folder, CONFIG))
     name = config.get("tokenizer_class") if isinstance(config, dict) else None
     if name != CLASS:
-        raise Refusal(f"{os.path.join(folder, CONFIG)} names the tokenizer {name}, another one than this project's")
+        raise Refusal(f"{os.path.join(folder, CONFIG)} names the tokenizer {name}, not this project's {CLASS}")
     try:
         return _tokenizer(config, read_vocabulary(os.path.join(folder, VOCABULARY)))
     except ValueError as error:
@@ -66,31 +66,32 @@ def read_tokenizer(folder: str) -> Tokenizer:
         raise Refusal(f"cannot read the tokenizer of {folder}: {error.strerror}")
 
 
-def fetch_model(folder: str, copy: str, wanted: Iterable[str]) -> None:
-    """Copy the files of a model that is in a bucket, those of `wanted` that are there."""
-    for name in sorted({*wanted} & set(storage.names(folder))):
+def fetch_model(folder: str, copy: str, files: Iterable[str]) -> None:
+    """Copy those of `files` that a model folder in a bucket has."""
+    for name in sorted({*files} & set(storage.names(folder))):
         storage.fetch(storage.join(folder, name), os.path.join(copy, name))
 
 
 def _tokenizer(config: dict[str, Any], vocabulary: dict[str, int]) -> Tokenizer:
-    """ValueError for a value that is of no use, in the words of the configuration."""
+    """The tokenizer of a configuration. ValueError, naming the setting, for an invalid value."""
 
-    def setting(name: str, kind: type, usual: Any) -> Any:
-        value = config.get(name, usual)
+    def setting(name: str, kind: type, default: Any) -> Any:
+        value = config.get(name, default)
         if value is not None and not isinstance(value, kind):
             raise ValueError(f"{CONFIG} has {value!r} for {name}, which must be of the type {kind.__name__}")
-        return usual if value is None else value
+        return default if value is None else value
 
-    added, whole = _added_tokens(setting("added_tokens_decoder", dict, {}))
+    added = _added_tokens(setting("added_tokens_decoder", dict, {}))
+    whole = {token.content: token for token in added.values()}
     ids = {**vocabulary, **{token.content: id_ for id_, token in added.items()}}
-    named = {}
+    specials = {}
     for token in SPECIAL_TOKENS:
         name = f"{token[1:-1].lower()}_token"
         value = config.get(name) or token
         content = value.get("content") if isinstance(value, dict) else value
         if not isinstance(content, str) or content not in ids:
             raise ValueError(f"{CONFIG} has {content!r} for {name}, which is no entry of the vocabulary")
-        named[name] = content
+        specials[name] = content
         whole.setdefault(content, WholeToken(content))
     for content in setting("never_split", list, []):
         if isinstance(content, str) and content:
@@ -103,7 +104,7 @@ def _tokenizer(config: dict[str, Any], vocabulary: dict[str, int]) -> Tokenizer:
         do_word_tokenize=setting("do_word_tokenize", bool, True),
         do_subword_tokenize=setting("do_subword_tokenize", bool, True),
         manual_subword_marking=setting("manual_subword_marking", bool, False),
-        unk_token=named["unk_token"],
+        unk_token=specials["unk_token"],
     )
     rules.mark_whole(whole.values())
     length = setting("model_max_length", int, NO_LENGTH)
@@ -111,24 +112,24 @@ def _tokenizer(config: dict[str, Any], vocabulary: dict[str, int]) -> Tokenizer:
         rules,
         {id_: token.content for id_, token in added.items()},
         special=frozenset(ids[token.content] for token in whole.values() if token.special),
-        cls=ids[named["cls_token"]],
-        sep=ids[named["sep_token"]],
-        mask=ids[named["mask_token"]],
+        cls=ids[specials["cls_token"]],
+        sep=ids[specials["sep_token"]],
+        mask=ids[specials["mask_token"]],
         max_length=None if length >= NO_LENGTH else length,
         keep_end=setting("truncation_side", str, "right") == "left",
     )
 
 
-def _added_tokens(decoder: dict[str, Any]) -> tuple[dict[int, WholeToken], dict[str, WholeToken]]:
-    """transformers' `added_tokens_decoder`, which the special tokens are in as well: by id, and by content."""
-    by_id: dict[int, WholeToken] = {}
-    for id_, given in decoder.items():
+def _added_tokens(decoder: dict[str, Any]) -> dict[int, WholeToken]:
+    """The tokens of transformers' `added_tokens_decoder`, by id. The special tokens are among them."""
+    tokens: dict[int, WholeToken] = {}
+    for id_, entry in decoder.items():
         try:
-            number, content = int(id_), given["content"]
-            conditions = [bool(given.get(name, False)) for name in WholeToken._fields[1:]]
+            number, content = int(id_), entry["content"]
+            conditions = [bool(entry.get(name, False)) for name in WholeToken._fields[1:]]
+            if not isinstance(content, str) or not content or not 0 <= number < 1 << 20:
+                raise ValueError
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError(f"{CONFIG} has no token for {id_} in added_tokens_decoder") from None
-        if not isinstance(content, str) or not content or not 0 <= number < 1 << 20:
-            raise ValueError(f"{CONFIG} has no token for {id_} in added_tokens_decoder")
-        by_id[number] = WholeToken(content, *conditions)
-    return by_id, {token.content: token for token in by_id.values()}
+        tokens[number] = WholeToken(content, *conditions)
+    return tokens

@@ -1,4 +1,4 @@
-"""A model folder → its tokenizer in the form of transformers, for evaluation and fine-tuning."""
+"""A model folder → its tokenizer as transformers' class, for evaluation and fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
 def read_tokenizer_class(folder: str) -> BertJapaneseTinySegmenterTokenizer:
-    """The tokenizer of a model folder as transformers' class: no code of the folder is run, no network asked.
+    """The tokenizer of a model folder as transformers' class, without running the folder's code, without network.
 
-    Refuses what `files.read_tokenizer` refuses.
+    Refuses the same folders as `reading.read_tokenizer`.
     """
     read_tokenizer(folder)
     os.environ["HF_HUB_OFFLINE"] = "1"
     tokenizer: BertJapaneseTinySegmenterTokenizer
-    if storage.remote(folder):
-        with tempfile.TemporaryDirectory(prefix="model-") as copy:
-            fetch_model(folder, copy, (VOCABULARY, CONFIG))
-            tokenizer = BertJapaneseTinySegmenterTokenizer.from_pretrained(copy)
-    else:
+    if not storage.remote(folder):
         tokenizer = BertJapaneseTinySegmenterTokenizer.from_pretrained(folder)
+        return tokenizer
+    with tempfile.TemporaryDirectory(prefix="model-") as copy:
+        fetch_model(folder, copy, (VOCABULARY, CONFIG))
+        tokenizer = BertJapaneseTinySegmenterTokenizer.from_pretrained(copy)
     return tokenizer

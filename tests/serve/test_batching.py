@@ -9,22 +9,22 @@ import pytest
 from stages.serve.batching import Batcher
 
 
-def batcher(calls: list[list[int]], most: int = 100, immediate: int = 100) -> Batcher[int, int]:
-    def answer(items: list[int]) -> list[int | Exception]:
+def batcher(calls: list[list[int]], max_cost: int = 100, inline_cost: int = 100) -> Batcher[int, int]:
+    def process(items: list[int]) -> list[int | Exception]:
         calls.append(items)
         return [ValueError(str(item)) if item < 0 else 2 * item for item in items]
 
-    return Batcher(answer, abs, most, immediate, ThreadPoolExecutor(1), lambda requests: None)
+    return Batcher(process, abs, max_cost, inline_cost, ThreadPoolExecutor(1), lambda requests: None)
 
 
-@pytest.mark.parametrize("immediate", [0, 100])
-def test_what_waits_together_is_one_call(immediate: int) -> None:
+@pytest.mark.parametrize("inline_cost", [0, 100])
+def test_what_waits_together_is_one_call(inline_cost: int) -> None:
     calls: list[list[int]] = []
 
     async def ask() -> Any:
-        working = batcher(calls, immediate=immediate)
-        first = await asyncio.gather(*map(working.ask, (1, 2, 3)))
-        return [*first, await working.ask(4)]
+        working = batcher(calls, inline_cost=inline_cost)
+        first = await asyncio.gather(*map(working.submit, (1, 2, 3)))
+        return [*first, await working.submit(4)]
 
     assert asyncio.run(ask()) == [2, 4, 6, 8]
     assert calls == [[1, 2, 3], [4]]
@@ -34,7 +34,7 @@ def test_a_batch_has_so_much_or_one_item() -> None:
     calls: list[list[int]] = []
 
     async def ask() -> Any:
-        return await asyncio.gather(*map(batcher(calls, most=5).ask, (3, 2, 1, 9, 1)))
+        return await asyncio.gather(*map(batcher(calls, max_cost=5).submit, (3, 2, 1, 9, 1)))
 
     assert asyncio.run(ask()) == [6, 4, 2, 18, 2]
     assert calls == [[3, 2], [1], [9], [1]]
@@ -42,7 +42,7 @@ def test_a_batch_has_so_much_or_one_item() -> None:
 
 def test_an_error_is_of_its_item_alone() -> None:
     async def ask() -> Any:
-        return await asyncio.gather(*map(batcher([]).ask, (1, -2, 3)), return_exceptions=True)
+        return await asyncio.gather(*map(batcher([]).submit, (1, -2, 3)), return_exceptions=True)
 
     one, other, third = asyncio.run(ask())
     assert (one, str(other), third) == (2, "-2", 6)
@@ -53,8 +53,8 @@ def test_nobody_works_for_those_who_gave_up() -> None:
 
     async def ask() -> Any:
         working = batcher(calls)
-        gone = asyncio.create_task(working.ask(1))
-        stays = asyncio.create_task(working.ask(2))
+        gone = asyncio.create_task(working.submit(1))
+        stays = asyncio.create_task(working.submit(2))
         asyncio.get_running_loop().call_soon(gone.cancel)
         await asyncio.wait([gone, stays])
         return gone.cancelled(), stays.result()
@@ -65,14 +65,14 @@ def test_nobody_works_for_those_who_gave_up() -> None:
 def test_a_call_that_fails_is_told_to_all_and_the_next_one_works() -> None:
     broken = [True]
 
-    def answer(items: list[int]) -> list[int | Exception]:
+    def process(items: list[int]) -> list[int | Exception]:
         if broken.pop() if broken else False:
             raise RuntimeError("broken")
         return list(items)
 
     async def ask() -> Any:
-        working: Batcher[int, int] = Batcher(answer, abs, 10, 10, ThreadPoolExecutor(1), lambda requests: None)
-        failed = await asyncio.gather(*map(working.ask, (1, 2)), return_exceptions=True)
-        return [type(each) for each in failed], await working.ask(3)
+        working: Batcher[int, int] = Batcher(process, abs, 10, 10, ThreadPoolExecutor(1), lambda requests: None)
+        failed = await asyncio.gather(*map(working.submit, (1, 2)), return_exceptions=True)
+        return [type(each) for each in failed], await working.submit(3)
 
     assert asyncio.run(ask()) == ([RuntimeError, RuntimeError], 3)

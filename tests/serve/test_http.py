@@ -265,7 +265,7 @@ def test_a_request_that_does_not_come_whole_in_time(models_with_onnx: Path, tmp_
     with serving(tmp_path / "log", *flags) as service, connection(service) as line:
         begin(line, b"{", 100)
         answer = line.getresponse()
-        assert (answer.status, json.loads(answer.read())["detail"]) == (408, "the request was not whole after 0.3 s")
+        assert (answer.status, json.loads(answer.read())["detail"]) == (408, "the request was incomplete after 0.3 s")
 
 
 def test_a_client_that_is_still_sending_when_its_time_is_over_gets_to_read_so(
@@ -362,7 +362,7 @@ def test_one_folder_alone_and_a_model_without_onnx(models_with_onnx: Path, tmp_p
         (["--models", "EMPTY"], "no folder below EMPTY has vocab.txt and tokenizer_config.json"),
         (["--models", "MODELS", "--default", "x"], "--default is x; the models below MODELS are character/tiny, wordp"),
         (["--models", "MODELS", "--port", "TAKEN"], "cannot listen on 127.0.0.1 port TAKEN: Address already in use"),
-        (["--models", "MODELS", "--port", "70000"], "cannot listen on port 70000: ports end at 65535"),
+        (["--models", "MODELS", "--port", "70000"], "--port: 70000 is no whole number from 0 to 65535"),
         (["--models", "MODELS", "--timeout", "0"], "--timeout: 0 is no number of 0.001 or more"),
     ],
 )

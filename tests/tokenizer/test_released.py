@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.words.reading import located
+from stages.words.reading import resolve_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASED = ROOT / "stages" / "released"
@@ -41,10 +41,10 @@ def test_a_mask_is_filled_without_any_model_of_ones_own(run_stage: Any, tmp_path
 
 def test_a_folder_of_the_same_name_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert located("released/character/tiny") == str(RELEASED / "character" / "tiny")
+    assert resolve_folder("released/character/tiny") == str(RELEASED / "character" / "tiny")
     (tmp_path / "released" / "character" / "tiny").mkdir(parents=True)
-    assert located("released/character/tiny") == "released/character/tiny"
-    assert located("models/released") == "models/released"
+    assert resolve_folder("released/character/tiny") == "released/character/tiny"
+    assert resolve_folder("models/released") == "models/released"
 
 
 def test_a_name_that_is_none_is_refused(run_stage: Any) -> None:

@@ -18,21 +18,21 @@ def test_the_alphabet_is_cut_by_frequency_then_code_point() -> None:
 
 
 def test_the_order_of_the_entries() -> None:
-    made = train(WORDS, vocabulary_size=20, alphabet_size=10, unused=2)
-    assert made.wordpiece[:7] == [*SPECIAL_TOKENS, "<unused0>", "<unused1>"]
-    assert made.wordpiece[7:11] == sorted("京都府東")
-    assert made.wordpiece[11:14] == ["##京", "##府", "##都"]
-    assert set(made.wordpiece[14:]) == {"京都", "京都府", "東京", "東京都"}
-    assert made.character == made.wordpiece[:11]
+    vocabularies = train(WORDS, vocabulary_size=20, alphabet_size=10, unused=2)
+    assert vocabularies.wordpiece[:7] == [*SPECIAL_TOKENS, "<unused0>", "<unused1>"]
+    assert vocabularies.wordpiece[7:11] == sorted("京都府東")
+    assert vocabularies.wordpiece[11:14] == ["##京", "##府", "##都"]
+    assert set(vocabularies.wordpiece[14:]) == {"京都", "京都府", "東京", "東京都"}
+    assert vocabularies.character == vocabularies.wordpiece[:11]
 
 
 def test_words_outside_the_alphabet_are_not_trained_on() -> None:
     words = Counter({"甲乙": 9, "甲丙乙": 9, "甲": 9, "乙": 9})
-    made = train(words, vocabulary_size=30, alphabet_size=2, unused=0)
+    vocabularies = train(words, vocabulary_size=30, alphabet_size=2, unused=0)
     # The library would drop 丙 and count 甲丙乙 for the pair 甲乙 as well.
-    assert made.character[5:] == ["乙", "甲"]
-    assert "甲乙" in made.wordpiece
-    assert all("丙" not in entry for entry in made.wordpiece)
+    assert vocabularies.character[5:] == ["乙", "甲"]
+    assert "甲乙" in vocabularies.wordpiece
+    assert all("丙" not in entry for entry in vocabularies.wordpiece)
     only_gap = train(Counter({"甲丙乙": 9, "甲": 50, "乙": 50}), vocabulary_size=30, alphabet_size=2, unused=0)
     assert only_gap.wordpiece[5:] == ["乙", "甲"]
 
