@@ -1,4 +1,4 @@
-"""Material → the rows of each stage: what it does beside its yardstick, round by round in turn."""
+"""Material → the rows of each stage: the stage beside its yardstick, round by round in turn."""
 
 import json
 import math
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.material import EQUAL, MODELS, SHARDS, Material, count
-from scripts.bench.rows import Bar, Figure, Row, best_rate, best_wall_rate, rate
-from scripts.bench.running import ROOT, Measured, Ran, measure, run
+from scripts.bench.rows import Bar, Figure, StageRow, best_rate, best_wall_rate, rate, whole
+from scripts.bench.running import ROOT, Measured, Process, equal, measure, run, take_turns
 from scripts.bench.table import short
 from stages.command.progress import duration
 from stages.engine.options import cores
@@ -22,351 +22,230 @@ PACKAGE = "tinysegmenter3"
 FLOAT32 = "float32"
 
 
-def words(material: Material) -> Iterator[Row]:
+def words(material: Material) -> Iterator[StageRow]:
     """Sentences → where their words begin."""
-    sides = ("compiled", "package")
-    parts = [[measure("tokenizer", "words", side, part) for side in sides] for part in material.word_parts]
-    strings = [measure("tokenizer", "words", side, material.random_strings) for side in sides]
-    ours, package = (rate([part[side] for part in parts]) for side in (0, 1))
-    yield Row(
-        "words",
-        "words of sentences",
-        "characters per CPU second",
-        ours,
-        package,
-        PACKAGE,
-        ours.value / package.value,
-        Bar("≥", 120),
-        all(same(*pair) for pair in [*parts, strings]),
+    sides = {"compiled": "tokenizer", "package": "tokenizer"}
+    parts = [take_turns(1, "words", sides, part) for part in material.word_parts]
+    strings = take_turns(1, "words", sides, material.random_strings)
+    note = (
         f"{len(material.sentences):,} sentences, 1,000 at a time; compared in all of them, and in "
-        f"{material.size.random_strings:,} random strings (not timed)",
+        f"{material.size.random_strings:,} random strings (not timed)"
     )
+    ours, package = (rate([one for part in parts for one in part[side]]) for side in (0, 1))
+    same = all(equal(*pair) for pair in [*parts, strings])
+    unit = "characters per CPU second"
+    yield StageRow("words", "words of sentences", unit, ours, package, PACKAGE, Bar("≥", 120), same, note)
 
 
-def tokenizer(material: Material) -> Iterator[Row]:
+def tokenizer(material: Material) -> Iterator[StageRow]:
     """Sentences → ids, by the tokenizer class with and without its compiled words."""
+    # The class needs transformers, which the tokenizer's own environment lacks.
+    sides = {"compiled": "convert", "slow": "convert"}
     for model in MODELS:
-        vocabulary = material.vocab / model / "vocab.txt"
-        rounds = [
-            # The class needs transformers, which the tokenizer's own environment lives without.
-            [measure("convert", "tokenizer", side, model, vocabulary, material.spread_sentences) for side in sides]
-            for sides in [("compiled", "slow")] * material.size.rounds
-        ]
-        equal = all(same(*pair) for pair in rounds)
-        short = model.partition("_")[0]
-        for what, name, least in (
+        files = model, material.vocab / model / "vocab.txt", material.spread_sentences
+        rounds = take_turns(material.size.rounds, "tokenizer", sides, *files)
+        same, kind = equal(*rounds), model.partition("_")[0]
+        for part, name, least in (
             ("batch", "sentences to ids, 1,000 at a time", 25),
             ("single", "sentences to ids, one by one", 1),
         ):
-            ours, slow = (best_rate([part(pair[side], what) for pair in rounds]) for side in (0, 1))
-            yield Row(
-                "tokenizer",
-                f"{name}, {short}",
-                "sentences per CPU second",
-                ours,
-                slow,
-                "the slow path",
-                ours.value / slow.value,
-                Bar("≥", least),
-                equal,
-            )
-        ours, slow = (least_seconds([part(pair[side], "first") for pair in rounds]) for side in (0, 1))
-        yield Row(
-            "tokenizer",
-            f"made and called first, {short}",
-            "seconds, without imports",
-            ours,
-            slow,
-            "the slow path",
-            slow.value / ours.value,
-            Bar("≤", 0.5, of_value=True),
-            equal,
-            "in a fresh process, reading the vocabulary included",
-        )
+            ours, slow = (best_rate([_part(each, part) for each in side]) for side in rounds)
+            name, unit = f"{name}, {kind}", "sentences per CPU second"
+            yield StageRow("tokenizer", name, unit, ours, slow, "the slow path", Bar("≥", least), same)
+        ours, slow = (_least_seconds([_part(each, "first") for each in side]) for side in rounds)
+        name, unit, bar = f"made and called first, {kind}", "seconds, without imports", Bar("≤", 0.5, of_value=True)
+        note = "in a fresh process, reading the vocabulary included"
+        yield StageRow("tokenizer", name, unit, ours, slow, "the slow path", bar, same, note)
 
 
-def tfrecords(material: Material) -> Iterator[Row]:
+def tfrecords(material: Material) -> Iterator[StageRow]:
     """Corpus shards → TFRecords of both models, at the published defaults."""
     corpus, vocab, out = material.equal_shards, material.vocab, material.work / "tfrecords"
     workers = [1, 2] if cores() > 1 else [1]
-    runs: dict[int, list[Ran]] = {jobs: [] for jobs in workers}
+    runs: dict[int, list[Process]] = {jobs: [] for jobs in workers}
     package: list[Measured] = []
-    made: list[dict[str, Any]] = []
+    manifests: list[dict[str, Any]] = []
     records = material.work / "records.tfrecord.gz"
     for _ in range(2 * material.size.rounds - 1):
         for jobs in workers:
             arguments = ("--corpus", corpus, "--vocab", vocab, "--out", out, "--jobs", jobs)
             runs[jobs].append(run("tfrecords", "stages.tfrecords", *arguments))
-            made.append({model: read_manifest(str(out / model), "tfrecords") for model in MODELS})
+            manifests.append({model: read_manifest(str(out / model), "tfrecords") for model in MODELS})
             (out / MODELS[0] / "pretrain_00000.tfrecord.gz").replace(records)
             shutil.rmtree(out)
         package.append(measure("tfrecords", "words", "package", material.spread_sentences))
 
-    examples = sum(manifest["counts"]["examples"] for manifest in made[0].values())
-    size = sum(file["bytes"] for manifest in made[0].values() for file in manifest["files"].values())
+    examples = sum(manifest["counts"]["examples"] for manifest in manifests[0].values())
+    size = sum(file["bytes"] for manifest in manifests[0].values() for file in manifest["files"].values())
     characters = count(corpus, "characters_kept")
-    one = min(runs[1], key=lambda ran: ran.cpu)
-    ours = figure(one, examples / one.cpu)
+    one = min(runs[1], key=lambda process: process.cpu)
+    ours = whole(one, examples / one.cpu)
     segmented = best_rate(package)
-    published = Figure(
-        PUBLISHED_EXAMPLES_PER_CHARACTER * segmented.value,
-        segmented.cpu_seconds,
-        segmented.wall_seconds,
-        segmented.peak_memory,
-    )
-    yield Row(
-        "tfrecords",
-        "examples written",
-        "examples per CPU second",
-        ours,
-        published,
-        "the published script",
-        ours.value / published.value,
-        Bar("≥", 200),
-        None,
+    costs = segmented.cpu_seconds, segmented.wall_seconds, segmented.peak_memory
+    published = Figure(PUBLISHED_EXAMPLES_PER_CHARACTER * segmented.value, *costs)
+    note = (
         f"both models, 40 copies, length 512, gzip included: {examples:,} examples, {examples / characters:.4f} a "
         f"character, {size / examples:.0f} bytes each; the whole command, one worker. Yardstick: 9e-4 examples in the "
-        f"time in which {PACKAGE} segments a character (here {short(segmented.value)} characters per CPU second)",
-        {"examples_per_character": examples / characters, "bytes_per_example": size / examples},
+        f"time in which {PACKAGE} segments a character (here {short(segmented.value)} characters per CPU second)"
     )
-    peak = max(ran.peak for ran in runs[1])
-    yield Row(
-        "tfrecords",
-        "memory of a worker",
-        "bytes at the peak",
-        figure(one, peak),
-        bar=Bar("≤", 400e6, of_value=True),
-        note=f"shards of {characters // EQUAL:,} characters, 40 copies",
-    )
+    facts = {"examples_per_character": examples / characters, "bytes_per_example": size / examples}
+    name, unit, script = "examples written", "examples per CPU second", "the published script"
+    yield StageRow("tfrecords", name, unit, ours, published, script, Bar("≥", 200), None, note, facts)
+    peak = whole(one, max(process.peak for process in runs[1]))
+    note = f"shards of {characters // EQUAL:,} characters, 40 copies"
+    bar = Bar("≤", 400e6, of_value=True)
+    yield StageRow("tfrecords", "memory of a worker", "bytes at the peak", peak, bar=bar, note=note)
     if len(workers) > 1:
-        differing = [
+        different = [
             f"{name} of {model} in run {number}"
-            for number, manifests in enumerate(made)
+            for number, each in enumerate(manifests)
             for model in MODELS
-            for name, file in manifests[model]["files"].items()
-            if file != made[0][model]["files"][name]
+            for name, file in each[model]["files"].items()
+            if file != manifests[0][model]["files"][name]
         ]
         # Not the best: a worker alone finds a quiet core by chance, two seldom find two.
-        alone, together = (sorted(runs[jobs], key=lambda ran: ran.wall)[len(runs[jobs]) // 2] for jobs in workers)
-        yield Row(
-            "tfrecords",
-            "two workers",
-            "seconds, wall time",
-            figure(together, together.wall),
-            figure(alone, alone.wall),
-            "one worker",
-            alone.wall / together.wall,
-            Bar("≥", 1.8),
-            not differing,
-            f"{EQUAL} equal shards; the median of {len(runs[1])} rounds each; the bytes of all runs compared"
-            + "".join(f"; DIFFERENT: {which}" for which in differing),
+        alone, together = (
+            whole(median, median.wall)
+            for median in (sorted(runs[jobs], key=lambda each: each.wall)[len(runs[jobs]) // 2] for jobs in workers)
         )
-    sides = ("zlib-ng", "zlib")
-    packed = [
-        [measure("tfrecords", "gzip_records", side, records, material.size.gzip_megabytes) for side in sides]
-        for _ in range(material.size.rounds)
-    ]
-    ours, zlib = (best_rate([pair[side] for pair in packed]) for side in (0, 1))
-    ours_size, zlib_size = (pair.said["bytes"] for pair in packed[0])
-    yield Row(
-        "tfrecords",
-        "gzip of records",
-        "bytes per CPU second",
-        ours,
-        zlib,
-        "zlib level 6",
-        ours.value / zlib.value,
-        None,
-        same(*packed[0]),
-        f"as the stage compresses them; {ours_size / zlib_size:.2f} times the size of zlib's",
-    )
+        note = f"{EQUAL} equal shards; the median of {len(runs[1])} rounds each; the bytes of all runs compared"
+        note += "".join(f"; DIFFERENT: {file}" for file in different)
+        name, unit, bar = "two workers", "seconds, wall time", Bar("≥", 1.8)
+        yield StageRow("tfrecords", name, unit, together, alone, "one worker", bar, not different, note)
+    sides = {"zlib-ng": "tfrecords", "zlib": "tfrecords"}
+    packed = take_turns(material.size.rounds, "gzip_records", sides, records, material.size.gzip_megabytes)
+    ours, zlib = map(best_rate, packed)
+    ours_size, zlib_size = (side[0].report["bytes"] for side in packed)
+    note = f"as the stage compresses them; {ours_size / zlib_size:.2f} times the size of zlib's"
+    unit, same = "bytes per CPU second", equal(*packed)
+    yield StageRow("tfrecords", "gzip of records", unit, ours, zlib, "zlib level 6", None, same, note)
 
 
-def records(material: Material) -> Iterator[Row]:
+def records(material: Material) -> Iterator[StageRow]:
     """Gzip TFRecords → batches to train on."""
     folder = material.records
-    options, counts = (read_manifest(str(folder), "tfrecords")[what] for what in ("options", "counts"))
-    lengths = (options["seq_length"], options["max_predictions"], counts["examples"])
-    for cores_used, name in ((1, "one core"), (2, "two cores"))[: min(2, cores())]:
-        rounds = [
-            [
-                measure(stage, "records", side, folder, *lengths, cores_used)
-                for stage, side in (("train", "ours"), ("tpu-train", "tensorflow"))
-            ]
-            for _ in range(material.size.rounds)
-        ]
-        ours, tensorflow = (best_wall_rate([pair[side] for pair in rounds]) for side in (0, 1))
-        yield Row(
-            "records",
-            f"examples read, {name}",
-            "examples per second, wall time",
-            ours,
-            tensorflow,
-            "TensorFlow 1.15",
-            ours.value / tensorflow.value,
-            Bar("≥", 1),
-            all(same(*pair) for pair in rounds),
-            f"{counts['examples']:,} examples of length {options['seq_length']} from {EQUAL} gzip files, shuffled, in "
-            "batches of 64; the input function of ALBERT's run_pretraining beside it; a pass in order compared",
-        )
+    manifest = read_manifest(str(folder), "tfrecords")
+    options, examples = manifest["options"], manifest["counts"]["examples"]
+    lengths = (options["seq_length"], options["max_predictions"], examples)
+    sides = {"ours": "train", "tensorflow": "tpu-train"}
+    note = (
+        f"{examples:,} examples of length {options['seq_length']} from {EQUAL} gzip files, shuffled, in "
+        "batches of 64; the input function of ALBERT's run_pretraining beside it; a pass in order compared"
+    )
+    for number, name in ((1, "one core"), (2, "two cores"))[: min(2, cores())]:
+        rounds = take_turns(material.size.rounds, "records", sides, folder, *lengths, number)
+        ours, tensorflow = map(best_wall_rate, rounds)
+        name, unit, same = f"examples read, {name}", "examples per second, wall time", equal(*rounds)
+        yield StageRow("records", name, unit, ours, tensorflow, "TensorFlow 1.15", Bar("≥", 1), same, note)
 
 
-def training(material: Material) -> Iterator[Row]:
+def training(material: Material) -> Iterator[StageRow]:
     """A batch → training steps."""
     folder = material.records
     options = read_manifest(str(folder), "tfrecords")["options"]
     lengths = (options["seq_length"], options["max_predictions"])
     full = material.size.rounds > 1
-    # A base model takes TensorFlow half a minute to begin with.
-    for size, examples in (("tiny", 8), ("base", 4)) if full else (("tiny", 8),):
+    count = 3 if full else 1
+    # TensorFlow needs half a minute to start a base model.
+    for size, examples in (("tiny", 8), ("base", 4)) if full else (("tiny", 1),):
         config = ROOT / "stages" / "tpu_train" / "configs" / f"character_{size}.json"
-        batch, variables = (material.work / f"{what}.npz" for what in ("batch", "variables"))
-        program = "scripts.bench.measured.training_step"
-        told = json.loads(run("train", program, "batch", folder, *lengths, examples if full else 1, batch).output)
-        count = 3 if full else 1
-        given = (config, batch, variables, count)
+        batch, variables = material.work / "batch.npz", material.work / "variables.npz"
+        command = ("train", "scripts.bench.measured", "training_step", "batch", folder)
+        fill = json.loads(run(*command, *lengths, examples, batch).output)
+        arguments = (config, batch, variables, count)
         rounds: dict[str, list[tuple[Measured, Measured]]] = {}
         for _ in range(min(2, material.size.rounds)):
-            theirs = measure("tpu-train", "tensorflow_step", *given, one_core=False)
-            ours = measure("train", "training_step", "steps", *given, "auto", one_core=False)
-            rounds.setdefault(ours.said["precision"], []).append((ours, theirs))
-            if ours.said["precision"] != FLOAT32:
-                ours = measure("train", "training_step", "steps", *given, FLOAT32, one_core=False)
-                rounds.setdefault(FLOAT32, []).append((ours, theirs))
+            yardstick = measure("tpu-train", "tensorflow_step", *arguments, one_core=False)
+            ours = measure("train", "training_step", "steps", *arguments, "auto", one_core=False)
+            rounds.setdefault(ours.report["precision"], []).append((ours, yardstick))
+            if ours.report["precision"] != FLOAT32:
+                ours = measure("train", "training_step", "steps", *arguments, FLOAT32, one_core=False)
+                rounds.setdefault(FLOAT32, []).append((ours, yardstick))
         for precision, pairs in rounds.items():
             torch, tensorflow = (best_wall_rate([pair[side] for pair in pairs]) for side in (0, 1))
-            losses = [zip(*(side.said["losses"] for side in pair), strict=True) for pair in pairs]
+            losses = [zip(*(side.report["losses"] for side in pair), strict=True) for pair in pairs]
             # bfloat16 keeps 8 bits of a number.
-            by_itself, tolerance = precision == next(iter(rounds)), 1e-4 if precision == FLOAT32 else 1e-2
-            yield Row(
-                "training",
-                f"a step, character {size}" + ", in float32" * (not by_itself),
-                "tokens per second, wall time",
-                torch,
-                tensorflow,
-                "TensorFlow 1.15",
-                torch.value / tensorflow.value,
-                Bar("≥", 2) if by_itself else None,
-                all(math.isclose(*pair, rel_tol=tolerance) for one in losses for pair in one),
-                f"batch of {examples if full else 1} examples of length {lengths[0]}, {told['tokens']:.0%} of "
-                f"it tokens, of all examples {told['of_all']:.0%} (all positions count); {precision}"
-                f"{', as train takes by itself here' * by_itself} (TensorFlow: float32), "
-                f"{cores()} cores; losses of {count + 1} steps compared, to {tolerance:g}",
+            default, tolerance = precision == next(iter(rounds)), 1e-4 if precision == FLOAT32 else 1e-2
+            same = all(math.isclose(*pair, rel_tol=tolerance) for each in losses for pair in each)
+            note = (
+                f"batch of {examples} examples of length {lengths[0]}, {fill['tokens']:.0%} of "
+                f"it tokens, of all examples {fill['of_all']:.0%} (all positions count); {precision}"
+                f"{', as train takes by itself here' * default} (TensorFlow: float32), "
+                f"{cores()} cores; losses of {count + 1} steps compared, to {tolerance:g}"
             )
+            name, unit = f"a step, character {size}" + ", in float32" * (not default), "tokens per second, wall time"
+            bar = Bar("≥", 2) if default else None
+            yield StageRow("training", name, unit, torch, tensorflow, "TensorFlow 1.15", bar, same, note)
 
 
-def corpus(material: Material) -> Iterator[Row]:
+def corpus(material: Material) -> Iterator[StageRow]:
     """A dump → corpus shards."""
     ours_out, plain_out = material.work / "ours", material.work / "plain"
-    ours: list[Ran] = []
-    plain: list[Ran] = []
+    ours: list[Process] = []
+    plain: list[Process] = []
     # Ours takes half a second, to which a busy neighbour once added 15 % in all of six rounds.
     for _ in range(5 * material.size.rounds):
         for out in (ours_out, plain_out):
             shutil.rmtree(out, ignore_errors=True)
         arguments = ("--dump", material.dump, "--out", ours_out, "--shards", SHARDS, "--jobs", 1)
         ours.append(run("corpus", "stages.corpus", *arguments))
-        plain.append(run("corpus", "scripts.bench.measured.plain_corpus", material.dump, plain_out, SHARDS))
-    kept = count(ours_out, "characters_kept")
-    ours_figure, plain_figure = (
-        figure(least, kept / least.cpu) for least in (min(ran, key=lambda one: one.cpu) for ran in (ours, plain))
-    )
-    yield Row(
-        "corpus",
-        "clean sentences of a dump",
-        "characters kept per CPU second",
-        ours_figure,
-        plain_figure,
-        "gzip, json and re, one process",
-        ours_figure.value / plain_figure.value,
-        Bar("≥", 6),
-        int(plain[-1].output) == kept and shards_of(ours_out) == shards_of(plain_out),
-        f"{kept:,} characters kept; the whole command, one job; bytes compared",
-        {"bytes_per_character": sum(len(sentence.encode()) for sentence in material.sentences) / kept},
-    )
-    sides = ("orjson", "json")
-    parsed = [
-        [measure("corpus", "json_lines", side, material.dump, 4000) for side in sides]
-        for _ in range(material.size.rounds)
-    ]
-    orjson, json = (best_rate([pair[side] for pair in parsed]) for side in (0, 1))
-    yield Row(
-        "corpus",
-        "lines of a dump parsed",
-        "bytes per CPU second",
-        orjson,
-        json,
-        "json",
-        orjson.value / json.value,
-        None,
-        same(*parsed[0]),
-        "orjson",
-    )
+        plain.append(run("corpus", "scripts.bench.measured", "plain_corpus", material.dump, plain_out, SHARDS))
+    characters = count(ours_out, "characters_kept")
+    best = [min(processes, key=lambda process: process.cpu) for processes in (ours, plain)]
+    fast, slow = (whole(process, characters / process.cpu) for process in best)
+    same = int(plain[-1].output) == characters and _shards(ours_out) == _shards(plain_out)
+    note = f"{characters:,} characters kept; the whole command, one job; bytes compared"
+    facts = {"bytes_per_character": sum(len(sentence.encode()) for sentence in material.sentences) / characters}
+    name, unit, bar = "clean sentences of a dump", "characters kept per CPU second", Bar("≥", 6)
+    yield StageRow("corpus", name, unit, fast, slow, "gzip, json and re, one process", bar, same, note, facts)
+    parsers = {"orjson": "corpus", "json": "corpus"}
+    parsed = take_turns(material.size.rounds, "json_lines", parsers, material.dump, 4000)
+    fast, slow = map(best_rate, parsed)
+    name, unit, same = "lines of a dump parsed", "bytes per CPU second", equal(*parsed)
+    yield StageRow("corpus", name, unit, fast, slow, "json", None, same, "orjson")
 
 
-def vocab(material: Material) -> Iterator[Row]:
+def vocab(material: Material) -> Iterator[StageRow]:
     """A million lines → the vocabularies."""
     lines = count(material.many_lines, "sentences_kept")
     out = material.work / "vocab-timed"
-    command = ("--corpus", material.many_lines, "--out", out, "--sample", max(lines, 3_000_000))
+    arguments = ("--corpus", material.many_lines, "--out", out, "--sample", max(lines, 3_000_000))
     runs = []
     for _ in range(material.size.rounds):
-        runs.append(run("vocab", "stages.vocab", *command, one_core=False))
+        runs.append(run("vocab", "stages.vocab", *arguments, one_core=False))
         shutil.rmtree(out)
-    ours = min(runs, key=lambda ran: ran.wall)
+    best = min(runs, key=lambda process: process.wall)
     plain = measure("vocab", "plain_vocab", material.plain_vocabulary_lines)
     times = lines / plain.amount
-    scaled = times * plain.said["segmented"] + plain.wall - plain.said["segmented"]
-    scaled_cpu = times * plain.said["segmented_cpu"] + plain.cpu - plain.said["segmented_cpu"]
-    yield Row(
-        "vocab",
-        f"vocabularies of {lines:,} lines",
-        "seconds, wall time",
-        figure(ours, ours.wall),
-        Figure(scaled, scaled_cpu, scaled, plain.peak),
-        "a Python pre-tokenizer",
-        scaled / ours.wall,
-        Bar("≥", 10),
-        None,
+    segmented, segmented_cpu = plain.report["segmented"], plain.report["segmented_cpu"]
+    scaled = times * segmented + plain.wall - segmented
+    yardstick = Figure(scaled, times * segmented_cpu + plain.cpu - segmented_cpu, scaled, plain.peak)
+    note = (
         f"default jobs ({cores()}); the yardstick ran {plain.amount:,} lines in {duration(plain.wall)}: its "
-        f"{duration(plain.said['segmented'])} of segmentation are scaled by lines, its training is not scaled at all",
-        {"lines": lines},
+        f"{duration(segmented)} of segmentation are scaled by lines, its training is not scaled at all"
     )
+    name, unit, ours = f"vocabularies of {lines:,} lines", "seconds, wall time", whole(best, best.wall)
+    slow, facts = "a Python pre-tokenizer", {"lines": lines}
+    yield StageRow("vocab", name, unit, ours, yardstick, slow, Bar("≥", 10), None, note, facts)
 
 
-GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
-    "words": words,
-    "tokenizer": tokenizer,
-    "tfrecords": tfrecords,
-    "records": records,
-    "training": training,
-    "corpus": corpus,
-    "vocab": vocab,
+GROUPS: dict[str, Callable[[Material], Iterator[StageRow]]] = {
+    group.__name__: group for group in (words, tokenizer, tfrecords, records, training, corpus, vocab)
 }
 
 
-def same(ours: Measured, yardstick: Measured) -> bool:
-    """Whether both sides made the same."""
-    return bool(ours.said["sha256"] == yardstick.said["sha256"])
+def _part(measured: Measured, name: str) -> Measured:
+    """One of several measurements in a program's report."""
+    report = measured.report[name]
+    return Measured(report["amount"], report["cpu"], report["wall"], measured.peak, report)
 
 
-def part(measured: Measured, name: str) -> Measured:
-    """One of several measurements that a program reports together."""
-    said = measured.said[name]
-    return Measured(said["amount"], said["cpu"], said["wall"], measured.peak, said)
-
-
-def least_seconds(measured: list[Measured]) -> Figure:
+def _least_seconds(rounds: list[Measured]) -> Figure:
     """The wall time of the best round."""
-    least = min(measured, key=lambda one: one.wall)
+    least = min(rounds, key=lambda each: each.wall)
     return Figure(least.wall, least.cpu, least.wall, least.peak)
 
 
-def figure(ran: Ran, value: float) -> Figure:
-    """A value with what the whole process took."""
-    return Figure(value, ran.cpu, ran.wall, ran.peak)
-
-
-def shards_of(folder: Path) -> list[tuple[str, str]]:
+def _shards(folder: Path) -> list[tuple[str, str]]:
     """Name and hash of each corpus file."""
     return [(path.name, sha256(str(path))) for path in sorted(folder.glob("corpus_*.txt"))]

@@ -8,41 +8,32 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
+from scripts.bench.plot import draw_curve
 
 Curve = list[tuple[float, float]]
 
 
 def tensorflow(folder: Path) -> Curve:
-    """Minutes since the run's start, when it wrote its configuration, and held-out masked LM losses."""
+    """Minutes since the run wrote its configuration, and held-out masked LM losses."""
     start = (folder / "albert_config.json").stat().st_mtime
     rows = [json.loads(line) for line in (folder / "eval_results.jsonl").read_text().splitlines()]
-    written = {row["step"]: folder / f"model.ckpt-{row['step']}.index" for row in rows}
-    return [
-        ((written[row["step"]].stat().st_mtime - start) / 60, row["masked_lm_loss"])
-        for row in rows
-        if written[row["step"]].exists()
-    ]
+    checkpoints = [(folder / f"model.ckpt-{row['step']}.index", row["masked_lm_loss"]) for row in rows]
+    return [((path.stat().st_mtime - start) / 60, loss) for path, loss in checkpoints if path.exists()]
 
 
 def pytorch(folder: Path) -> Curve:
-    """The same, as its metrics.jsonl has them."""
+    """Minutes and losses of its metrics.jsonl."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [(row["seconds"] / 60, row["masked_lm_loss"]) for row in rows if row["of"] == "held_out"]
 
 
 def main(tpu_train: str, train: str, out: str) -> None:
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name, curve, colour in (
-        ("tpu-train (TensorFlow 1.15)", tensorflow(Path(tpu_train)), "#D55E00"),
-        ("train (PyTorch)", pytorch(Path(train)), "#0072B2"),
-    ):
-        axis.plot(*zip(*curve, strict=True), "o-", color=colour, label=name)
-        axis.annotate(f"{curve[-1][1]:.2f}", curve[-1], xytext=(6, -3), textcoords="offset points", color=colour)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    draw_curve(axis, tensorflow(Path(tpu_train)), "tpu-train (TensorFlow 1.15)", "#D55E00", 6, 6)
+    draw_curve(axis, pytorch(Path(train)), "train (PyTorch)", "#0072B2", 6, 6)
     axis.set(xlabel="minutes of wall time", ylabel="held-out masked LM loss", xlim=(0, 20))
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

@@ -1,8 +1,8 @@
-"""The rows of one run → hours for the whole of Japanese Wikipedia on 8 cores, with every assumption in words."""
+"""The rows of one run → hours for the whole of Japanese Wikipedia on 8 cores, with every assumption."""
 
 from typing import Any
 
-from scripts.bench.rows import Row
+from scripts.bench.rows import StageRow
 from stages.command.progress import duration
 
 CORES = 8
@@ -13,23 +13,22 @@ VOCABULARY_LINES = 3_000_000
 PUBLISHED_HOURS = 72
 
 
-def extrapolate(rows: list[Row]) -> dict[str, Any] | None:
+def extrapolate(rows: list[StageRow]) -> dict[str, Any] | None:
     """`stages`: seconds of each stage, ours and the yardstick's; `assumptions`; None without the rows it needs."""
-    found = {row.name: row for row in rows}
-    if not {"examples written", "clean sentences of a dump"} <= set(found):
+    by_name = {row.name: row for row in rows}
+    corpus, examples = by_name.get("clean sentences of a dump"), by_name.get("examples written")
+    if not (corpus and corpus.yardstick and examples and examples.yardstick):
         return None
-    corpus, examples, two = found["clean sentences of a dump"], found["examples written"], found.get("two workers")
+    two = by_name.get("two workers")
     vocab = next((row for row in rows if row.group == "vocab"), None)
-    assert corpus.yardstick is not None
-    assert examples.yardstick is not None
     efficiency = min(1.0, two.ratio / 2) if two and two.ratio else 1.0
     characters = WIKIPEDIA_BYTES / corpus.facts["bytes_per_character"]
-    made = characters * examples.facts["examples_per_character"]
-    gigabytes = made * examples.facts["bytes_per_example"] / 1e9
-    seconds = made / examples.ours.value / CORES / efficiency
+    count = characters * examples.facts["examples_per_character"]
+    gigabytes = count * examples.facts["bytes_per_example"] / 1e9
+    seconds = count / examples.ours.value / CORES / efficiency
     stages = {
         "corpus": {"ours": characters / corpus.ours.value, "yardstick": characters / corpus.yardstick.value},
-        "tfrecords": {"ours": seconds, "yardstick": made / examples.yardstick.value / CORES},
+        "tfrecords": {"ours": seconds, "yardstick": count / examples.yardstick.value / CORES},
     }
     assumptions = [
         f"Wikipedia: {characters / 1e9:.2f} G characters kept (4.9 GB of sentences, the corpus of "
@@ -37,7 +36,7 @@ def extrapolate(rows: list[Row]) -> dict[str, Any] | None:
         f"{corpus.facts['bytes_per_character']:.2f} bytes a character here). Later dumps are larger.",
         f"{CORES} cores like the ones measured, each {efficiency:.0%} as fast as one alone (two workers against one "
         f"here); text like the text measured: {examples.facts['examples_per_character']:.4f} examples a character.",
-        f"TFRecords of both models: {made / 1e6:.0f} M examples, {gigabytes:.0f} GB on disk; to keep up it must write "
+        f"TFRecords of both models: {count / 1e6:.0f} M examples, {gigabytes:.0f} GB on disk; to keep up it must write "
         f"{gigabytes * 1e3 / seconds:.0f} MB/s.",
         "corpus: one job, as the yardstick; more share the cleaning, but one process unpacks the legacy dump and "
         "writes. A newer dump is bzip2, which unpacks some 17 MB/s a core.",
@@ -51,13 +50,13 @@ def extrapolate(rows: list[Row]) -> dict[str, Any] | None:
             "vocab: 3,000,000 sampled lines at the rate measured here, on this machine's cores, not 8; reading all "
             "shards to draw the lines is not counted."
         )
-    return {"cores": CORES, "characters": characters, "examples": made, "gigabytes": gigabytes, "stages": stages,
+    return {"cores": CORES, "characters": characters, "examples": count, "gigabytes": gigabytes, "stages": stages,
             "assumptions": assumptions}  # fmt: skip
 
 
-def lines(extrapolated: dict[str, Any]) -> list[str]:
+def lines(extrapolation: dict[str, Any]) -> list[str]:
     """The block of text below the table."""
-    told = [f"The whole of Japanese Wikipedia on {extrapolated['cores']} cores, from the figures above:"]
-    for stage, seconds in extrapolated["stages"].items():
-        told.append(f"  {stage:9} {duration(seconds['ours']):>10}   yardstick {duration(seconds['yardstick']):>11}")
-    return [*told, "Assumed:", *(f"  - {assumption}" for assumption in extrapolated["assumptions"])]
+    text = [f"The whole of Japanese Wikipedia on {extrapolation['cores']} cores, from the figures above:"]
+    for stage, seconds in extrapolation["stages"].items():
+        text.append(f"  {stage:9} {duration(seconds['ours']):>10}   yardstick {duration(seconds['yardstick']):>11}")
+    return [*text, "Assumed:", *(f"  - {assumption}" for assumption in extrapolation["assumptions"])]

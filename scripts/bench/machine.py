@@ -1,4 +1,4 @@
-"""This machine and this checkout → what a reader must know to judge figures: processor, memory, versions, commit."""
+"""This machine and this checkout → processor, memory, versions and commit, which figures depend on."""
 
 import json
 import os
@@ -9,22 +9,14 @@ from typing import Any
 from scripts.bench.running import ROOT, python
 from stages.engine.options import cores
 
-# What each stage's speed depends on.
-PACKAGES = {
-    "corpus": ["isal", "orjson"],
-    "vocab": ["numpy", "tinysegmenter3", "tokenizers"],
-    "tfrecords": ["numpy", "tinysegmenter3", "zlib-ng"],
-    "tokenizer": ["numpy", "tinysegmenter3"],
-    "convert": ["numpy", "tinysegmenter3", "transformers"],
-}
-_ASK = """
+_VERSIONS = """
 import importlib.metadata, json, platform, sys
 print(json.dumps({"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in sys.argv[1:]}}))
 """
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, memory in bytes, system, and how busy it was before (processes)."""
+    """Processor, cores this process may use, memory in bytes, system, and its load average before."""
     return {
         "processor": _line("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": cores(),
@@ -34,21 +26,21 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions(packages: dict[str, list[str]] = PACKAGES) -> dict[str, Any]:
+def versions(packages: dict[str, list[str]]) -> dict[str, Any]:
     """Python and packages of each stage's environment, and the commit of the checkout (None where there is no git)."""
-    asked: dict[str, Any] = {
-        stage: json.loads(subprocess.check_output([python(stage), "-c", _ASK, *names]))
+    stages: dict[str, Any] = {
+        stage: json.loads(subprocess.check_output([python(stage), "-c", _VERSIONS, *names]))
         for stage, names in packages.items()
     }
-    return {**asked, "commit": _git("rev-parse", "HEAD"), "changed_since": bool(_git("status", "--porcelain"))}
+    return {**stages, "commit": _git("rev-parse", "HEAD"), "changed_since": bool(_git("status", "--porcelain"))}
 
 
 def _git(*words: str) -> str | None:
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, encoding="utf-8")
+        result = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, encoding="utf-8")
     except FileNotFoundError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _line(path: str, name: str) -> str:

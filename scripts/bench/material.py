@@ -1,14 +1,12 @@
 """Real text where the machine has it, else the sample, repeated → the dumps, corpora and lists that are measured.
 
-Everything is made when it is first asked for, by the stages' real commands, and is not part of what is measured.
+The stages' real commands make each file at its first use; that time is not measured.
 """
 
 import dataclasses
 import gzip
-import itertools
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +19,7 @@ REAL = ROOT.parent / "shared" / "data"
 REAL_DUMP = REAL / "jawiki-sample-cirrussearch-content.json.gz"
 SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
 SHARDS = 8
-# Two for each of two workers: what a command takes to start then weighs little.
+# Two for each of two workers: the start of a command then weighs little.
 EQUAL = 4
 MODELS = ("wordpiece_tinysegmenter", "character")
 # Half of the random strings are of any characters, half of those that the segmenter has weights for.
@@ -30,7 +28,7 @@ FAMILIAR = [("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠"), ("!", "~"), ("！", 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is measured. Characters are those of the articles' text; rounds alternate the two sides."""
+    """Amounts to measure. Characters are those of the articles' text; rounds alternate the two sides."""
 
     name: str
     characters: int
@@ -54,21 +52,21 @@ class Material:
 
     def __init__(self, work: Path, size: Size) -> None:
         self.work, self.size = work, size
-        self.real = REAL_DUMP.exists()
+        self.real, self.full = REAL_DUMP.exists(), size.name == "full"
         self.source = REAL_DUMP if self.real else SAMPLE
 
     @cached_property
-    def said(self) -> str:
-        """Which text this is, for every output."""
+    def description(self) -> str:
+        """The text's name, for every output."""
         if not self.real:
             return f"the sample of scripts/sample, repeated to {self.size.characters:,} characters"
         text = f"real Japanese Wikipedia text ({REAL_DUMP.name})"
-        return text if self.size == FULL else f"{text}, its first {self.size.characters:,} characters"
+        return text if self.full else f"{text}, its first {self.size.characters:,} characters"
 
     @cached_property
     def dump(self) -> Path:
         """A legacy CirrusSearch dump of `size.characters`."""
-        if self.real and self.size == FULL:
+        if self.real and self.full:
             return self.source
         return self._cut("dump.json.gz", self.size.characters, 1)
 
@@ -86,21 +84,16 @@ class Material:
     def records(self) -> Path:
         """TFRecords of the character model in EQUAL files, one copy of the dump."""
         corpus, out = self._corpus("corpus-to-read", [self.dump], EQUAL), self.work / "records"
-        run(
-            "tfrecords", "stages.tfrecords", "--corpus", corpus, "--vocab", self.vocab, "--out", out,
-            "--model", "character", "--dupe-factor", 1,
-        )  # fmt: skip
+        arguments = ("--corpus", corpus, "--vocab", self.vocab, "--model", "character", "--dupe-factor", 1)
+        run("tfrecords", "stages.tfrecords", *arguments, "--out", out)
         return out / "character"
 
     @cached_property
     def many_lines(self) -> Path:
-        """A corpus of at least `size.vocabulary_lines` sentences: the dump over and over."""
+        """A corpus of at least `size.vocabulary_lines` sentences: the dump, repeated."""
         copies = -(-self.size.vocabulary_lines // count(self.corpus, "sentences_kept"))
         repeated = self.work / "repeated.json.gz"
-        with open(repeated, "wb") as stream:
-            for _ in range(copies):
-                with open(self.dump, "rb") as once:
-                    shutil.copyfileobj(once, stream)
+        repeated.write_bytes(self.dump.read_bytes() * copies)
         return self._corpus("many-lines", [repeated], SHARDS)
 
     @cached_property
@@ -116,37 +109,30 @@ class Material:
     def sentences(self) -> list[str]:
         """Every sentence of the corpus."""
         files = read_manifest(str(self.corpus), "corpus")["files"]
-        return [
-            sentence
-            for name, described in files.items()
-            for article in documents(str(self.corpus), name, described)
-            for sentence in article
-        ]
+        articles = (article for name, file in files.items() for article in documents(str(self.corpus), name, file))
+        return [sentence for article in articles for sentence in article]
 
     @cached_property
     def word_parts(self) -> list[Path]:
         """All sentences, dealt to `size.word_parts` files."""
         parts = self.size.word_parts
-        return [self._list(f"part-{part}.json", self.sentences[part::parts]) for part in range(parts)]
+        return [self.write(f"part-{part}.json", self.sentences[part::parts]) for part in range(parts)]
 
     @cached_property
     def spread_sentences(self) -> Path:
         """`size.sentences` sentences from all over the corpus."""
-        step = max(1, len(self.sentences) // self.size.sentences)
-        return self._list("sentences.json", self.sentences[::step][: self.size.sentences])
+        return self._spread("sentences.json", self.size.sentences)
 
     @cached_property
     def plain_vocabulary_lines(self) -> Path:
         """`size.plain_vocabulary_lines` sentences from all over the corpus."""
-        most = self.size.plain_vocabulary_lines
-        return self._list("lines.json", self.sentences[:: max(1, len(self.sentences) // most)][:most])
+        return self._spread("lines.json", self.size.plain_vocabulary_lines)
 
     @cached_property
     def random_strings(self) -> Path:
         """`size.random_strings` strings of up to 30 characters of all planes, without surrogates; always the same."""
         draw = random.Random(12345)
-        ranges = [range(ord(first), ord(last) + 1) for first, last in FAMILIAR]
-        familiar = [chr(point) for points in ranges for point in points]
+        familiar = [chr(point) for first, last in FAMILIAR for point in range(ord(first), ord(last) + 1)]
 
         def one() -> str:
             length = draw.randrange(31)
@@ -155,12 +141,16 @@ class Material:
             points = (draw.randrange(0x110000 - 0x800) for _ in range(length))
             return "".join(chr(point + 0x800 * (point >= 0xD800)) for point in points)
 
-        return self._list("random.json", [one() for _ in range(self.size.random_strings)])
+        return self.write("random.json", [one() for _ in range(self.size.random_strings)])
 
-    def _list(self, name: str, texts: list[str]) -> Path:
+    def write(self, name: str, value: object) -> Path:
+        """A JSON file."""
         path = self.work / name
-        path.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
         return path
+
+    def _spread(self, name: str, number: int) -> Path:
+        return self.write(name, self.sentences[:: max(1, len(self.sentences) // number)][:number])
 
     def _corpus(self, name: str, dumps: list[Path], shards: int) -> Path:
         out = self.work / name
@@ -168,7 +158,7 @@ class Material:
         return out
 
     def _cut(self, name: str, characters: int, copies: int) -> Path:
-        """The first articles with `characters` of text in all, again and again if need be, each `copies` times."""
+        """The first articles with `characters` of text in all, repeated if necessary, each `copies` times."""
         path = self.work / name
         with gzip.open(path, "wb", compresslevel=6) as dump:
             for action, line in self._articles():
@@ -180,12 +170,11 @@ class Material:
 
     def _articles(self) -> Iterator[tuple[bytes, bytes]]:
         """The action line and the document of each article, without end."""
-        for _ in itertools.count():
+        while True:
             with gzip.open(self.source) if self.real else open(self.source, "rb") as stream:
                 yield from zip(stream, stream, strict=True)
 
 
-def count(corpus: Path, what: str) -> int:
+def count(corpus: Path, name: str) -> int:
     """A count of the corpus manifest."""
-    counted: int = read_manifest(str(corpus), "corpus")["counts"][what]
-    return counted
+    return int(read_manifest(str(corpus), "corpus")["counts"][name])

@@ -13,12 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-
+from scripts.bench.plot import draw_curve, save
 from scripts.bench.running import ROOT, python
 from stages.command.options import HelpFormatter
 from stages.command.refusal import Refusal
@@ -33,6 +30,7 @@ STYLES = {
     "efficient": ("#0072B2", "efficient"),
     "short": ("#56B4E9", f"efficient, {SHORT:g} minutes"),
 }
+METRICS = {"loss": "masked_lm_loss", "accuracy": "masked_lm_accuracy", "full_length_loss": "full_length_masked_lm_loss"}
 # A point: minutes of training, loss and accuracy at length 128, loss in full length.
 Curve = list[dict[str, float]]
 
@@ -50,67 +48,66 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Run what has not been run yet, then tell and draw all of it."""
-    given = parse(arguments)
-    out = Path(given.out)
-    found: dict[str, dict[str, Curve]] = {}
-    for model in given.models.split(","):
-        if not Path(given.data, "tfrecords", model, "manifest.json").exists():
-            raise Refusal(f"no TFRecords in {given.data}/tfrecords/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
-        found[model] = curves(given, model, out / model)
-    write_json(str(out / "results.json"), {"minutes": given.minutes, "size": given.size, "curves": found})
-    print(table(found))
-    draw(found, given, out)
+    """Run or resume all runs, then print and draw their results."""
+    options = parse(arguments)
+    out = Path(options.out)
+    results: dict[str, dict[str, Curve]] = {}
+    for model in options.models.split(","):
+        if not Path(options.data, "tfrecords", model, "manifest.json").exists():
+            raise Refusal(f"no TFRecords in {options.data}/tfrecords/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
+        results[model] = curves(options, model, out / model)
+    write_json(str(out / "results.json"), {"minutes": options.minutes, "size": options.size, "curves": results})
+    print(table(results))
+    draw(results, options, out)
 
 
-def curves(given: argparse.Namespace, model: str, out: Path) -> dict[str, Curve]:
+def curves(options: argparse.Namespace, model: str, out: Path) -> dict[str, Curve]:
     """The curves of a model: of both recipes for all minutes, and of the efficient one for SHORT minutes."""
-    records = f"{given.data}/tfrecords/{model}"
-    vocabulary = f"{given.data}/vocab/{model}/vocab.txt"
-    data = ["--tfrecords", records, "--config", f"stages/tpu_train/configs/{model}_{given.size}.json"]
+    records = f"{options.data}/tfrecords/{model}"
+    vocabulary = f"{options.data}/vocab/{model}/vocab.txt"
+    data = ["--tfrecords", records, "--config", f"stages/tpu_train/configs/{model}_{options.size}.json"]
     published = ["--recipe", "published", "--batch", 16, "--dynamic-masking", "--vocab", vocabulary]
     published += ["--save-every", EVERY, "--keep", 10**6]
     runs: dict[str, tuple[list[Any], float]] = {
-        "published": (published, given.minutes),
-        "efficient": (["--recipe", "efficient"], given.minutes),
-        "short": (["--recipe", "efficient"], min(SHORT, given.minutes)),
+        "published": (published, options.minutes),
+        "efficient": (["--recipe", "efficient"], options.minutes),
+        "short": (["--recipe", "efficient"], min(SHORT, options.minutes)),
     }
-    found: dict[str, Curve] = {}
+    results: dict[str, Curve] = {}
     for name, (flags, minutes) in runs.items():
         print(f"bench-recipe: {model} {name}, {minutes:g} minutes", file=sys.stderr, flush=True)
         _python("stages.train", *data, *flags, "--hours", minutes / 60, "--out", out / name)
         rows = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in rows if row["of"] == "held_out"]
         if name == "published":
-            measured = json.loads(_python("scripts.bench.measured.yardstick", records, out / name))
+            measured = json.loads(_python("scripts.bench.measured", "yardstick", records, out / name))
             rows = [{**measured[str(row["step"])], "seconds": row["seconds"]} for row in rows]
-        found[name] = [
-            {
-                "minutes": row["seconds"] / 60,
-                "loss": row["masked_lm_loss"],
-                "accuracy": row["masked_lm_accuracy"],
-                "full_length_loss": row["full_length_masked_lm_loss"],
-            }
-            for row in rows
+        keys = {
+            "loss": "masked_lm_loss",
+            "accuracy": "masked_lm_accuracy",
+            "full_length_loss": "full_length_masked_lm_loss",
+        }
+        results[name] = [
+            {"minutes": row["seconds"] / 60, **{key: row[source] for key, source in keys.items()}} for row in rows
         ]
-    return found
+    return results
 
 
 def _python(module: str, *arguments: object) -> str:
-    """What a module prints, run in the environment of train. Its progress goes to standard error."""
-    said = subprocess.run([python("train"), "-m", module, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE)
-    if said.returncode:
-        sys.exit(said.returncode)
-    return said.stdout.decode()
+    """The output of a module in the environment of train. Its progress goes to standard error."""
+    process = subprocess.run([python("train"), "-m", module, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return process.stdout.decode()
 
 
-def table(found: dict[str, dict[str, Curve]]) -> str:
+def table(results: dict[str, dict[str, Curve]]) -> str:
     """The end of each run as Markdown."""
     lines = [
         "| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for model, of_model in found.items():
+    for model, of_model in results.items():
         for name, curve in of_model.items():
             end, recipe = curve[-1], "published" if name == "published" else "efficient"
             lines.append(
@@ -120,25 +117,19 @@ def table(found: dict[str, dict[str, Curve]]) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[str, dict[str, Curve]], given: argparse.Namespace, out: Path) -> None:
+def draw(results: dict[str, dict[str, Curve]], options: argparse.Namespace, out: Path) -> None:
     """`recipes.svg` and `recipes.png`: a panel for each model."""
-    figure, axes = plt.subplots(
-        1, len(found), squeeze=False, sharey=True, figsize=(5.2 * len(found), 3.8), layout="constrained"
-    )
-    for axis, (model, of_model) in zip(axes[0], found.items(), strict=True):
+    figure = Figure(figsize=(5.2 * len(results), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axis, (model, of_model) in zip(axes, results.items(), strict=True):
         for name, curve in of_model.items():
-            colour, label = STYLES[name]
-            minutes, losses = [point["minutes"] for point in curve], [point["loss"] for point in curve]
-            axis.plot(minutes, losses, "o-", markersize=3, color=colour, label=label)
-            axis.annotate(
-                f"{losses[-1]:.2f}", (minutes[-1], losses[-1]), xytext=(4, -3), textcoords="offset points", color=colour
-            )
-        axis.set(title=f"{model} {given.size}", xlabel="minutes of training", xlim=(0, given.minutes * 1.1))
+            colour, text = STYLES[name]
+            draw_curve(axis, [(point["minutes"], point["loss"]) for point in curve], text, colour, 3, 4)
+        axis.set(title=f"{model} {options.size}", xlabel="minutes of training", xlim=(0, options.minutes * 1.1))
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("held-out loss, length 128")
-    axes[0][-1].legend(frameon=False)
-    for name in ("recipes.svg", "recipes.png"):
-        figure.savefig(out / name, dpi=150)
+    axes[0].set_ylabel("held-out loss, length 128")
+    axes[-1].legend(frameon=False)
+    save(figure, out, "recipes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A command of a stage's environment → what it printed, the time it took and its peak memory."""
+"""A command of a stage's environment → its output, its time and its peak memory."""
 
 import json
 import os
@@ -13,19 +13,17 @@ from stages.command.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "scripts" / "bench" / "measured" / "launch.py"
-# Libraries that would start threads of their own: what is measured per core must run on one.
+# Without these, libraries start threads of their own; a measurement per core needs one thread.
 ONE_CORE = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
 }
 
 
-class Ran(NamedTuple):
+class Process(NamedTuple):
     """One process from start to end: seconds of wall and CPU time, peak memory in bytes, its standard output.
 
-    CPU time counts the processes that it started as well; the peak is that of the largest single one.
+    CPU time counts its child processes as well; the peak is that of the largest single one.
     """
 
     wall: float
@@ -35,16 +33,16 @@ class Ran(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What one side of a comparison did: `amount` units in `cpu` or `wall` seconds, with `peak` bytes of memory.
+    """One side of a comparison: `amount` units in `cpu` or `wall` seconds, with `peak` bytes of memory.
 
-    `said` is everything that a measuring program reports, `sha256` of what it made among it.
+    `report` is the whole report of a measuring program, with the `sha256` of its output.
     """
 
     amount: float
     cpu: float
     wall: float
     peak: int
-    said: dict[str, Any]
+    report: dict[str, Any]
 
 
 def python(stage: str) -> str:
@@ -55,8 +53,8 @@ def python(stage: str) -> str:
     return str(path)
 
 
-def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> Ran:
-    """Run `python -m module arguments…` in the stage's environment, as its users do; it must succeed."""
+def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> Process:
+    """Run `python -m module arguments…` in the stage's environment, as its users do. Refuses a failure."""
     command = [python(stage), "-m", module, *map(str, arguments)]
     environment = {**os.environ, **(ONE_CORE if one_core else {})}
     # Where this is set, Python compiles its modules anew at each start; the images hold them compiled.
@@ -76,16 +74,30 @@ def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> R
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
-        told = json.load(report)
+        costs = json.load(report)
         output.seek(0)
         errors.seek(0)
-        if told["code"]:
-            raise Refusal(f"{' '.join(command)} ended with {told['code']}:\n{errors.read().strip()[-2000:]}")
-        return Ran(told["wall"], told["cpu"], told["peak"], output.read())
+        if code := costs.pop("code"):
+            raise Refusal(f"{' '.join(command)} ended with {code}:\n{errors.read().strip()[-2000:]}")
+        return Process(**costs, output=output.read())
 
 
 def measure(stage: str, program: str, *arguments: object, one_core: bool = True) -> Measured:
-    """Run one of `scripts/bench/measured`: the times are those it reports, without its start."""
-    ran = run(stage, f"scripts.bench.measured.{program}", *arguments, one_core=one_core)
-    said = json.loads(ran.output)
-    return Measured(said["amount"], said["cpu"], said["wall"], ran.peak, said)
+    """Run one of `scripts/bench/measured`: the times are those of its report, without its start."""
+    process = run(stage, "scripts.bench.measured", program, *arguments, one_core=one_core)
+    report = json.loads(process.output)
+    return Measured(report["amount"], report["cpu"], report["wall"], process.peak, report)
+
+
+def take_turns(
+    rounds: int, program: str, sides: dict[str, str], *arguments: object
+) -> tuple[list[Measured], list[Measured]]:
+    """Measure both sides in each round: `sides` names them, each with its stage."""
+    pairs = [[measure(stage, program, side, *arguments) for side, stage in sides.items()] for _ in range(rounds)]
+    ours, yardstick = map(list, zip(*pairs, strict=True))
+    return ours, yardstick
+
+
+def equal(ours: list[Measured], yardstick: list[Measured]) -> bool:
+    """Whether both sides had the same output in every round."""
+    return all(one.report["sha256"] == other.report["sha256"] for one, other in zip(ours, yardstick, strict=True))

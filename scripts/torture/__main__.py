@@ -4,8 +4,8 @@ Every stage runs once undisturbed, on a small dump made on the fly. Then process
 files are damaged and commands run twice concurrently, at random moments and places. After each fault the same
 command is run again, and its files are compared with those of the undisturbed run.
 
-Exit code 0: every promise was kept. 1: one was not; the seed, the round and what differed are told, and
-its folder is kept.
+Exit code 0: every promise was kept. 1: one was broken; its seed, round and differences are shown, and its
+folder is kept.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from stages.command.running import run
 
 ARTICLES = 6000
 ALL = ("corpus", "corpus of bzip2", "vocab", "tfrecords")
-# In a hundred rounds: how often each fault is done, and to which commands in turn. Half of the rounds kill.
+# Each fault, its number in a hundred rounds, and its commands in turn. Half of the rounds kill.
 DECK: dict[str, tuple[Fault, int, tuple[str, ...]]] = {
     "kill -9 of the main process": (faults.main_killed, 21, ALL),
     "kill -9 of a worker": (faults.worker_killed, 16, ALL),
@@ -47,78 +47,83 @@ DECK: dict[str, tuple[Fault, int, tuple[str, ...]]] = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("torture", description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--seed", type=int, metavar="S", help="of the faults, as a run has told it (default: any)")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the faults, as a run shows it (default: any)")
     parser.add_argument("--rounds", type=int, default=100, metavar="N", help="faults to inject")
     parser.add_argument("--minutes", type=float, metavar="M", help="begin no round later than this (default: no limit)")
     parser.add_argument("--only", metavar="WORDS", help="faults and stages whose names hold these words")
     parser.add_argument("--out", default="torture", metavar="DIR", help="folder for the runs; removed when all is well")
-    given = parser.parse_args(arguments)
-    if given.rounds < 1 or (given.minutes is not None and given.minutes <= 0):
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or (options.minutes is not None and options.minutes <= 0):
         parser.error("--rounds and --minutes must be more than 0")
-    return given
+    return options
 
 
 def deck(rounds: int, stages: set[str], only: str, draw: random.Random) -> list[tuple[str, str]]:
-    """The faults of a run and the commands that they are done to, in any order; each fault as often as said."""
+    """The faults of a run and their commands in random order, each fault as often as in DECK."""
     cards: list[tuple[str, str]] = []
     while len(cards) < rounds:
-        dealt = []
+        hand = []
         for fault, (_, number, targets) in DECK.items():
             usable = [target for target in targets if target in stages and (only in fault or only in target)]
-            dealt += [(fault, usable[turn % len(usable)]) for turn in range(number) if usable]
-        if not dealt:
+            hand += [(fault, usable[turn % len(usable)]) for turn in range(number) if usable]
+        if not hand:
             raise Refusal(f"--only {only}: no fault and no stage has these words")
-        draw.shuffle(dealt)
-        cards += dealt
+        draw.shuffle(hand)
+        cards += hand
     return cards[:rounds]
 
 
 def main(arguments: list[str]) -> None:
-    """Run, tell, and end with 1 at the first broken promise."""
-    given = parse(arguments)
+    """Run, report, and end with 1 at the first broken promise."""
+    options = parse(arguments)
     start = time.monotonic()
-    seed = secrets.randbelow(1 << 32) if given.seed is None else given.seed
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     for stage in ("corpus", "vocab", "tfrecords"):
         if not python(stage).exists():
             raise Refusal(f"there is no environment of {stage}; make venv makes it")
     training = python("tpu-train").exists() and python("convert").exists()
     targets = {*ALL, *(("tpu-train", "convert") if training else ())}
-    said = "" if training else "; without training and conversion, whose environments are not here"
-    print(f"torture: --seed {seed}{said}", file=sys.stderr)
-    out = Path(given.out).resolve()
+    note = "" if training else "; without training and conversion, whose environments are not here"
+    log(f"--seed {seed}{note}")
+    out = Path(options.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=out))
 
-    flow = Flow(folder / "clean", ARTICLES, said=lambda line: print(f"torture: {line}", file=sys.stderr))
+    flow = Flow(folder / "clean", ARTICLES, log=log)
     survived: dict[tuple[str, str], list[Survived]] = defaultdict(list)
-    rounds = deck(given.rounds, targets, given.only or "", random.Random(seed))
+    rounds = deck(options.rounds, targets, options.only or "", random.Random(seed))
     for number, (fault, target) in enumerate(rounds, 1):
         elapsed = time.monotonic() - start
-        if given.minutes is not None and elapsed > 60 * given.minutes:
-            print(f"torture: {number - 1} of {len(rounds)} rounds in {given.minutes:g} minutes", file=sys.stderr)
+        if options.minutes is not None and elapsed > 60 * options.minutes:
+            log(f"{number - 1} of {len(rounds)} rounds in {options.minutes:g} minutes")
             break
         place = folder / f"round-{number}"
         place.mkdir()
         try:
             flow.clean(target)
-            # Of seed and number alone, so that a round is the same whatever the others did.
+            # From seed and number alone: a round does not depend on the others.
             ended = DECK[fault][0](flow, target, place / "out", random.Random(f"{seed} {number}"))
         except Broken as broken:
             table(survived)
-            # Last, since the end of a log is what is looked at.
-            print(f"torture: round {number}, {fault}, {target}: {broken}", file=sys.stderr)
-            print(f"torture: --seed {seed} --rounds {given.rounds} does it again; {place} is kept", file=sys.stderr)
+            # Last, since readers look at the end of a log.
+            log(f"round {number}, {fault}, {target}: {broken}")
+            log(f"--seed {seed} --rounds {options.rounds} does it again; {place} is kept")
             sys.exit(1)
         survived[fault, target].append(ended)
-        said = f"round {number} of {len(rounds)}: {fault}, {target}: {ended.how}"
-        print(f"torture: {said} ({duration(time.monotonic() - start)})", file=sys.stderr, flush=True)
+        elapsed = time.monotonic() - start
+        log(f"round {number} of {len(rounds)}: {fault}, {target}: {ended.how} ({duration(elapsed)})")
         shutil.rmtree(place)
     shutil.rmtree(folder)
     if not any(out.iterdir()):
         out.rmdir()
     table(survived)
     total = sum(map(len, survived.values()))
-    print(f"torture: {total} faults survived in {duration(time.monotonic() - start)}, seed {seed}", file=sys.stderr)
+    log(f"{total} faults survived in {duration(time.monotonic() - start)}, seed {seed}")
+
+
+def log(line: str) -> None:
+    """A line on standard error."""
+    print(f"torture: {line}", file=sys.stderr, flush=True)
 
 
 def table(survived: dict[tuple[str, str], list[Survived]]) -> None:
@@ -127,8 +132,9 @@ def table(survived: dict[tuple[str, str], list[Survived]]) -> None:
     for fault, (_, _, targets) in DECK.items():
         for target in targets:
             if ends := survived.get((fault, target)):
-                how = ", ".join(f"{name} {number}" for name, number in sorted(Counter(e.how for e in ends).items()))
-                print(f"| {fault} | {target} | {len(ends)} | {how} | {sum(e.files for e in ends):,} |")
+                counts = sorted(Counter(end.how for end in ends).items())
+                how = ", ".join(f"{name} {number}" for name, number in counts)
+                print(f"| {fault} | {target} | {len(ends)} | {how} | {sum(end.files for end in ends):,} |")
     every = [end for ends in survived.values() for end in ends]
     print(f"| all | | {len(every)} | | {sum(end.files for end in every):,} |", flush=True)
 

@@ -1,4 +1,4 @@
-"""A file, and the one of an undisturbed run → in what they differ, in one line, for a log that is all that is left."""
+"""A file, and that of an undisturbed run → their differences in one line, for a log."""
 
 import gzip
 import os
@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-# So many bytes from the first difference on are shown.
+# Bytes of either file in the message, from the first difference on.
 SHOWN = 16
 
 
-def kept(folder: Path, clean: Path, names: Sequence[str]) -> Path:
-    """Copies of these files beside the folder, as they were `found` and of the `undisturbed` run."""
+def keep_copies(folder: Path, clean: Path, names: Sequence[str]) -> Path:
+    """Copy these files, as `found` and of the `undisturbed` run, beside the folder; return the place."""
     place = folder.parent
-    # What lies on a small disk goes with it, and may not fit.
+    # A small disk disappears after the run, and may have no room.
     while os.path.ismount(place):
         place = place.parent
     copies = place / f"{folder.name}-differs"
@@ -26,22 +26,23 @@ def kept(folder: Path, clean: Path, names: Sequence[str]) -> Path:
     return copies
 
 
-def difference(found: Path, clean: Path) -> str:
-    """Where two files differ first; of gzip whether their contents do, and of TFRecords in which records."""
-    left, right = found.read_bytes(), clean.read_bytes()
-    said = f"{_lengths(left, right, 'bytes')}, {_first(left, right)}"
-    if found.suffix != ".gz":
-        return said
+def difference(path: Path, clean: Path) -> str:
+    """The first difference of two files; also of the contents of gzip, and of the records of TFRecords."""
+    left, right = path.read_bytes(), clean.read_bytes()
+    message = f"{_lengths(left, right, 'bytes')}, {_first(left, right)}"
+    if path.suffix != ".gz":
+        return message
     contents = []
     for name, data in (("it", left), ("that of the undisturbed run", right)):
         try:
             contents.append(gzip.decompress(data))
         except (OSError, EOFError, zlib.error) as error:
-            return f"{said}; {name} is no whole gzip file ({error})"
-    if contents[0] == contents[1]:
-        return f"{said}; both decompress to the same {len(contents[0])} bytes"
-    told = f"{said}; decompressed {_lengths(contents[0], contents[1], 'bytes')}, {_first(contents[0], contents[1])}"
-    return f"{told}; {_records(*contents)}" if ".tfrecord" in found.name else told
+            return f"{message}; {name} is no whole gzip file ({error})"
+    left, right = contents
+    if left == right:
+        return f"{message}; both decompress to the same {len(left)} bytes"
+    message += f"; decompressed {_lengths(left, right, 'bytes')}, {_first(left, right)}"
+    return f"{message}; {_records(left, right)}" if ".tfrecord" in path.name else message
 
 
 def _lengths(left: Sequence[object], right: Sequence[object], unit: str) -> str:
@@ -49,38 +50,40 @@ def _lengths(left: Sequence[object], right: Sequence[object], unit: str) -> str:
 
 
 def _first(left: bytes, right: bytes) -> str:
-    """The first difference, with what is there."""
-    at = _prefix(left, right)
-    here, there = (data[at : at + SHOWN].hex(" ") or "the end" for data in (left, right))
-    return f"other from byte {at} on ({here}, not {there})"
+    """The place of the first difference, and the bytes there."""
+    start = _prefix(left, right)
+    one, other = (data[start : start + SHOWN].hex(" ") or "the end" for data in (left, right))
+    return f"other from byte {start} on ({one}, not {other})"
 
 
 def _prefix(left: Sequence[object], right: Sequence[object]) -> int:
-    """How much of two sequences is equal from their beginnings on."""
-    both = min(len(left), len(right))
-    return next((at for at in range(both) if left[at] != right[at]), both)
+    """The length of the common beginning of two sequences."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(left), len(right)))
 
 
 def _records(left: bytes, right: bytes) -> str:
-    here, there = _split(left), _split(right)
-    at = _prefix(here, there)
-    if at == min(len(here), len(there)):
-        return f"{_lengths(here, there, 'records')}, equal up to record {at}"
-    number = sum(one != other for one, other in zip(here, there, strict=False))
-    moved = ", which only stand in another order" if sorted(here) == sorted(there) else ""
+    ours, theirs = _split(left), _split(right)
+    first = _prefix(ours, theirs)
+    lengths = _lengths(ours, theirs, "records")
+    if first == min(len(ours), len(theirs)):
+        return f"{lengths}, equal up to record {first}"
+    number = sum(one != other for one, other in zip(ours, theirs, strict=False))
+    moved = ", which only stand in another order" if sorted(ours) == sorted(theirs) else ""
+    one, other = ours[first], theirs[first]
     return (
-        f"{_lengths(here, there, 'records')}, {number} differ{moved}, the first of them record {at} "
-        f"({_lengths(here[at], there[at], 'bytes')}, {_first(here[at], there[at])})"
+        f"{lengths}, {number} differ{moved}, the first of them record {first} "
+        f"({_lengths(one, other, 'bytes')}, {_first(one, other)})"
     )
 
 
 def _split(data: bytes) -> list[bytes]:
-    """The contents of TFRecords: length (8 bytes), its CRC (4), the content, its CRC (4). The last may be none."""
-    records, at = [], 0
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, at)
-        if at + 16 + length > len(data):
+    """The contents of TFRecords: length (8 bytes), its CRC (4), the content, its CRC (4). The last may be cut."""
+    records, start = [], 0
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, start)
+        if start + 16 + length > len(data):
             break
-        records.append(data[at + 12 : at + 12 + length])
-        at += 16 + length
-    return records + ([data[at:]] if at < len(data) else [])
+        records.append(data[start + 12 : start + 12 + length])
+        start += 16 + length
+    return records + ([data[start:]] if start < len(data) else [])

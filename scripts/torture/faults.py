@@ -1,4 +1,4 @@
-"""One fault, done to a command at a random place or moment → `Survived`, or `Broken`, which says what was not kept."""
+"""One fault, done to a command at a random place or moment → `Survived`, or `Broken` with the broken promise."""
 
 import os
 import random
@@ -12,33 +12,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.torture.flow import Command, Flow
-from scripts.torture.runs import (
-    RETRYABLE,
-    Broken,
-    Run,
-    compare,
-    files,
-    finish,
-    kill,
-    refused,
-    run,
-    stamps,
-    wait_for,
-)
+from scripts.torture.runs import RETRYABLE, Broken, Run, compare, files, finish, kill, refused, run, stamps, wait_for
 
-# Each of two workers may have been at a shard of tfrecords, which is a file for each of two models.
+# Files that two workers may have in progress: a shard of tfrecords is a file for each of two models.
 AT_WORK = 4
-EVERYTHING = 1 << 28
+LARGE_DISK = 1 << 28
 
 
 class Survived(NamedTuple):
-    """How a fault ended, and the number of files that were compared with those of an undisturbed run."""
+    """The end of a fault, and the number of files that were compared with those of an undisturbed run."""
 
     how: str
     files: int
 
 
-# A fault is done to the command `name` of a flow, in the empty folder `out`.
+# A fault disturbs the command `name` of a flow in the empty folder `out`.
 Fault = Callable[[Flow, str, Path, random.Random], Survived]
 
 
@@ -53,23 +41,18 @@ def all_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survive
 
 
 def worker_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """kill -9 of one worker: the run continues by itself, or ends with what can be tried again."""
+    """kill -9 of one worker: the run continues by itself, or ends with exit code 75."""
 
-    def one(running: Run) -> None:
+    def strike(running: Run) -> None:
         wait_for(lambda: running.workers() or running.process.poll() is not None, "it has started no workers")
         time.sleep(draw.uniform(0, 0.3))
         kill(draw.choice(running.workers() or [running.process.pid]))
 
-    return _killed(flow, name, out, draw, one, allowed=(0, RETRYABLE))
+    return _killed(flow, name, out, draw, strike, allowed=(0, RETRYABLE))
 
 
 def _killed(
-    flow: Flow,
-    name: str,
-    out: Path,
-    draw: random.Random,
-    strike: Callable[[Run], None],
-    allowed: tuple[int, ...] = (),
+    flow: Flow, name: str, out: Path, draw: random.Random, strike: Callable[[Run], None], allowed: tuple[int, ...] = ()
 ) -> Survived:
     command, clean = flow.commands[name], flow.clean(name)
     moment = draw.uniform(0, 0.9 * clean.seconds)
@@ -82,7 +65,7 @@ def _killed(
             ended = running.end()
         if struck and not (ended.code == 0 and 0 not in allowed):
             break
-        # It was faster than the undisturbed run: the same again, earlier.
+        # It ended before the kill: repeat it with an earlier one.
         shutil.rmtree(out)
         moment /= 2
     if ended.code not in (-signal.SIGKILL, *allowed):
@@ -95,16 +78,16 @@ def _killed(
 
 
 def stopped(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """SIGTERM or SIGINT, as at preemption or Ctrl-C: told in one line, with an exit code of its own."""
+    """SIGTERM or SIGINT, as at preemption or Ctrl-C: one line and an exit code of its own."""
     command, clean = flow.commands[name], flow.clean(name)
     signum = draw.choice([signal.SIGTERM, signal.SIGINT])
     with Run(command.stage, command.line(out)) as running:
-        # Before that a process is starting, and ends as any program does.
+        # Earlier, the process ends as any program does.
         wait_for(lambda: any(out.rglob("run.json")) or running.process.poll() is not None, "it has not begun")
         time.sleep(draw.uniform(0, 0.5 * clean.seconds))
         kill(running.process.pid, signum)
         ended = running.end()
-    # At the very end of a process Python no longer listens to signals.
+    # At the very end of a process Python no longer handles signals.
     if ended.code == 0 or (ended.code == -signum and not any(out.rglob("run.json"))):
         return Survived("was done before", complete(flow, name, out))
     if ended.code != 128 + signum or "Traceback" in ended.said or "the same command resumes" not in ended.said:
@@ -113,14 +96,14 @@ def stopped(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
 
 
 def _resumed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """Run the same command, with any number of workers, and compare."""
+    """Run the same command, with a random number of workers, and compare."""
     command, clean = flow.commands[name], flow.clean(name)
     before = stamps(out) if out.exists() else {}
     if command.stage != "tpu-train":
-        found = files(out) if out.exists() else {}
-        halves = [file for file in before if found[file] != clean.files.get(file)]
-        if halves:
-            raise Broken(f"a final name holds something else than the whole file: {', '.join(halves)}")
+        hashes = files(out) if out.exists() else {}
+        partial = [file for file in before if hashes[file] != clean.files.get(file)]
+        if partial:
+            raise Broken(f"files with a final name are not whole: {', '.join(partial)}")
     finish(command.stage, command.line(out, draw.randint(1, 3)))
     after = stamps(out)
     again = [file for file in before if after.get(file) != before[file]]
@@ -130,20 +113,20 @@ def _resumed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
 
 
 def complete(flow: Flow, name: str, out: Path) -> int:
-    """Compare with the undisturbed run. TensorFlow's files hold times: of those, their names."""
+    """Compare with the undisturbed run. TensorFlow's files hold times: compare only their names."""
     if flow.commands[name].stage != "tpu-train":
         return compare(out, flow.clean(name).files, flow.clean(name).out)
-    expected = {file for file in flow.clean(name).files if "tfevents" not in file}
-    found = {file for file in files(out) if "tfevents" not in file}
-    if found != expected:
-        raise Broken(f"{out} differs from an undisturbed run in {', '.join(sorted(found ^ expected))}")
-    return len(found)
+    sides = files(out), flow.clean(name).files
+    names, expected = ({file for file in side if "tfevents" not in file} for side in sides)
+    if names != expected:
+        raise Broken(f"{out} differs from an undisturbed run in {', '.join(sorted(names ^ expected))}")
+    return len(names)
 
 
 def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """No room any more at a random point: one line, exit code 75; with room, the same command resumes."""
+    """A disk that is full at a random point: one line, exit code 75; with room, the same command resumes."""
     command, clean = flow.commands[name], flow.clean(name)
-    needed = _bytes(clean.out)
+    needed = sum(path.stat().st_size for path in clean.out.rglob("*") if path.is_file())
     room = draw.randint(1 << 13, max(1 << 14, needed))
     with small_disk(out.with_name("disk"), room) as grow:
         place = (out if grow is None else out.with_name("disk")) / "out"
@@ -155,14 +138,14 @@ def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived
         if (place / "manifest.json").exists():
             raise Broken("it has a manifest and is not finished")
         if grow:
-            grow(EVERYTHING)
+            grow(LARGE_DISK)
         finish(command.stage, command.line(place))
         return Survived("went on with more room", compare(place, clean.files, clean.out))
 
 
 @contextmanager
 def small_disk(folder: Path, room: int) -> Iterator[Callable[[int], None] | None]:
-    """A disk of `room` bytes at `folder`, and what makes it larger. None where this user may not mount."""
+    """A disk of `room` bytes at `folder`, and a function that resizes it. None where this user may not mount."""
     folder.mkdir()
     options = f"size={room >> 10}k,mode=777"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True)
@@ -179,90 +162,84 @@ def small_disk(folder: Path, room: int) -> Iterator[Callable[[int], None] | None
         subprocess.run(["umount", folder], check=True)
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def two_together(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """The same command twice: one owns the folder; the other says so, or waits for an end that is near."""
+    """The same command twice: one owns the folder; the other refuses, or waits for a near end."""
     command = flow.commands[name]
     with Run(command.stage, command.line(out)) as first:
         time.sleep(draw.uniform(0, 0.2))
         with Run(command.stage, command.line(out)) as second:
             ended = [first.end(), second.end()]
-    late = [one for one in ended if one.code]
-    if len(late) > 1:
-        raise Broken(f"neither has finished: {[one.said.strip()[-1000:] for one in ended]}")
-    for one in late:
-        refused(one, RETRYABLE, "is being written by process")
+    failed = [each for each in ended if each.code]
+    if len(failed) > 1:
+        raise Broken(f"neither has finished: {[each.said.strip()[-1000:] for each in ended]}")
+    for each in failed:
+        refused(each, RETRYABLE, "is being written by process")
     return Survived("one owned the folder", complete(flow, name, out))
 
 
 def dump_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """A dump cut short, with a bit turned over, a block of zeros, or something behind it: refused, or harmless."""
+    """A dump cut short, with a flipped bit, a block of zeros, or junk at its end: refused, or harmless."""
     command = flow.commands[name]
     place = out.with_name("dump")
     if flow.dump in command.arguments:
-        shutil.copy(flow.dump, place)
-        hurt = place
+        damaged = Path(shutil.copy(flow.dump, place))
     else:
         shutil.copytree(flow.dump.with_name("parts"), place)
-        hurt = draw.choice(sorted(place.iterdir()))
-    told = damage(hurt, draw)
+        damaged = draw.choice(sorted(place.iterdir()))
+    change = damage(damaged, draw)
     arguments = [place if isinstance(word, Path) else word for word in command.arguments]
     ended = run("corpus", Command("corpus", tuple(arguments)).line(out, draw.randint(1, 3)))
     if ended.code:
-        refused(ended, 2, str(hurt))
+        refused(ended, 2, str(damaged))
         if out.exists() and files(out):
-            raise Broken(f"{told}: refused, but {', '.join(files(out))} is left")
+            raise Broken(f"{change}: refused, but {', '.join(files(out))} is left")
         return Survived("refused", 0)
-    # The dump's own name and SHA-256 are in the manifest.
-    found, expected = ({**made, "manifest.json": ""} for made in (files(out), flow.clean(name).files))
-    if found != expected:
-        raise Broken(f"{told}: it was read, as another corpus")
-    return Survived("harmless: the same corpus", len(found))
+    # The manifest holds the dump's own name and SHA-256.
+    hashes, expected = ({**each, "manifest.json": ""} for each in (files(out), flow.clean(name).files))
+    if hashes != expected:
+        raise Broken(f"{change}: it was read, as another corpus")
+    return Survived("harmless: the same corpus", len(hashes))
 
 
 def damage(path: Path, draw: random.Random) -> str:
-    """Do something to a file at a random offset; says what."""
+    """Change a file at a random offset; return a description."""
     data = bytearray(path.read_bytes())
-    at = draw.randrange(len(data))
-    what = draw.choice(["cut", "bit", "bit", "zeros", "junk"])
-    if what == "cut":
-        del data[at:]
-    elif what == "bit":
-        data[at] ^= 1 << draw.randrange(8)
-    elif what == "zeros":
-        data[at : at + 4096] = bytes(len(data[at : at + 4096]))
+    offset = draw.randrange(len(data))
+    change = draw.choice(["cut", "bit", "bit", "zeros", "junk"])
+    if change == "cut":
+        del data[offset:]
+    elif change == "bit":
+        data[offset] ^= 1 << draw.randrange(8)
+    elif change == "zeros":
+        data[offset : offset + 4096] = bytes(len(data[offset : offset + 4096]))
     else:
         data += draw.randbytes(draw.randint(1, 4096))
     path.write_bytes(data)
-    return f"{path.name}: {what} at byte {at}"
+    return f"{path.name}: {change} at byte {offset}"
 
 
 def input_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """A byte turned over in what another stage has written: refused, with the file named, and nothing finished."""
+    """A flipped bit in the output of another stage: refused, with the file named, and nothing finished."""
     command = flow.commands[name]
     kinds = {
         "vocab": ["corpus/corpus_*.txt"],
         "tfrecords": ["corpus/corpus_*.txt", "vocab/*/vocab.txt"],
         "convert": ["tpu-train/model.ckpt-best.data-*"],
     }
-    hurt = draw.choice(sorted(flow.folder.glob(draw.choice(kinds[name]))))
-    kept = hurt.read_bytes()
-    data = bytearray(kept)
-    at = draw.randrange(len(data))
-    data[at] ^= 1 << draw.randrange(8)
-    status = hurt.stat()
+    damaged = draw.choice(sorted(flow.folder.glob(draw.choice(kinds[name]))))
+    original, status = damaged.read_bytes(), damaged.stat()
+    data = bytearray(original)
+    offset = draw.randrange(len(data))
+    data[offset] ^= 1 << draw.randrange(8)
     try:
-        hurt.write_bytes(data)
+        damaged.write_bytes(data)
         ended = run(command.stage, command.line(out))
     finally:
-        hurt.write_bytes(kept)
-        os.utime(hurt, ns=(status.st_atime_ns, status.st_mtime_ns))
-    refused(ended, 2, str(hurt).removesuffix(".data-00000-of-00001"))
+        damaged.write_bytes(original)
+        os.utime(damaged, ns=(status.st_atime_ns, status.st_mtime_ns))
+    refused(ended, 2, str(damaged).removesuffix(".data-00000-of-00001"))
     if list(out.rglob("manifest.json")):
-        raise Broken(f"byte {at} of {hurt} was turned over, and it is finished")
-    # With the bytes as they were, the same command resumes.
+        raise Broken(f"byte {offset} of {damaged} was damaged, and it is finished")
+    # With the original bytes, the same command resumes.
     finish(command.stage, command.line(out))
     return Survived("refused, then went on", complete(flow, name, out))

@@ -1,4 +1,4 @@
-"""The sample's sentences, drawn anew → dumps, every stage's command on them, and what undisturbed runs end in."""
+"""The sample's sentences in a random order → dumps, every stage's command on them, and its undisturbed run."""
 
 import bz2
 import gzip
@@ -32,7 +32,7 @@ MODEL = {
 
 
 class Command(NamedTuple):
-    """A stage's command line but for `--out` and `--jobs`, and the commands that make what it reads."""
+    """A stage's command line without `--out` and `--jobs`, and the commands that make its input."""
 
     stage: str
     arguments: tuple[object, ...]
@@ -44,7 +44,7 @@ class Command(NamedTuple):
 
 
 class Clean(NamedTuple):
-    """An undisturbed run: its folder, the files that it made, and the seconds that it took."""
+    """An undisturbed run: its folder, the SHA-256 of its files, and its seconds."""
 
     out: Path
     files: dict[str, str]
@@ -52,17 +52,12 @@ class Clean(NamedTuple):
 
 
 def articles(number: int, seed: int) -> list[str]:
-    """Documents of a dump, as lines of JSON: sentences of the sample in another order, the same ones for a seed."""
+    """Documents of a dump, as lines of JSON: sentences of the sample in an order that follows from the seed."""
     draw = random.Random(seed)
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()[1::2]
     sentences = [part + "。" for line in lines for part in json.loads(line)["text"].split("。")[:-1]]
-    return [
-        json.dumps(
-            {"text": f"{article}番目の記事である。" + "".join(draw.sample(sentences, draw.randint(1, 20)))},
-            ensure_ascii=False,
-        )
-        for article in range(number)
-    ]
+    texts = (f"{n}番目の記事である。" + "".join(draw.sample(sentences, draw.randint(1, 20))) for n in range(number))
+    return [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
 
 
 def dump(documents: list[str], first: int = 0) -> bytes:
@@ -71,57 +66,40 @@ def dump(documents: list[str], first: int = 0) -> bytes:
 
 
 class Flow:
-    """The stages on a dump of so many articles: their commands, and an undisturbed run of each."""
+    """The stages on a dump of `number` articles: their commands, and an undisturbed run of each."""
 
-    def __init__(
-        self, folder: Path, number: int, copies: int = 2, said: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, folder: Path, number: int, copies: int = 2, log: Callable[[str], None] = lambda _: None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._said = folder, said
+        self.folder, self._log = folder, log
         self.dump = folder / "dump.json.gz"
-        made = articles(number, 1)
-        self.dump.write_bytes(gzip.compress(dump(made), 1, mtime=0))
+        documents = articles(number, 1)
+        self.dump.write_bytes(gzip.compress(dump(documents), 1, mtime=0))
         parts, third = folder / "parts", number // 3
         parts.mkdir()
         for part in range(3):
-            documents = made[part * third : (part + 1) * third]
-            (parts / f"{part}.json.bz2").write_bytes(bz2.compress(dump(documents, part * third), 1))
+            first = part * third
+            (parts / f"{part}.json.bz2").write_bytes(bz2.compress(dump(documents[first : first + third], first), 1))
         (folder / "config.json").write_text(json.dumps(MODEL))
         corpus, vocab, tfrecords, trained = (folder / name for name in ("corpus", "vocab", "tfrecords", "tpu-train"))
         sizes = ("--vocab-size", 2000, "--alphabet-size", 1000)
-        training = ("--device", "cpu", "--batch", 4, "--eval-batch", 4, "--eval-steps", 1, "--steps", 4)
+        steps = ("--device", "cpu", "--batch", 4, "--eval-batch", 4, "--eval-steps", 1, "--steps", 4)
+        checkpoint = ("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json")
+        records = ("--tfrecords", tfrecords / "character", "--config", folder / "config.json")
+        training = (*records, *steps, "--save-every", 2, "--vocab-size-from-tfrecords")
+        examples = ("--corpus", corpus, "--vocab", vocab, "--seq-length", 64, "--dupe-factor", copies)
+        model = (*checkpoint, "--vocab", vocab / "character" / "vocab.txt")
         self.commands = {
             "corpus": Command("corpus", ("--dump", self.dump, "--shards", 8)),
             "corpus of bzip2": Command("corpus", ("--dump", parts, "--shards", 5)),
             "vocab": Command("vocab", ("--corpus", corpus, *sizes), after=("corpus",)),
-            "tfrecords": Command(
-                "tfrecords",
-                ("--corpus", corpus, "--vocab", vocab, "--seq-length", 64, "--dupe-factor", copies),
-                after=("corpus", "vocab"),
-            ),
-            "tpu-train": Command(
-                "tpu-train",
-                (
-                    *("--tfrecords", tfrecords / "character", "--config", folder / "config.json"),
-                    *(*training, "--save-every", 2, "--vocab-size-from-tfrecords"),
-                ),
-                after=("tfrecords",),
-                parallel=False,
-            ),
-            "convert": Command(
-                "convert",
-                (
-                    *("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json"),
-                    *("--vocab", vocab / "character" / "vocab.txt"),
-                ),
-                after=("tpu-train",),
-                parallel=False,
-            ),
+            "tfrecords": Command("tfrecords", examples, after=("corpus", "vocab")),
+            "tpu-train": Command("tpu-train", training, after=("tfrecords",), parallel=False),
+            "convert": Command("convert", model, after=("tpu-train",), parallel=False),
         }
         self._clean: dict[str, Clean] = {}
 
     def clean(self, name: str) -> Clean:
-        """The undisturbed run of a command, made when it is first asked for, behind those that it reads."""
+        """The undisturbed run of a command; the first call runs it, after the commands of its input."""
         if name not in self._clean:
             command = self.commands[name]
             for before in command.after:
@@ -129,6 +107,6 @@ class Flow:
             out = self.folder / name.replace(" ", "-")
             start = time.monotonic()
             finish(command.stage, command.line(out))
-            self._clean[name] = Clean(out, files(out), time.monotonic() - start)
-            self._said(f"undisturbed {name}: {len(self._clean[name].files)} files in {time.monotonic() - start:.1f} s")
+            clean = self._clean[name] = Clean(out, files(out), time.monotonic() - start)
+            self._log(f"undisturbed {name}: {len(clean.files)} files in {clean.seconds:.1f} s")
         return self._clean[name]

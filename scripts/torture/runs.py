@@ -1,4 +1,4 @@
-"""A stage's command → its processes, its end, and the files that it left: what every fault is told by."""
+"""A stage's command → its processes, its end, and the files that it left."""
 
 import contextlib
 import hashlib
@@ -9,21 +9,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from scripts.torture.differences import difference, kept
+from scripts.torture.differences import difference, keep_copies
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRYABLE = 75
-# A machine that does much else at the same time is slow, not wrong.
+# Seconds: a busy machine is slow, not wrong.
 PATIENCE = 300.0
 BREAKPOINT = Path(__file__).resolve().parent / "breakpoint"
-# Workers notice within so many seconds that their parent was killed, as stages/handover.py promises.
+# Seconds in which workers notice that their parent was killed, as stages/handover/lock.py promises.
 ENDING = 15.0
 
 
 class Broken(Exception):
-    """A promise that was not kept, in words."""
+    """A promise that was not kept; the message names it."""
 
 
 class Ended(NamedTuple):
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """Tells a file that was written again from one that was left alone."""
+    """Distinguishes a file that was written again from an untouched one."""
 
     inode: int
     time: int
@@ -42,15 +42,15 @@ class Stamp(NamedTuple):
 
 
 def python(stage: str) -> Path:
-    """The interpreter of a stage's environment, which may not be there."""
+    """The interpreter of a stage's environment, which may be missing."""
     return ROOT / ".venv" / stage / "bin" / "python"
 
 
 class Run:
     """One command of a stage, started in a session of its own, so that all its processes can be found.
 
-    To be used with `with`: behind that, none of its processes is left. `stops_at`: the main process, or else all its
-    `workers`, stop the moment a file matches this pattern, which `stands_still` waits for.
+    `with Run(…)` ends all its processes at the end of the body. `stops_at`: the main process, or else all its
+    `workers`, stop as soon as a file matches this pattern; `stands_still` waits for that.
     """
 
     def __init__(
@@ -67,19 +67,13 @@ class Run:
             command = ["prlimit", f"--fsize={file_size}", *command]
         environment = dict(os.environ)
         if stops_at is not None:
-            who = "WORKERS" if workers else "MAIN"
-            environment.update(PYTHONPATH=str(BREAKPOINT), **{f"{who}_STOPS_AT": str(stops_at)})
+            variable = "WORKERS_STOPS_AT" if workers else "MAIN_STOPS_AT"
+            environment |= {"PYTHONPATH": str(BREAKPOINT), variable: str(stops_at)}
         self._workers_stop = workers
         # No pipe: it would stay open for as long as any worker does.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": self._errors}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **streams)
 
     def __enter__(self) -> "Run":
         return self
@@ -95,18 +89,18 @@ class Run:
         self._errors.close()
 
     def stands_still(self) -> None:
-        """Wait until it has come to where it stops."""
+        """Wait until it has stopped at its pattern."""
 
         def stands() -> bool:
             if self.process.poll() is not None:
-                raise Broken(f"it has ended before it came to where it is to stop: {self.end().said.strip()[-2000:]}")
-            those = self.workers() if self._workers_stop else [self.process.pid]
-            return bool(those) and all(map(stopped, those))
+                raise Broken(f"it has ended before it stopped at its pattern: {self.end().said.strip()[-2000:]}")
+            processes = self.workers() if self._workers_stop else [self.process.pid]
+            return bool(processes) and all(map(stopped, processes))
 
-        wait_for(stands, "it has not come to where it is to stop")
+        wait_for(stands, "it has not stopped at its pattern")
 
     def goes_on(self) -> None:
-        """All its stopped processes continue."""
+        """Continue all its stopped processes."""
         for process in self.members():
             kill(process, signal.SIGCONT)
 
@@ -136,7 +130,7 @@ def run(stage: str, arguments: Sequence[object], file_size: int | None = None) -
 
 
 def finish(stage: str, arguments: Sequence[object]) -> Ended:
-    """Run a command until it is done; what can be tried again is, twice."""
+    """Run a command until it is done; repeat it twice where its exit code allows that."""
     for _ in range(3):
         ended = run(stage, arguments)
         if ended.code != RETRYABLE:
@@ -147,7 +141,7 @@ def finish(stage: str, arguments: Sequence[object]) -> Ended:
 
 
 def refused(ended: Ended, code: int, *words: str) -> None:
-    """Whether a command ended with this exit code and one line for a person that holds these words."""
+    """Check that a command ended with this exit code and one error line that holds these words."""
     errors = [line for line in ended.said.splitlines() if ": error: " in line]
     if ended.code != code or "Traceback" in ended.said or len(errors) != 1:
         raise Broken(f"not exit code {code} and one line, but {ended.code}: {ended.said.strip()[-2000:]}")
@@ -157,7 +151,7 @@ def refused(ended: Ended, code: int, *words: str) -> None:
 
 
 def processes() -> Iterator[tuple[int, int, int]]:
-    """All living processes of this machine with their sessions and parents."""
+    """All living processes of this machine: process, session, parent."""
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
@@ -168,7 +162,7 @@ def processes() -> Iterator[tuple[int, int, int]]:
 
 
 def stopped(process: int) -> bool:
-    """Whether a process stands still."""
+    """Whether a process is stopped."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:
@@ -176,7 +170,7 @@ def stopped(process: int) -> bool:
 
 
 def kill(process: int, signum: int = signal.SIGKILL) -> None:
-    """Send a signal to a process that may have ended meanwhile."""
+    """Send a signal to a process, which may have ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signum)
 
@@ -201,29 +195,28 @@ def files(folder: Path) -> dict[str, str]:
 
 def stamps(folder: Path) -> dict[str, Stamp]:
     """The stamps of all files with a final name: those that are not hidden, nor in a hidden folder."""
-    made = {}
+    result = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.name != "run.json":
             status = path.stat()
-            made[str(name)] = Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
-    return made
+            result[str(name)] = Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+    return result
 
 
 def compare(folder: Path, clean: dict[str, str], clean_folder: Path) -> int:
-    """The number of files in a folder, which must be those of an undisturbed run, byte for byte, and no others.
+    """The number of files in a folder. Broken unless they are those of an undisturbed run, byte for byte.
 
-    `clean` is what `files` said of that run, in `clean_folder`. Files that differ are kept, and told with where.
+    `clean` is the result of `files` for that run, in `clean_folder`. Copies of files that differ are kept.
     """
-    found = files(folder)
-    more, fewer = sorted(set(found) - set(clean)), sorted(set(clean) - set(found))
+    hashes = files(folder)
+    more, fewer = sorted(set(hashes) - set(clean)), sorted(set(clean) - set(hashes))
     if more or fewer:
         raise Broken(f"{folder} has left over: {', '.join(more) or 'nothing'}; lacks: {', '.join(fewer) or 'nothing'}")
-    other = [name for name in found if found[name] != clean[name]]
+    other = [name for name in hashes if hashes[name] != clean[name]]
     if other:
-        told = [f"{name} ({difference(folder / name, clean_folder / name)})" for name in other]
-        copies = kept(folder, clean_folder, other)
-        raise Broken(
-            f"in {folder} these are not the bytes of an undisturbed run: {', '.join(told)}; both are kept in {copies}"
-        )
-    return len(found)
+        details = [f"{name} ({difference(folder / name, clean_folder / name)})" for name in other]
+        copies = keep_copies(folder, clean_folder, other)
+        message = f"in {folder} these are not the bytes of an undisturbed run: {', '.join(details)}"
+        raise Broken(f"{message}; both are kept in {copies}")
+    return len(hashes)

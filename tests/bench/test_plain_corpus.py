@@ -30,7 +30,7 @@ def test_the_same_bytes(run_stage: Any, tmp_path: Path) -> None:
             stream.write(json.dumps(document) + "\n")
     run_stage("corpus", "--dump", dump, "--out", tmp_path / "ours", "--shards", 2)
     python = ROOT / ".venv" / "corpus" / "bin" / "python"
-    plain = [python, "-m", "scripts.bench.measured.plain_corpus", dump, tmp_path / "plain", "2"]
+    plain = [python, "-m", "scripts.bench.measured", "plain_corpus", dump, tmp_path / "plain", "2"]
     kept = subprocess.run(
         [str(word) for word in plain], cwd=ROOT, capture_output=True, check=True, encoding="utf-8"
     ).stdout

@@ -1,13 +1,12 @@
 """A folder of models → the service as `serve` runs it, and POST /v1/constant, whose answer is a constant.
 
-Everything else is the same: the gate before it, which reads the body and logs, and the configuration of uvicorn.
+The gate, which reads the body and logs, and the configuration of uvicorn are those of `serve`.
 """
 
 import os
 import socket
-import sys
 
-from fastapi import FastAPI, Response
+from fastapi import Response
 
 from stages.serve.__main__ import answer
 from stages.serve.app import application
@@ -15,27 +14,19 @@ from stages.serve.contract import Limits
 from stages.serve.gate import log
 from stages.serve.models import read_models
 
-CONSTANT = b'{"model":"constant"}'
-
-
-def add_constant(app: FastAPI) -> None:
-    @app.post("/v1/constant", include_in_schema=False)
-    async def constant() -> Response:
-        return Response(CONSTANT, media_type="application/json")
-
 
 def main(folder: str) -> None:
     models = read_models(folder, threads=0)
     limits = Limits(body=1 << 20, texts=256, characters=100_000, waiting=1024, seconds=30.0)
     gate, app = application(models, next(iter(models)), limits, threads=os.cpu_count() or 1)
-    add_constant(app)
+
+    @app.post("/v1/constant", include_in_schema=False)
+    async def constant() -> Response:
+        return Response(b'{"model":"constant"}', media_type="application/json")
+
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         bound.listen(2048)
         log("listening", address=f"http://127.0.0.1:{bound.getsockname()[1]}")
         answer(gate, app.state, bound, limits)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

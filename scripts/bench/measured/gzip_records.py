@@ -1,12 +1,10 @@
-"""A gzip TFRecord file → the time to compress its records again, the size, and a hash of what they decompress to.
+"""A gzip TFRecord file → the time to compress its records again, the size, and a hash of the decompressed result.
 
 `zlib-ng` as `tfrecords` writes them, `zlib` at level 6, which is gzip's own default.
 """
 
 import gzip
 import hashlib
-import json
-import sys
 import zlib
 from typing import Any
 
@@ -29,9 +27,4 @@ def main(side: str, path: str, megabytes: str) -> None:
         parts.append(compressor.flush())
     packed = b"".join(parts)
     digest = hashlib.sha256(gzip.decompress(packed)).hexdigest()
-    told = {"amount": len(records), "cpu": watch.cpu, "wall": watch.wall, "sha256": digest, "bytes": len(packed)}
-    print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    watch.report(len(records), sha256=digest, bytes=len(packed))

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import itertools
 import json
-import sys
 
 import orjson
 
@@ -21,9 +20,4 @@ def main(side: str, path: str, most: str) -> None:
         with watch:
             value = parse(line)
         digest.update(repr((value.get("title"), value.get("text"))).encode())
-    amount = sum(map(len, lines))
-    print(json.dumps({"amount": amount, "cpu": watch.cpu, "wall": watch.wall, "sha256": digest.hexdigest()}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    watch.report(sum(map(len, lines)), sha256=digest.hexdigest())

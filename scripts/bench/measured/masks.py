@@ -1,15 +1,16 @@
-"""A model folder and texts with masks → the time to find the five best entries at each mask, and which these are.
+"""A model folder and texts with masks → the five best entries at each mask, and the time to find them.
 
-`rows` writes the ids of the texts, for both sides. `onnxruntime` is `fill-mask` as it is here, `pytorch` transformers'
-model with the same ids and padding. All texts are one batch. Reading the model and two runs before are not timed.
+`rows` writes the ids of the texts, for both sides. `onnxruntime` is our `fill-mask`, `pytorch` transformers' model
+with the same ids and padding. All texts are one batch. Reading the model and two runs before are not timed.
 """
 
 import json
 import statistics
-import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from scripts.bench.measured.stopwatch import Stopwatch
 
 TOP = 5
 Answers = list[list[tuple[int, float]]]
@@ -21,30 +22,28 @@ def rows(folder: str, path: str, out: str) -> None:
     from stages.words.reading import read_tokenizer
 
     tokenizer = read_tokenizer(folder)
-    with open(path, encoding="utf-8") as stream:
-        made = tokenizer.rows(json.load(stream), Options())
-    told = {"rows": made, "special": sorted(tokenizer.special), "mask": tokenizer.mask}
-    with open(out, "w", encoding="utf-8") as stream:
-        json.dump(told, stream)
+    texts = json.loads(Path(path).read_text(encoding="utf-8"))
+    batch = {"rows": tokenizer.rows(texts, Options()), "special": sorted(tokenizer.special), "mask": tokenizer.mask}
+    Path(out).write_text(json.dumps(batch), encoding="utf-8")
 
 
-def onnxruntime(folder: str, given: dict[str, Any]) -> Callable[[], Answers]:
-    """What `fill-mask` does with rows."""
+def onnxruntime(folder: str, batch: dict[str, Any]) -> Callable[[], Answers]:
+    """Fill rows as `fill-mask` does."""
     from stages.words.encoding import Row
     from stages.words.filling import MaskedLanguageModel
     from stages.words.reading import read_tokenizer
 
     model = MaskedLanguageModel(folder, read_tokenizer(folder), threads=1)
-    batch = [Row(*row) for row in given["rows"]]
+    rows = [Row(*row) for row in batch["rows"]]
 
-    def once() -> Answers:
-        filled = model.fill_rows(batch, [TOP] * len(batch))
-        return [[(fill.id, fill.score) for fill in mask.fills] for masks in filled for mask in masks]
+    def fill() -> Answers:
+        texts = model.fill_rows(rows, [TOP] * len(rows))
+        return [[(entry.id, entry.score) for entry in mask.fills] for masks in texts for mask in masks]
 
-    return once
+    return fill
 
 
-def pytorch(folder: str, given: dict[str, Any]) -> Callable[[], Answers]:
+def pytorch(folder: str, batch: dict[str, Any]) -> Callable[[], Answers]:
     """The same with transformers: logits, softmax, the best at the masks."""
     import torch
     from transformers import AlbertForMaskedLM
@@ -53,42 +52,34 @@ def pytorch(folder: str, given: dict[str, Any]) -> Callable[[], Answers]:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
     model = AlbertForMaskedLM.from_pretrained(folder).eval()  # type: ignore[no-untyped-call]
-    # As fill-mask writes them below one another.
-    batch = [row[0] for row in given["rows"]]
-    length = max(map(len, batch))
+    # Padded as by fill-mask.
+    rows = [row[0] for row in batch["rows"]]
+    length = max(map(len, rows))
 
-    def once() -> Answers:
-        ids = torch.tensor([row + [0] * (length - len(row)) for row in batch])
-        there = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in batch])
+    def fill() -> Answers:
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        attention = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
         with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=there).logits[ids == given["mask"]]
+            logits = model(input_ids=ids, attention_mask=attention).logits[ids == batch["mask"]]
             scores = logits.softmax(-1)
-            scores[:, given["special"]] = -1
-            values, found = scores.topk(TOP)
-        return [list(zip(*row, strict=True)) for row in zip(found.tolist(), values.tolist(), strict=True)]
+            scores[:, batch["special"]] = -1
+            values, entries = scores.topk(TOP)
+        return [list(zip(*row, strict=True)) for row in zip(entries.tolist(), values.tolist(), strict=True)]
 
-    return once
+    return fill
 
 
 def main(side: str, folder: str, path: str, *more: str) -> None:
     if side == "rows":
         rows(folder, path, *more)
         return
-    with open(path, encoding="utf-8") as stream:
-        given = json.load(stream)
-    once = {"onnxruntime": onnxruntime, "pytorch": pytorch}[side](folder, given)
-    answers = [once(), once()][1]
-    seconds = []
-    started = time.process_time()
-    for _ in range(int(more[0])):
-        start = time.perf_counter()
-        once()
-        seconds.append(time.perf_counter() - start)
-    cpu = time.process_time() - started
+    batch = json.loads(Path(path).read_text(encoding="utf-8"))
+    fill = {"onnxruntime": onnxruntime, "pytorch": pytorch}[side](folder, batch)
+    answers = [fill(), fill()][1]
+    watches = [Stopwatch() for _ in range(int(more[0]))]
+    for watch in watches:
+        with watch:
+            fill()
     # The times of a batch vary by what else the machine does: the median is of the batch.
-    told = {"amount": len(given["rows"]), "wall": statistics.median(seconds), "cpu": cpu / len(seconds)}
-    print(json.dumps({**told, "answers": answers}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    wall, cpu = statistics.median(watch.wall for watch in watches), statistics.mean(watch.cpu for watch in watches)
+    print(json.dumps({"amount": len(batch["rows"]), "wall": wall, "cpu": cpu, "answers": answers}))

@@ -1,14 +1,12 @@
 """A CirrusSearch dump in gzip → corpus shards, by the standard library alone, in one process.
 
-The rules of the corpus stage written down as one would first write them: the yardstick of its speed. Prints the
-number of characters kept.
+The yardstick of the corpus stage: the same rules in their simplest form. Prints the number of characters kept.
 """
 
 import gzip
 import json
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,9 +27,8 @@ def normalise(text: str) -> str:
 def clean(text: str, title: str | None) -> str:
     """The text without references, requests, templates, breadcrumb, footnotes and marks; single spaces."""
     text = normalise(text)
-    text = REFERENCE.sub("", text)
-    text = REQUEST.sub("", text)
-    text = TEMPLATE.sub("", text)
+    for pattern in (REFERENCE, REQUEST, TEMPLATE):
+        text = pattern.sub("", text)
     if title and normalise(title):
         crumb = " > " + normalise(title)
         start = text.find(crumb, 1)
@@ -45,7 +42,7 @@ def clean(text: str, title: str | None) -> str:
 
 
 def articles(path: str) -> Iterator[list[str]]:
-    """The sentences that are kept of each article that has any."""
+    """The kept sentences of each article with any."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for action, line in zip(lines, lines, strict=True):
             json.loads(action)
@@ -54,9 +51,9 @@ def articles(path: str) -> Iterator[list[str]]:
             if document.get("page_type") == "redirect" or document.get("namespace") not in (None, 0, "0") or not text:
                 continue
             pieces = [piece.strip() for piece in SENTENCE.findall(clean(text, document.get("title")))]
-            kept = [piece for piece in pieces if 10 <= len(piece) <= 250 and "\\displaystyle" not in piece]
-            if kept:
-                yield kept
+            sentences = [piece for piece in pieces if 10 <= len(piece) <= 250 and "\\displaystyle" not in piece]
+            if sentences:
+                yield sentences
 
 
 def main(path: str, out: str, shards: str) -> None:
@@ -69,7 +66,3 @@ def main(path: str, out: str, shards: str) -> None:
             files[number % len(files)].write("\n".join(sentences) + "\n\n")
             characters += sum(map(len, sentences))
     print(characters)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,12 +1,12 @@
 """A JSON list of lines → the time to train WordPiece through a Python pre-tokenizer, as the published step does.
 
-The `tokenizers` library calls Python for every line, which calls tinysegmenter3. `segmented` is the wall time until
-the last line was asked for, which grows with the lines; what is left of `wall` is training on the counts.
+The `tokenizers` library calls Python for every line, which calls tinysegmenter3. `segmented` is the wall time
+until the request of the last line, which grows with the lines; the rest of `wall` is training on the counts.
 """
 
 import json
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tinysegmenter import tokenize
@@ -22,7 +22,7 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<unused{number}>" 
 
 
 class Words:
-    """What the library asks of a pre-tokenizer written in Python."""
+    """The library's interface of a pre-tokenizer in Python."""
 
     def pre_tokenize(self, text: Any) -> None:
         text.split(self._split)
@@ -36,8 +36,7 @@ class Words:
 
 
 def main(path: str) -> None:
-    with open(path, encoding="utf-8") as stream:
-        lines: list[str] = json.load(stream)
+    lines: list[str] = json.loads(Path(path).read_text(encoding="utf-8"))
     segmentation = Stopwatch()
 
     def timed() -> Iterator[str]:
@@ -53,9 +52,4 @@ def main(path: str) -> None:
     watch = Stopwatch()
     with watch:
         tokenizer.train_from_iterator(timed(), trainer)
-    told = {"amount": len(lines), "cpu": watch.cpu, "wall": watch.wall}
-    print(json.dumps({**told, "segmented": segmentation.wall, "segmented_cpu": segmentation.cpu}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    watch.report(len(lines), segmented=segmentation.wall, segmented_cpu=segmentation.cpu)

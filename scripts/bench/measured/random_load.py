@@ -1,13 +1,12 @@
-"""A port, models, seconds and a seed → random requests, valid and invalid, on many connections; what became of them.
+"""A port, models, seconds and a seed → random requests, valid and invalid, on many connections, and their results.
 
-Told, as JSON: answers by what was asked and status, seconds of the answers by route, the worst of every few seconds,
-and what was not as it must be: a status that the request did not ask for, or an answer that is no JSON.
+Printed as JSON: answers by kind of request and status, seconds of the answers by route and by time window, and faults:
+statuses that the request does not allow, and answers that did not come.
 """
 
 import asyncio
 import json
 import random
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -15,15 +14,15 @@ from typing import Any
 
 import orjson
 
+from scripts.bench.measured.stopwatch import shares
+
 WINDOW = 5.0
-# A client waits so long at most: longer than the service's own 30 s.
+# Seconds that a client waits: longer than the service's own 30 s.
 PATIENCE = 45.0
-# What is posted to, and how often: a mask takes thirty times as long as a sentence's tokens.
+# Routes and their weights: a mask takes thirty times as long as a sentence's tokens.
 POST = {"/v1/tokenize": 3, "/v1/encode": 3, "/v1/decode": 3, "/v1/fill-mask": 1}
 GET = ("/", "/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json")
-JAPANESE = [
-    chr(point) for first, last in (("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠")) for point in range(ord(first), ord(last))
-]
+JAPANESE = [chr(point) for ends in ("ぁん", "ァヶ", "一龠") for point in range(*map(ord, ends))]
 # Everything but surrogates, which UTF-8 cannot hold.
 ALL_PLANES = [range(0x20, 0xD800), range(0xE000, 0x110000)]
 MASK = "[MASK]"
@@ -31,38 +30,37 @@ Request = tuple[str, bytes, set[int]]
 
 
 class Draw:
-    """Random requests: what is asked, its bytes, and the statuses that it may get."""
+    """Random requests: their kind, their bytes, and the statuses that they may get."""
 
     def __init__(self, seed: int, models: list[str]) -> None:
         self.random, self.models = random.Random(seed), models
         # Long texts are pieces of these: to draw their characters one by one would be most of this process's work.
         self.long = ["".join(map(self.character, range(120_000))) for _ in range(4)]
-        self.kinds: list[tuple[int, Callable[[], Request]]] = [
-            (50, self.usual),
-            (10, self.batch),
-            (2, self.long_text),
-            (12, self.get),
-            (6, self.wrong_types),
-            (5, self.broken_json),
-            (3, self.wrong_utf8),
-            (1, self.too_large),
-            (4, self.unknown_model),
-            (4, self.unknown_path),
-            (2, self.wrong_method),
-            (1, self.wrong_kind),
-        ]
-        self.weights = [weight for weight, _ in self.kinds]
+        self.kinds: dict[Callable[[], Request], int] = {
+            self.usual: 50,
+            self.batch: 10,
+            self.long_text: 2,
+            self.get: 12,
+            self.wrong_types: 6,
+            self.broken_json: 5,
+            self.wrong_utf8: 3,
+            self.too_large: 1,
+            self.unknown_model: 4,
+            self.unknown_path: 4,
+            self.wrong_method: 2,
+            self.wrong_kind: 1,
+        }
 
     def request(self) -> Request:
-        [(_, made)] = self.random.choices(self.kinds, self.weights)
-        return made()
+        [kind] = self.random.choices(list(self.kinds), list(self.kinds.values()))
+        return kind()
 
     def path(self) -> str:
         [path] = self.random.choices(list(POST), list(POST.values()))
         return path
 
     def character(self, number: int = 0) -> str:
-        """Half of them Japanese, half of any plane."""
+        """Half of the characters are Japanese, half of any plane."""
         if self.random.random() < 0.5:
             return self.random.choice(JAPANESE)
         points = self.random.choice(ALL_PLANES)
@@ -86,17 +84,17 @@ class Draw:
         return {"model": self.random.choice(self.models)} if self.random.random() < 0.5 else {}
 
     def body(self, path: str, text: Callable[[], str], texts: int = 0) -> dict[str, Any]:
-        """A valid body for a route, of one text or so many."""
-        made: dict[str, Any] = self.named()
+        """A valid body for a route, of one text or of `texts`."""
+        body: dict[str, Any] = self.named()
         if path == "/v1/decode":
             ids = [[self.random.randrange(500) for _ in text()] for _ in range(texts or 1)]
-            return {**made, "batch": ids} if texts else {**made, "ids": ids[0]}
+            return {**body, "batch": ids} if texts else {**body, "ids": ids[0]}
         if path == "/v1/encode" and self.random.random() < 0.5:
-            made |= {"special_tokens": self.random.random() < 0.5, "max_length": self.random.choice([None, 3, 64, 512])}
+            body |= {"special_tokens": self.random.random() < 0.5, "max_length": self.random.choice([None, 3, 64, 512])}
         if path == "/v1/fill-mask":
-            made |= {"top_k": self.random.randrange(1, 101)} if self.random.random() < 0.5 else {}
+            body |= {"top_k": self.random.randrange(1, 101)} if self.random.random() < 0.5 else {}
             text = self.with_mask
-        return {**made, "texts": [text() for _ in range(texts)]} if texts else {**made, "text": text()}
+        return {**body, "texts": [text() for _ in range(texts)]} if texts else {**body, "text": text()}
 
     def usual(self) -> Request:
         path = self.path()
@@ -105,12 +103,11 @@ class Draw:
     def batch(self) -> Request:
         path = self.path()
         most = 8 if path == "/v1/fill-mask" else self.random.choice([8, 256])
-        return self.post(
-            f"{path}, a batch", path, self.body(path, self.text, self.random.randrange(1, most + 1)), {200}
-        )
+        body = self.body(path, self.text, self.random.randrange(1, most + 1))
+        return self.post(f"{path}, a batch", path, body, {200})
 
     def long_text(self) -> Request:
-        """Up to the limit of 100,000 characters and just above it; more than a body may have is 413."""
+        """Up to the limit of 100,000 characters and just above it."""
         path = self.random.choice(["/v1/tokenize", "/v1/encode"])
         length = self.random.choice([1_000, 20_000, 99_999, 100_000, 100_001])
         body = orjson.dumps({**self.named(), "text": self.random.choice(self.long)[:length]})
@@ -132,14 +129,9 @@ class Draw:
     def broken_json(self) -> Request:
         path = self.path()
         whole = orjson.dumps(self.body(path, self.text))
-        broken = [
-            whole[: self.random.randrange(len(whole))],
-            whole + b"}",
-            b"{" * 100_000,
-            b"NaN",
-            b'{"text": "\\ud800"}',
-        ]
-        return self.post("broken JSON", path, self.random.choice(broken), {422})
+        cut = whole[: self.random.randrange(len(whole))]
+        broken = self.random.choice([cut, whole + b"}", b"{" * 100_000, b"NaN", b'{"text": "\\ud800"}'])
+        return self.post("broken JSON", path, broken, {422})
 
     def wrong_utf8(self) -> Request:
         noise = self.random.randbytes(self.random.randrange(1, 60)).replace(b'"', b"").replace(b"\\", b"")
@@ -154,10 +146,8 @@ class Draw:
         return self.post("unknown model", path, {**self.body(path, self.text), "model": self.text(30)}, {404})
 
     def unknown_path(self) -> Request:
-        path = self.random.choice(
-            ["/v1", "/v1/", "/v1/encode/x", "/page/none.js", "/page/..%2f..%2fapp.py", "/%00", "/v2/encode"]
-        )
-        return self.post("unknown path", path, {"text": "文"}, {404, 405, 307})
+        paths = ["/v1", "/v1/", "/v1/encode/x", "/page/none.js", "/page/..%2f..%2fapp.py", "/%00", "/v2/encode"]
+        return self.post("unknown path", self.random.choice(paths), {"text": "文"}, {404, 405, 307})
 
     def wrong_method(self) -> Request:
         method, path = self.random.choice(["PUT", "DELETE", "GET", "OPTIONS"]), self.path()
@@ -168,8 +158,8 @@ class Draw:
         return "not called JSON", request.replace(b"application/json", b"text/plain", 1), {415}
 
 
-class Seen:
-    """What became of the requests."""
+class Results:
+    """The results of the requests."""
 
     def __init__(self, begin: float) -> None:
         self.begin = begin
@@ -189,9 +179,9 @@ class Seen:
         if status not in expected:
             self.fault(f"{name}: {status}, not {' or '.join(map(str, sorted(expected)))}: {body[:300]!r}")
 
-    def fault(self, what: str) -> None:
+    def fault(self, text: str) -> None:
         if len(self.wrong) < 20:
-            self.wrong.append(what)
+            self.wrong.append(text)
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
@@ -206,51 +196,51 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
     return int(head[9:12]), body, fields.get(b"connection") != b"close"
 
 
-async def client(port: int, draw: Draw, seen: Seen, end: float) -> None:
+async def client(port: int, draw: Draw, results: Results, end: float) -> None:
     """One request after another, on a connection that is kept while the service keeps it."""
     while time.perf_counter() < end:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
-        kept = True
-        while kept and time.perf_counter() < end:
+        usable = True
+        while usable and time.perf_counter() < end:
             name, request, expected = draw.request()
             start = time.perf_counter()
             writer.write(request)
             try:
                 async with asyncio.timeout(PATIENCE):
-                    status, body, kept = await answer(reader)
+                    status, body, usable = await answer(reader)
             except TimeoutError:
-                seen.fault(f"{name}: no answer in {PATIENCE:g} s")
+                results.fault(f"{name}: no answer in {PATIENCE:g} s")
                 break
             except ConnectionError:
-                seen.fault(f"{name}: the connection was closed without an answer")
+                results.fault(f"{name}: the connection was closed without an answer")
                 break
-            seen.answered(name, status, time.perf_counter() - start, expected, body)
+            results.answered(name, status, time.perf_counter() - start, expected, body)
         writer.close()
 
 
-async def slow_client(port: int, draw: Draw, seen: Seen, end: float) -> None:
-    """Requests that come byte by byte, or not whole, or whose sender goes before the answer."""
+async def slow_client(port: int, draw: Draw, results: Results, end: float) -> None:
+    """Requests that arrive in small pieces, or not whole, or whose sender leaves before the answer."""
     while time.perf_counter() < end:
         _, request, _ = draw.usual()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        how = draw.random.choice(["slow", "half and gone", "whole and gone", "only opened"])
-        if how == "slow":
+        manner = draw.random.choice(["slow", "half and gone", "whole and gone", "only opened"])
+        if manner == "slow":
             for begin in range(0, len(request), 40):
                 writer.write(request[begin : begin + 40])
                 await asyncio.sleep(0.05)
             try:
                 async with asyncio.timeout(PATIENCE):
                     status, body, _ = await answer(reader)
-                seen.counts["slow"][str(status)] += 1
+                results.counts["slow"][str(status)] += 1
                 if status != 200:
-                    seen.fault(f"a slow request: {status}: {body[:300]!r}")
+                    results.fault(f"a slow request: {status}: {body[:300]!r}")
             except (TimeoutError, ConnectionError) as error:
-                seen.fault(f"a slow request: {error or 'no answer'}")
+                results.fault(f"a slow request: {error or 'no answer'}")
         else:
-            sent = {"half and gone": len(request) // 2, "whole and gone": len(request), "only opened": 0}[how]
+            sent = {"half and gone": len(request) // 2, "whole and gone": len(request), "only opened": 0}[manner]
             writer.write(request[:sent])
             await asyncio.sleep(draw.random.random() * 0.2)
-            seen.counts[how]["left"] += 1
+            results.counts[manner]["left"] += 1
             transport = writer.transport
             assert isinstance(transport, asyncio.Transport)
             if draw.random.random() < 0.5:
@@ -258,39 +248,24 @@ async def slow_client(port: int, draw: Draw, seen: Seen, end: float) -> None:
         writer.close()
 
 
-async def run(port: int, draw: Draw, connections: int, seen: Seen, end: float) -> None:
-    """An eighth of the connections are the slow ones."""
-    clients = [(slow_client if number % 8 == 0 else client)(port, draw, seen, end) for number in range(connections)]
+async def run(port: int, draw: Draw, connections: int, results: Results, end: float) -> None:
+    """Every eighth connection is a slow one."""
+    clients = [(slow_client if number % 8 == 0 else client)(port, draw, results, end) for number in range(connections)]
     await asyncio.gather(*clients)
-
-
-def shares(seconds: list[float]) -> dict[str, float]:
-    """Median, 99th percentile and the longest."""
-    ordered = sorted(seconds)
-    return {
-        "requests": len(ordered),
-        "p50": ordered[len(ordered) // 2],
-        "p99": ordered[len(ordered) * 99 // 100],
-        "longest": ordered[-1],
-    }
 
 
 def main(port: str, models: str, connections: str, seconds: str, seed: str) -> None:
     draw = Draw(int(seed), models.split(","))
     begin = time.perf_counter()
-    seen = Seen(begin)
-    asyncio.run(run(int(port), draw, int(connections), seen, begin + float(seconds)))
-    told = {
-        "counts": seen.counts,
-        "seconds": {name: shares(each) for name, each in seen.seconds.items()},
-        "all": shares([each for window in seen.windows for each in window]),
+    results = Results(begin)
+    asyncio.run(run(int(port), draw, int(connections), results, begin + float(seconds)))
+    report = {
+        "counts": results.counts,
+        "seconds": {name: shares(each) for name, each in results.seconds.items()},
+        "all": shares([each for window in results.windows for each in window]),
         "window": WINDOW,
-        "windows": [shares(window) if window else None for window in seen.windows],
+        "windows": [shares(window) if window else None for window in results.windows],
         "busy": time.process_time() / (time.perf_counter() - begin),
-        "wrong": seen.wrong,
+        "wrong": results.wrong,
     }
-    print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps(report))

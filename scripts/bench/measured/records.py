@@ -7,9 +7,7 @@
 import glob
 import hashlib
 import itertools
-import json
 import os
-import sys
 from typing import Any, Iterator, List
 
 from scripts.bench.measured.stopwatch import Stopwatch
@@ -45,12 +43,11 @@ def main(side: str, folder: str, sequence: str, predictions: str, examples: str,
     for arrays in in_order:
         for array in arrays:
             digest.update(array.astype("<f4").tobytes())
-    told = {"amount": count * BATCH, "cpu": watch.cpu, "wall": watch.wall, "sha256": digest.hexdigest()}
-    print(json.dumps(told), flush=True)
+    watch.report(count * BATCH, sha256=digest.hexdigest())
 
 
 def ours(files: List[str], sequence: int, predictions: int, in_order: int) -> Any:
-    """Endless shuffled batches, and so many in the files' order."""
+    """Endless shuffled batches, and `in_order` batches in the files' order."""
     from stages.formats.batches import TrainingData, held_out
 
     shuffled = (batch for batch, _ in TrainingData(files, sequence, predictions, BATCH, 1).batches())
@@ -58,7 +55,7 @@ def ours(files: List[str], sequence: int, predictions: int, in_order: int) -> An
 
 
 def tensorflow(files: List[str], sequence: int, predictions: int, in_order: int) -> Any:
-    """Endless shuffled batches, and so many in the files' order."""
+    """Endless shuffled batches, and `in_order` batches in the files' order."""
     from stages.tpu_train.tensorflow_albert import run_pretraining, tf
 
     def batches(training: bool) -> Iterator[Any]:
@@ -68,11 +65,7 @@ def tensorflow(files: List[str], sequence: int, predictions: int, in_order: int)
             following = build({"batch_size": BATCH}).make_one_shot_iterator().get_next()
         session = tf.Session(graph=graph)
         while True:
-            found = session.run(following)
-            yield [found[name] for name in NAMES]
+            features = session.run(following)
+            yield [features[name] for name in NAMES]
 
     return batches(True), itertools.islice(batches(False), in_order)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

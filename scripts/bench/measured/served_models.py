@@ -4,7 +4,6 @@ Arguments: the folder of `vocab`, the folder to write `character/tiny` and `word
 """
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -17,23 +16,19 @@ from stages.words.model_folder import write_tokenizer
 CONFIGS = Path(__file__).resolve().parents[3] / "stages" / "tpu_train" / "configs"
 
 
-def main(vocabularies: Path, out: Path) -> None:
+def main(vocabularies: str, out: str) -> None:
     for seed, name in enumerate(("character", "wordpiece_tinysegmenter")):
-        folder = out / name / "tiny"
-        given = json.loads((CONFIGS / f"{name}_tiny.json").read_text(encoding="utf-8"))
-        length = given["max_position_embeddings"]
-        tokenizer = write_tokenizer(folder, vocabularies / name / "vocab.txt", name.split("_")[0], length)
-        config = model_config({**given, "vocab_size": len(tokenizer.vocab)})
+        folder = Path(out) / name / "tiny"
+        settings = json.loads((CONFIGS / f"{name}_tiny.json").read_text(encoding="utf-8"))
+        length = settings["max_position_embeddings"]
+        tokenizer = write_tokenizer(folder, Path(vocabularies) / name / "vocab.txt", name.split("_")[0], length)
+        config = model_config({**settings, "vocab_size": len(tokenizer.vocab)})
         torch.manual_seed(seed)
         model = AlbertForPreTraining(AlbertConfig(**config)).eval()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            # Of this spread, the best entries at a mask are far apart, and differ from mask to mask.
+            # With this spread, the best entries at a mask are far apart, and differ from mask to mask.
             for part, parameter in model.named_parameters():
                 if not part.rpartition(".")[0].lower().endswith(("layernorm", "layer_norm")):
                     parameter.normal_(0.0, 0.1)
         model.save_pretrained(folder)
         write_onnx(str(folder), config, {part: tensor.numpy() for part, tensor in model.state_dict().items()})
-
-
-if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))

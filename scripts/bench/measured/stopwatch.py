@@ -1,9 +1,10 @@
-"""Stretches of a program → their CPU and wall time in seconds."""
+"""Stretches of a program → their CPU and wall time in seconds, and the program's report."""
 
 from __future__ import annotations
 
+import json
 import time
-from types import TracebackType
+from typing import Any
 
 
 class Stopwatch:
@@ -15,6 +16,17 @@ class Stopwatch:
     def __enter__(self) -> None:
         self._start = time.process_time(), time.perf_counter()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.cpu += time.process_time() - self._start[0]
         self.wall += time.perf_counter() - self._start[1]
+
+    def report(self, amount: int, **more: Any) -> None:
+        """Print the amount, the times and more as JSON."""
+        print(json.dumps({"amount": amount, "cpu": self.cpu, "wall": self.wall, **more}), flush=True)
+
+
+def shares(seconds: list[float]) -> dict[str, float]:
+    """Median, 99th percentile and the longest."""
+    ordered = sorted(seconds)
+    count = len(ordered)
+    return {"requests": count, "p50": ordered[count // 2], "p99": ordered[count * 99 // 100], "longest": ordered[-1]}

@@ -4,7 +4,6 @@ Google's ALBERT as `tpu-train` runs it, on all cores. Its initial variables go t
 """
 
 import json
-import sys
 
 import numpy as np
 
@@ -27,7 +26,7 @@ def main(config: str, path: str, variables: str, steps: str) -> None:
         shape = json.load(stream)
     arrays = {name: array if name == "weights" else array.astype(np.int32) for name, array in np.load(path).items()}
     features = {FIELDS[name]: tf.placeholder(array.dtype, array.shape) for name, array in arrays.items()}
-    fed = {features[FIELDS[name]]: array for name, array in arrays.items()}
+    feeds = {features[FIELDS[name]]: array for name, array in arrays.items()}
     # A rate of 1e-4 that does not fall.
     spec = run_pretraining.model_fn_builder(
         modeling.AlbertConfig.from_dict(shape), None, 1e-4, 10 ** 9, 0, use_tpu=False, use_one_hot_embeddings=False,
@@ -41,11 +40,6 @@ def main(config: str, path: str, variables: str, steps: str) -> None:
         for step in range(1 + int(steps)):
             # The first one optimises the graph.
             with watch if step else Stopwatch():
-                loss = session.run([spec.loss, spec.train_op], fed)[0]
+                loss = session.run([spec.loss, spec.train_op], feeds)[0]
             losses.append(float(loss))
-    told = {"amount": int(steps) * arrays["ids"].size, "cpu": watch.cpu, "wall": watch.wall, "losses": losses}
-    print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    watch.report(int(steps) * arrays["ids"].size, losses=losses)

@@ -1,8 +1,8 @@
 """A configuration and a batch (npz) → the time of its training steps by PyTorch, and the loss before each.
 
-`batch` makes the file first: examples of TFRecords, short and long. `steps` does with it what `train` does with a
-batch: forward, backward, clipping and LAMB, on all cores, from TensorFlow's variables; in float32, or in what `train`
-takes by itself on this processor.
+`batch` writes the file first: examples of TFRecords, short and long. `steps` trains on it as `train` does: forward,
+backward, clipping and LAMB, on all cores, from TensorFlow's variables; in float32, or in the default precision of
+`train` on this processor.
 """
 
 import os
@@ -14,7 +14,6 @@ import contextlib
 import glob
 import json
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -46,9 +45,9 @@ def steps(config: str, path: str, variables: str, count: str, precision: str) ->
     with open(config) as stream:
         shape = json.load(stream)
     pretraining = Pretraining(new_model(shape, 1)).train()
-    given = np.load(variables)
+    weights = np.load(variables)
     pretraining.load({
-        rule.transformers: torch.from_numpy(given[rule.tensorflow].T if rule.transposed else given[rule.tensorflow])
+        rule.transformers: torch.from_numpy(weights[rule.tensorflow].T if rule.transposed else weights[rule.tensorflow])
         for rule in rules(shape)
     })  # fmt: skip
     arrays = np.load(path)
@@ -60,16 +59,15 @@ def steps(config: str, path: str, variables: str, count: str, precision: str) ->
         with watch if step else Stopwatch():
             with torch.autocast("cpu", torch.bfloat16) if rounded else contextlib.nullcontext():
                 sums = pretraining(tensors(batch, device))
-            found = loss(sums, float(batch.weights.sum()), len(batch.ids))
-            found.backward()
+            value = loss(sums, float(batch.weights.sum()), len(batch.ids))
+            value.backward()
             clip(pretraining.parameters(), 1.0)
             optimizer.step(1e-4)
             optimizer.zero_grad()
-        losses.append(found.item())
-    told = {"amount": int(count) * batch.ids.size, "cpu": watch.cpu, "wall": watch.wall, "losses": losses}
-    print(json.dumps({**told, "precision": "bfloat16" if rounded else "float32"}))
+        losses.append(value.item())
+    precision = "bfloat16" if rounded else "float32"
+    watch.report(int(count) * batch.ids.size, losses=losses, precision=precision)
 
 
-if __name__ == "__main__":
-    programs: dict[str, Callable[..., None]] = {"batch": batch, "steps": steps}
-    programs[sys.argv[1]](*sys.argv[2:])
+def main(action: str, *arguments: str) -> None:
+    {"batch": batch, "steps": steps}[action](*arguments)

@@ -1,12 +1,11 @@
-"""A JSON list of normalised texts → the time to find where their words begin, and a hash of those places.
+"""A JSON list of normalised texts → the time to find the beginnings of their words, and a hash of these.
 
-`compiled`: texts, 1,000 at a time, to an array, as a stage calls it. `package`: tinysegmenter3, text by text.
+`compiled`: 1,000 texts at a time to an array, as a stage calls it. `package`: tinysegmenter3, text by text.
 """
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable
+from pathlib import Path
 
 from scripts.bench.measured.stopwatch import Stopwatch
 
@@ -17,7 +16,7 @@ def compiled(texts: list[str], watch: Stopwatch) -> str:
     """The SHA-256 of a byte for each character: 1 where a word begins, else 0."""
     from stages.words.compiled_words import code_points, segment
 
-    segment(code_points(["初"]))  # Reads the tables, once in a process: `tokenizer` measures that.
+    segment(code_points(["初"]))  # Reads the tables, once in a process; `tokenizer` measures that.
     digest = hashlib.sha256()
     for first in range(0, len(texts), BATCH):
         with watch:
@@ -27,7 +26,7 @@ def compiled(texts: list[str], watch: Stopwatch) -> str:
 
 
 def package(texts: list[str], watch: Stopwatch) -> str:
-    """The same of the words that tinysegmenter3 gives."""
+    """The same SHA-256 of the words by tinysegmenter3."""
     from tinysegmenter import tokenize
 
     tokenize("初")
@@ -40,14 +39,7 @@ def package(texts: list[str], watch: Stopwatch) -> str:
 
 
 def main(side: str, path: str) -> None:
-    with open(path, encoding="utf-8") as stream:
-        texts: list[str] = json.load(stream)
-    sides: dict[str, Callable[[list[str], Stopwatch], str]] = {"compiled": compiled, "package": package}
+    texts: list[str] = json.loads(Path(path).read_text(encoding="utf-8"))
     watch = Stopwatch()
-    digest = sides[side](texts, watch)
-    amount = sum(map(len, texts))
-    print(json.dumps({"amount": amount, "cpu": watch.cpu, "wall": watch.wall, "sha256": digest}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    digest = (compiled if side == "compiled" else package)(texts, watch)
+    watch.report(sum(map(len, texts)), sha256=digest)

@@ -1,10 +1,9 @@
 """TFRecords, a folder of a run of `train` → held-out metrics of its checkpoints, as the efficient recipe measures them.
 
-JSON by step, whatever recipe the run had: at length 128, and with `full_length_` in full length.
+JSON by step, for runs of either recipe: at length 128, and with `full_length_` in full length.
 """
 
 import json
-import sys
 
 import torch
 
@@ -19,22 +18,18 @@ from stages.train.model import Pretraining, new_model, tensors
 
 def main(tfrecords: str, run: str) -> None:
     shards = find_shards(tfrecords, None)
-    found: dict[int, dict[str, float]] = {}
+    metrics: dict[int, dict[str, float]] = {}
     for step in checkpoints.saved(run):
         folder = join(run, checkpoints.folder_of(step))
         config = read_json(join(folder, checkpoints.CONFIG))
         pretraining = Pretraining(new_model(config, 1)).eval()
         pretraining.load(checkpoints.load(run, step).model)
-        row = found[step] = {}
+        row = metrics[step] = {}
         for prefix, length in (("", min(LENGTH, shards.seq_length)), ("full_length_", None)):
             sums = torch.zeros(len(SUMS), dtype=torch.float64)
             with torch.inference_mode():
                 for batch in yardstick(shards, config["vocab_size"], length):
-                    said = pretraining(tensors(batch, torch.device("cpu")))
-                    sums += torch.stack([getattr(said, name).double() for name in SUMS])
+                    outputs = pretraining(tensors(batch, torch.device("cpu")))
+                    sums += torch.stack([getattr(outputs, name).double() for name in SUMS])
             row |= {prefix + name: value for name, value in means(sums.tolist()).items()}
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps(metrics))

@@ -1,14 +1,13 @@
-"""The text → what the command line makes of it on one core, beside the published tokenizer."""
+"""The text → the command line on one core, beside the published tokenizer."""
 
 from collections.abc import Iterator
 
-from scripts.bench.rows import Bar
+from scripts.bench.rows import Bar, Figure, Row
 from scripts.bench.running import measure, run
 from scripts.bench.serve.material import NAMES, Material, on_core
-from scripts.bench.serve.rows import Row
 from scripts.bench.table import short
 
-# The published tokenizer takes 1.8 times as long as the words alone that tinysegmenter3 finds for it.
+# The published tokenizer takes 1.8 times as long as tinysegmenter3 needs for its words alone.
 PUBLISHED = 0.55
 PACKAGE = "tinysegmenter3"
 UNIT = "characters per CPU second"
@@ -16,45 +15,38 @@ UNIT = "characters per CPU second"
 
 def command(material: Material) -> Iterator[Row]:
     """`tokenize` of all of the text by both models; `encode` and `decode` of a part of it."""
-    lines, words = material.lines, material.text.spread_sentences
-    sentences = len(material.text.sentences)
-    characters = sum(map(len, material.text.sentences))
+    lines, words = material.lines, material.spread_sentences
+    sentences = len(material.sentences)
+    characters = sum(map(len, material.sentences))
     for kind, name in NAMES.items():
-        folder = material.models / name
-        ours, package, equal = [], [], True
+        arguments = "tokenizer", "stages.tokenizer", "tokenize", "--model", material.models / name, lines
+        ours, package, complete = [], [], True
         for _ in range(min(3, material.size.rounds)):
             with on_core(0):
-                ran = run("tokenizer", "stages.tokenizer", "tokenize", "--model", folder, lines)
+                process = run(*arguments)
                 package.append(measure("tokenizer", "words", "package", words))
-            ours.append(ran.cpu)
-            equal = equal and ran.output.count("\n") == sentences
-        segmented = max(one.amount / one.cpu for one in package)
-        yield Row(
-            "command",
-            f"tokenize, {kind}",
-            UNIT,
-            characters / min(ours),
-            PUBLISHED * segmented,
-            "the published tokenizer",
-            Bar("≥", 40),
-            # A line each; which tokens these are, the tests compare.
-            None if equal else False,
+            ours.append(process.cpu)
+            complete = complete and process.output.count("\n") == sentences
+        segmented = max(each.amount / each.cpu for each in package)
+        note = (
             f"{characters:,} characters in {sentences:,} lines, the whole command, best of {len(ours)} rounds; "
-            f"yardstick: {PUBLISHED} of the {short(segmented)} that {PACKAGE} does, of {package[0].amount:,}",
-            {"cpu_seconds": ours, "peak_memory": ran.peak},
+            f"yardstick: {PUBLISHED} of the {short(segmented)} that {PACKAGE} does, of {package[0].amount:,}"
         )
+        best, published = Figure(characters / min(ours)), Figure(PUBLISHED * segmented)
+        # A line each; the tests compare the tokens.
+        same, yardstick = None if complete else False, "the published tokenizer"
+        facts = {"cpu_seconds": ours, "peak_memory": process.peak}
+        yield Row("command", f"tokenize, {kind}", UNIT, best, published, yardstick, Bar("≥", 40), same, note, facts)
     fewer = material.fewer_lines
     size = len(fewer.read_text(encoding="utf-8").replace("\n", ""))
     for kind, name in NAMES.items():
-        folder = material.models / name
-        ids = material.work / "ids.txt"
+        model, ids = ("--model", material.models / name), material.work / "ids.txt"
         with on_core(0):
-            encoded = run("tokenizer", "stages.tokenizer", "encode", "--model", folder, "--to", "jsonl", fewer)
-            told = run("tokenizer", "stages.tokenizer", "encode", "--model", folder, "--to", "text", fewer).output
-            ids.write_text(told, encoding="utf-8")
-            decoded = run("tokenizer", "stages.tokenizer", "decode", "--model", folder, ids)
-        for what, ran in (("encode to JSON lines", encoded), ("decode of ids", decoded)):
-            yield Row(
-                "command", f"{what}, {kind}", UNIT, size / ran.cpu, note=f"{size:,} characters, the whole command",
-                facts={"cpu_seconds": ran.cpu, "peak_memory": ran.peak},
-            )  # fmt: skip
+            encoded = run("tokenizer", "stages.tokenizer", "encode", *model, "--to", "jsonl", fewer)
+            text = run("tokenizer", "stages.tokenizer", "encode", *model, "--to", "text", fewer).output
+            ids.write_text(text, encoding="utf-8")
+            decoded = run("tokenizer", "stages.tokenizer", "decode", *model, ids)
+        for task, process in (("encode to JSON lines", encoded), ("decode of ids", decoded)):
+            note = f"{size:,} characters, the whole command"
+            facts = {"cpu_seconds": process.cpu, "peak_memory": process.peak}
+            yield Row("command", f"{task}, {kind}", UNIT, Figure(size / process.cpu), note=note, facts=facts)

@@ -1,19 +1,14 @@
-"""Rows → pictures: how far each thing is from its bar, and memory and times of the service at full load."""
+"""Rows → pictures: how far each row is from its bar, and memory and times of the service at full load."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from scripts.bench.plot import FAINT, INK, MISSED
-from scripts.bench.serve.rows import Row, figure
-from scripts.bench.table import bar
+from scripts.bench.plot import FAINT, INK, MISSED, canvas, label, name_rows, save
+from scripts.bench.rows import Row
+from scripts.bench.table import bar, short
 
 COLOURS = {
     "image": "#CC79A7",
@@ -26,87 +21,64 @@ COLOURS = {
 
 
 def plot(rows: Sequence[Row], title: str, below: str, out: Path) -> list[Path]:
-    """Write `serve.png` and `serve.svg`, and `soak.png` and `soak.svg` where there is one; gives their paths."""
+    """Write `serve.png` and `serve.svg`, and `soak.png` and `soak.svg` of a soak; return their paths."""
     paths = []
-    judged = [row for row in rows if row.bar and row.bar.number and row.reached]
+    judged = [row for row in rows if row.bar and row.bar.number and row.result]
     if judged:
-        paths += _written(_bars(judged, title, below), out, "serve")
+        paths += save(_bars(judged, title, below), out, "serve")
     for row in rows:
         if "windows" in row.facts:
-            paths += _written(_minutes(row.facts, below), out, "soak")
+            paths += save(_minutes(row.facts, below), out, "soak")
     return paths
 
 
 def _bars(rows: Sequence[Row], title: str, below: str) -> Figure:
-    made, axis = plt.subplots(figsize=(13.5, 2 + 0.55 * len(rows)), layout="constrained")
-    made.suptitle(title, x=0.01, ha="left", fontsize=13, weight="bold", color=INK)
+    picture = canvas((13.5, 2 + 0.55 * len(rows)), title, below)
+    axis = picture.subplots()
     axis.set_xscale("log")
-    lengths = [times_better(row) for row in rows]
-    for place, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-        assert row.ours is not None
-        assert row.reached is not None
-        colour = INK if row.holds else MISSED
+    lengths = []
+    for place, row in enumerate(rows):
+        assert row.ours
+        assert row.result
+        assert row.bar
+        length = row.result / row.bar.number if row.bar.sign == "≥" else row.bar.number / row.result
+        lengths.append(length)
         axis.barh(place, length - 1, left=1, height=0.6, color=COLOURS[row.group])
-        unit = "" if row.bar and row.bar.of_value else " ×"
-        reached = f"{figure(row.reached)}{unit}  ({bar(row.bar)})"
-        axis.text(max(length, 1) * 1.03, place, reached, va="center", fontsize=10, weight="bold", color=colour)
-        against = f"  against  {figure(row.yardstick)}" if row.yardstick is not None else ""
-        told = f"{figure(row.ours)}{against}  {row.unit}"
-        axis.text(1.01, place, told, va="center", fontsize=9, color=colour, transform=axis.get_yaxis_transform())
+        result = f"{short(row.result)}{'' if row.bar.of_value else ' ×'}  ({bar(row.bar)})"
+        against = f"  against  {short(row.yardstick.value)}" if row.yardstick else ""
+        figures = f"{short(row.ours.value)}{against}  {row.unit}"
+        label(axis, place, max(length, 1) * 1.03, result, figures, INK if row.holds else MISSED)
     axis.axvline(1, color=INK, linewidth=2)
     axis.set_xlim(min(0.9, *lengths) / 1.05, max(2, *lengths) ** 1.35)
     ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8) if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
     axis.set_xticks(ticks, ["bar" if tick == 1 else f"{tick:g} ×" for tick in ticks])
     axis.minorticks_off()
-    axis.set_title("how many times better than its bar (log scale)", loc="left", fontsize=10, color=INK)
     names = [f"{row.name}\nagainst {row.yardstick_name}" if row.yardstick_name else row.name for row in rows]
-    axis.set_yticks(range(len(rows)), names, fontsize=9)
-    axis.invert_yaxis()
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", colors=FAINT)
-    made.supxlabel(below, x=0.01, ha="left", fontsize=8, color=FAINT)
-    return made
-
-
-def times_better(row: Row) -> float:
-    """How many times what its bar asks for, whichever way the bar points."""
-    assert row.bar is not None
-    assert row.reached is not None
-    return row.reached / row.bar.number if row.bar.sign == "≥" else row.bar.number / row.reached
+    name_rows(axis, names, "how many times better than its bar (log scale)")
+    return picture
 
 
 def _minutes(facts: dict[str, Any], below: str) -> Figure:
-    made, (memory, times, rates) = plt.subplots(3, 1, sharex=True, figsize=(11, 7.5), layout="constrained")
-    made.suptitle(
-        "The service at full load with random requests", x=0.01, ha="left", fontsize=13, weight="bold", color=INK
-    )
-    at, sizes = zip(*facts["memory"], strict=True)
-    memory.plot([second / 60 for second in at], [size / 1e6 for size in sizes], color=COLOURS["soak"])
+    picture = canvas((11, 7.5), "The service at full load with random requests", below)
+    axes = memory, times, rates = picture.subplots(3, 1, sharex=True)
+    seconds, sizes = zip(*facts["memory"], strict=True)
+    memory.plot([second / 60 for second in seconds], [size / 1e6 for size in sizes], color=COLOURS["soak"])
     memory.set_ylim(0, max(sizes) / 1e6 * 1.15)
-    # The last one is not whole.
-    whole = facts["windows"][:-1] or facts["windows"]
-    seen = [((place + 0.5) * facts["window"] / 60, each) for place, each in enumerate(whole) if each]
-    minutes = [minute for minute, _ in seen]
-    times.plot(minutes, [each["p99"] * 1e3 for _, each in seen], color=COLOURS["http"], label="99 %")
-    times.plot(minutes, [each["p50"] * 1e3 for _, each in seen], color=COLOURS["start"], label="median")
+    # The last window is not whole.
+    windows = facts["windows"][:-1] or facts["windows"]
+    places = [place for place, window in enumerate(windows) if window]
+    minutes = [(place + 0.5) * facts["window"] / 60 for place in places]
+    for share, group, name in (("p99", "http", "99 %"), ("p50", "start", "median")):
+        times.plot(minutes, [windows[place][share] * 1e3 for place in places], color=COLOURS[group], label=name)
     times.set_yscale("log")
     times.legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
-    rates.plot(minutes, [each["requests"] / facts["window"] for _, each in seen], color=COLOURS["command"])
+    requests = [windows[place]["requests"] / facts["window"] for place in places]
+    rates.plot(minutes, requests, color=COLOURS["command"])
     rates.set_ylim(bottom=0)
     titles = ("memory of the service, MB", "an answer takes, milliseconds (log scale)", "answers per second")
-    for axis, title in zip((memory, times, rates), titles, strict=True):
+    for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, loc="left", fontsize=10, color=INK)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(colors=FAINT)
     rates.set_xlabel("minutes", color=FAINT)
-    made.supxlabel(below, x=0.01, ha="left", fontsize=8, color=FAINT)
-    return made
-
-
-def _written(made: Figure, out: Path, name: str) -> list[Path]:
-    paths = [out / f"{name}.{kind}" for kind in ("png", "svg")]
-    for path in paths:
-        made.savefig(path, dpi=150)
-    plt.close(made)
-    return paths
+    return picture
