@@ -1,0 +1,1 @@
+../../../words/japanese_subwords.py
