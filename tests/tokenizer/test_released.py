@@ -49,4 +49,5 @@ def test_a_folder_of_the_same_name_is_taken_first(tmp_path: Path, monkeypatch: p
 
 def test_a_name_that_is_none_is_refused(run_stage: Any) -> None:
     said = run_stage("tokenizer", "tokenize", "--model", "released/none", code=2).stderr
-    assert "no model released/none comes with this project; there is released/character/tiny, released/wordpiece_tinysegmenter/tiny" in said
+    names = "released/character/tiny, released/wordpiece_tinysegmenter/tiny"
+    assert f"no model released/none comes with this project; there is {names}" in said
