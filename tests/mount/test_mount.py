@@ -49,7 +49,7 @@ def test_the_stages_leave_the_bytes_of_a_local_run_in_the_bucket_and_a_model_is_
     from_files = machine.make("convert", **{**in_bucket, "DATA": machine.data, "MODELS": here})
     machine.make("unmount")
     from_bucket = machine.make("convert", **in_bucket)
-    assert f"--checkpoint gs://{BUCKET}/run/checkpoints/character/tiny/model.ckpt-best " in from_bucket.stderr
+    assert f"--env DATA=gs://{BUCKET}/run " in from_bucket.stderr
     assert from_bucket.stdout == from_files.stdout
     made = {name: storage.read(f"models/{name}") for name in storage.names("models/")}
     assert made == files(here)
