@@ -46,7 +46,7 @@ def test_a_cluster_on_a_bucket_leaves_the_bytes_of_a_local_run(
     cluster.make("cluster")
     assert cluster.named("ray-worker") == workers, "the same command again changes nothing"
     told = cluster.make("corpus", "vocab", "tfrecords")
-    assert told.count(" --engine ray\n") == 3
+    assert told.count("--env ENGINE=ray ") == 3
     assert {name: storage.read(f"{RUN}/{name}") for name in storage.names(f"{RUN}/")} == files(local_run)
 
 

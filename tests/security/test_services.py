@@ -13,7 +13,7 @@ from tests.containers import left_out
 ROOT = Path(__file__).resolve().parents[2]
 # The one that mounts a bucket: only root with SYS_ADMIN may, and only without AppArmor's profile.
 MOUNT = "mount"
-STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer", "serve"]
+STAGES = ["corpus", "vocab", "tfrecords", "tpu-train", "train", "convert", "tokenizer"]
 # What looks around in a container: its rights, what it may write to, its networks. Programs with setuid are those of
 # the base image; NoNewPrivs makes the kernel ignore it.
 LOOK = """
