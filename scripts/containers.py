@@ -133,7 +133,7 @@ def command(
     run += ["--service-ports"] if stage.ports else []
     run += [word for volume in volumes for word in ("--volume", volume)]
     if in_cloud(stage.paths(environment), words) or mounted_bucket():
-        # What goes to a bucket or comes from it is a file here first. A container's own /tmp is memory.
+        # Files of a bucket pass through a temporary folder of the disk. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
     for secret in stage.secrets:
         run += ["--env", secret]
@@ -278,9 +278,9 @@ def mounted_bucket() -> Path | None:
 
 
 def uploaded(stage: Stage, environment: Environment) -> int:
-    """Wait until what a stage has written is in the bucket, where its folder is inside `make mount`'s.
+    """Wait until the files of a stage are in the bucket, if its folder is inside the folder of `make mount`.
 
-    What a stage writes from the beginning is there when the stage ends; a file that it appended to comes later.
+    Files written in one pass are uploaded when the stage ends. Files that were appended to are uploaded later.
     """
     mounted = mounted_bucket()
     if not mounted or not stage.makes:

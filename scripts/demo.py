@@ -228,10 +228,10 @@ def main() -> int:
     try:
         told = run(runner, trainer)
     except subprocess.CalledProcessError as failed:
-        print("demo: the command above failed; make demo resumes from there", file=sys.stderr)
+        print("demo: the command above failed; make demo resumes with this command", file=sys.stderr)
         return failed.returncode
     except KeyboardInterrupt:
-        print("demo: stopped; make demo resumes from here", file=sys.stderr)
+        print("demo: stopped; make demo resumes", file=sys.stderr)
         return 130
     text = summary(runner, trainer, told)
     SUMMARY.write_text(text + "\n", encoding="utf-8")

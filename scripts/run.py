@@ -157,7 +157,7 @@ def run(step: Step, name: str, show: bool) -> int:
 
 
 def killed(stage: Stage) -> str:
-    """What to tell a person whose stage was killed: it could not say anything itself."""
+    """The message for a stage that was killed, which could print none itself."""
     ways = [stage.killed] if stage.killed else []
     ways += ["a higher limit (MEMORY=)" if setting(os.environ, "MEMORY") else "more memory"]
     return (

@@ -20,7 +20,7 @@ TRAINERS = ("train", "tpu-train")
 def provenance(
     checkpoint: str, config: Facts, vocabulary: str, tfrecords: str | None, corpus: str | None
 ) -> dict[str, Facts]:
-    """The facts under `training`, `tfrecords` and `corpus`, as far as there are manifests of this model.
+    """The facts under `training`, `tfrecords` and `corpus`. A part without a manifest of this model is left out.
 
     `checkpoint`: a prefix or a folder, local or at gs://. `vocabulary`: the SHA-256 of the model's vocabulary.
     """

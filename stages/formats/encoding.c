@@ -479,7 +479,7 @@ static uint64_t little_endian(const uint8_t *at, int bytes) {
     return value;
 }
 
-/* Fills `chunk` with the examples of the whole frames, as far as it has room. Returns how many there are. */
+/* Fills `chunk` with the examples of the whole frames, until it is full. Returns their number. */
 API int64_t decode(const Records *records, const Chunk *chunk, Told *told) {
     const uint8_t *at = records->data, *end = at + records->size;
     const int64_t sequence = chunk->sequence, predictions = chunk->predictions;

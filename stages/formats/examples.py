@@ -83,7 +83,7 @@ class Examples(NamedTuple):
     labels: NDArray[np.int32]  # (examples, predictions) what stood there
 
     def addresses(self) -> CExamples:
-        """What C is given; these arrays must outlive it."""
+        """The structure of addresses for C. These arrays must outlive it."""
         return CExamples(
             at(self.ids, np.int32), at(self.starts, np.bool_), at(self.shapes, np.int32), at(self.positions, np.int32),
             at(self.labels, np.int32), *self.ids.shape, self.positions.shape[1],

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional
 
 from stages.command.folders import Environment, data, model, remote, setting, training
+from stages.command.options import option, path
 from stages.command.refusal import Refusal
 from stages.formats.shards import Shards
 from stages.handover import storage
@@ -31,6 +33,29 @@ def known_vocabulary(environment: Environment) -> Optional[str]:
         return "%s/%s" % (training(environment), within)
     path = os.path.join(data(environment), within)
     return path if not remote(path) and os.path.exists(path) else None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options that both trainers have alike; each names its own ``out``."""
+
+    tfrecords: str = path("{training}/tfrecords/{model}", "folder that tfrecords wrote for one model; read only")
+    config: str = path("stages/tpu_train/configs/{model}_{size}.json", "model configuration")
+    out: str = path(None, "folder for the results")
+    held_out: Optional[int] = option(
+        None, "last shards held out for evaluation (default: 1 %, at least one)", unit="K", least=1
+    )
+    seed: int = option(12345, "seed of the initial weights and of the shuffling", unit="S", least=0, decides=True)
+    seq_length: Optional[int] = option(None, "tokens per example (default: what the TFRecords have)", unit="L", least=1)
+    max_predictions: Optional[int] = option(
+        None, "masked tokens per example (default: as in the TFRecords)", unit="P", least=1
+    )
+    vocab_size_from_tfrecords: bool = option(
+        False,
+        "the TFRecords decide the vocabulary size, not --config; so they do where --vocab is of make vocab",
+    )
+    vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
+    check: bool = option(False, "only check all that a run needs, and print the findings")
 
 
 def takes_size(options: Any, shards: Shards) -> bool:

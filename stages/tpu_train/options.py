@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
 from stages.command.options import decisive, option, path
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, known_vocabulary
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions
 
 _RATES = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
 
 
 @dataclass(frozen=True)
-class Options:
-    tfrecords: str = path("{training}/tfrecords/{model}", "folder that tfrecords wrote for one model; read only")
-    config: str = path("stages/tpu_train/configs/{model}_{size}.json", "model configuration")
+class Options(TrainingOptions):
     out: str = path("{training}/checkpoints/{model}/{size}", "folder for checkpoints, evaluation and event files")
     batch: int = option(512, "training batch, in examples", least=1, decides=True)
     steps: int = option(1000000, "length of the run, in steps; the rate falls to 0 by then", least=1, decides=True)
@@ -23,19 +21,6 @@ class Options:
     eval_batch: int = option(64, "evaluation batch, in examples", least=1, decides=True)
     save_every: int = option(40000, "steps from one checkpoint and evaluation to the next", least=1, decides=True)
     eval_steps: int = option(100, "batches per evaluation at most", least=1, decides=True)
-    held_out: Optional[int] = option(
-        None, "last shards held out for evaluation (default: 1 %, at least one)", unit="K", least=1
-    )
-    seed: int = option(12345, "seed of the initial weights and of the shuffling", unit="S", least=0, decides=True)
-    seq_length: Optional[int] = option(None, "tokens per example (default: what the TFRecords have)", unit="L", least=1)
-    max_predictions: Optional[int] = option(
-        None, "masked tokens per example (default: as in the TFRecords)", unit="P", least=1
-    )
-    vocab_size_from_tfrecords: bool = option(
-        False,
-        "the TFRecords decide the vocabulary size, not --config; so they do where --vocab is of make vocab",
-    )
-    vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
     init_checkpoint: Optional[str] = path(None, "TensorFlow ALBERT checkpoint to start from (default: random weights)")
     device: str = option("tpu", "where to train: a Cloud TPU, or this machine", choices=("tpu", "cpu"))
     tpu_name: Optional[str] = option(None, "name or grpc:// address of the Cloud TPU")
@@ -53,7 +38,6 @@ class Options:
         choices=("auto", "native", "staged"),
     )
     scratch: Optional[str] = path(None, "folder for those copies, kept for the next run (default: a temporary one)")
-    check: bool = option(False, "only check all that a run needs, and say what was found")
 
     @property
     def on_tpu(self) -> bool:

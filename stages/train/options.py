@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from stages.command.options import decisive, option, path
-from stages.formats.pretraining import PRECISIONS, PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, known_vocabulary
+from stages.formats.pretraining import PRECISIONS, PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000
@@ -19,9 +19,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Options:
-    tfrecords: str = path("{training}/tfrecords/{model}", "folder that tfrecords wrote for one model; read only")
-    config: str = path("stages/tpu_train/configs/{model}_{size}.json", "model configuration")
+class Options(TrainingOptions):
     out: str = path("{training}/runs/{model}/{size}", "folder for checkpoints, metrics, plot and event files")
     recipe: str = option(
         "efficient",
@@ -80,19 +78,6 @@ class Options:
         least=1,
         decides=True,
     )
-    held_out: Optional[int] = option(
-        None, "last shards held out for evaluation (default: 1 %, at least one)", unit="K", least=1
-    )
-    seed: int = option(12345, "seed of the initial weights and of the shuffling", unit="S", least=0, decides=True)
-    seq_length: Optional[int] = option(None, "tokens per example (default: what the TFRecords have)", unit="L", least=1)
-    max_predictions: Optional[int] = option(
-        None, "masked tokens per example (default: as in the TFRecords)", unit="P", least=1
-    )
-    vocab_size_from_tfrecords: bool = option(
-        False,
-        "the TFRecords decide the vocabulary size, not --config; so they do where --vocab is of make vocab",
-    )
-    vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
     dynamic_masking: bool = option(False, "mask every example anew each epoch; needs --vocab", decides=True)
     init_checkpoint: Optional[str] = path(None, "model.safetensors to start from (default: random weights)")
     device: str = option("auto", "where to train; auto: a GPU where there is one", choices=DEVICES)
@@ -104,7 +89,6 @@ class Options:
         least=1,
     )
     readers: int = option(2, "threads that read TFRecords; without influence on the result", least=1)
-    check: bool = option(False, "only check all that a run needs, and say what was found")
 
     def conflict(self) -> Optional[str]:
         if self.steps and self.hours:

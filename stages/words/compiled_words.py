@@ -54,7 +54,7 @@ class Texts(NamedTuple):
     ends: NDArray[np.int64]  # (texts,) where each ends in points
 
     def addresses(self) -> CTexts:
-        """What C is given; these arrays must outlive it."""
+        """The structure of addresses for C. These arrays must outlive it."""
         return CTexts(at(self.points, np.uint32), at(self.ends, np.int64), len(self.ends))
 
 

@@ -30,7 +30,7 @@ def masks(material: Material) -> Iterator[Row]:
 
 
 def _same(ours: list[Any], yardstick: list[Any]) -> bool:
-    """Whether all masks have the same entries, in order, with scores that are equal but for rounding."""
+    """Whether all masks have the same entries in the same order, and scores that differ only by rounding."""
     return all(
         own[0] == other[0] and math.isclose(own[1], other[1], rel_tol=1e-3)
         for mine, others in zip(ours, yardstick, strict=True)
