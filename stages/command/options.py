@@ -19,6 +19,7 @@ from stages.command.folders import Place
 from stages.command.refusal import Refusal
 
 EXIT_CODES = """
+variables:  an option is also a variable of make and of a container: --name-of-it is NAME_OF_IT; a path has none
 exit codes: 0 done, 1 a bug, 2 usage or bad input, 75 try again when the cause is gone, 130 and 143 interrupted;
             137 killed from outside, most likely for lack of memory
 """
