@@ -1,6 +1,8 @@
 """A dataclass of options → command line, environment, limits, help, what the manifest records."""
 
 import argparse
+import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -99,15 +101,16 @@ def test_help_and_manifest_follow(capsys: Any) -> None:
     assert [each.variable for each in options_of(Options)][:4] == ["", "SIZE", "RATE", "WAY"]
 
 
-def test_every_options_module_is_read_by_python_3_9() -> None:
-    """`make` reads them, by the Python that a machine has, and `tpu-train` runs on 3.7."""
-    modules = sorted(path.parent.name for path in ROOT.glob("stages/*/options.py") if path.parent.name != "command")
-    assert len(modules) >= 9
+def test_options_are_read_without_packages_by_python_3_7_and_later() -> None:
+    """`make` reads them by the Python that a machine has, and tpu-train by 3.7."""
+    modules = sorted(path.parent.name for path in ROOT.glob("stages/*/options.py"))
+    assert len(modules) >= 10
     for module in modules:
         text = (ROOT / "stages" / module / "options.py").read_text()
-        assert "import numpy" not in text
+        ast.parse(text, feature_version=(3, 7))
+        # The types of fields are evaluated, which 3.7 to 3.9 cannot do with these.
+        assert not re.search(r"^    \w+: .*(\| None|\b(list|dict|tuple)\[).* = ", text, re.MULTILINE), module
     program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(f'stages.{name}.options')\n"
-    program += "assert not {'numpy', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-S", "-c", program, *modules], cwd=ROOT, check=True)
 
 
