@@ -19,6 +19,10 @@ from stages.formats.batches import Batch
 
 # The masked LM loss is numerator / (denominator + 1e-5) in run_pretraining.py.
 EPSILON = 1e-5
+# On processors the rows, the computed slots and the queries of an example are padded to multiples of these. oneDNN
+# compiles a product for each new shape. With AMX that takes up to 20 ms, where the product takes 1: without padding,
+# 260 of the 640 ms of a step of `tiny` were compilation.
+MULTIPLE, QUERIES = 64, 8
 # The limit of initial values, in standard deviations.
 TRUNCATION = 2.0
 Tensors = dict[str, Tensor]
@@ -43,12 +47,12 @@ def loss(sums: Sums, weights: float, examples: float) -> Tensor:
     return sums.masked_lm / (weights + EPSILON) + sums.order / examples
 
 
-def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
+def new_model(config: dict[str, Any], seed: int, erf: bool = False) -> AlbertForPreTraining:
     """The model of a configuration in TensorFlow's form. Its initial values depend on the seed alone.
 
     Embeddings and kernels have a normal distribution of standard deviation `initializer_range`, truncated at two
     deviations (create_initializer in modeling.py; transformers does not truncate). Biases are 0, layer normalisation
-    is 1 and 0.
+    is 1 and 0. `erf`: GELU by the error function, not by the hyperbolic tangent that approximates it.
     """
     with torch.random.fork_rng(devices=[]):
         model: AlbertForPreTraining = AlbertForPreTraining._from_config(
@@ -59,7 +63,7 @@ def new_model(config: dict[str, Any], seed: int) -> AlbertForPreTraining:
     # One operation in place of the eight of `gelu_new`, each of which reads and writes the largest array of a layer.
     for module in list(model.modules()):
         if type(getattr(module, "activation", None)).__name__ == "NewGELUActivation":
-            module.activation = nn.GELU(approximate="tanh")
+            module.activation = nn.GELU("none" if erf else "tanh")
     generator = torch.Generator().manual_seed(seed)
     deviation = model.config.initializer_range
     limit = TRUNCATION * deviation
@@ -80,7 +84,10 @@ def tensors(batch: Batch, device: torch.device) -> Tensors:
 
 
 class _Rows(NamedTuple):
-    """The tokens of a batch as rows, in groups of examples of equal length, and the rows that the heads read."""
+    """The tokens of a batch as rows, in groups of examples of equal length, and the rows that the heads read.
+
+    Rows after those of the last group are padding.
+    """
 
     ids: Tensor  # (rows,)
     segments: Tensor  # (rows,)
@@ -88,7 +95,7 @@ class _Rows(NamedTuple):
     groups: list[tuple[int, int]]  # examples, and the length of each, in the order of the rows
     mask: Tensor | None  # (examples, 1, 1, length) of the one group; None if no row is padding
     queries: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
-    slots: Tensor  # (slots,) the flat prediction slots that are computed: all of them in compiled code
+    slots: Tensor  # (slots,) the flat prediction slots that are computed: all with a weight, and some without
     labels: Tensor  # (examples, predictions)
     weights: Tensor  # (examples, predictions)
     swapped: Tensor  # (examples,)
@@ -112,7 +119,7 @@ class Pretraining(nn.Module):
         examples = len(rows.labels)
         hidden = self._hidden(rows)
         albert = self.model.albert
-        logits = self.model.predictions(hidden[examples:]).float()
+        logits = self.model.predictions(hidden[-len(rows.slots) :]).float()
         labels, weights = rows.labels.flatten()[rows.slots], rows.weights.flatten()[rows.slots]
         losses = functional.cross_entropy(logits, labels, reduction="none")
         orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:examples]))).float()
@@ -126,7 +133,7 @@ class Pretraining(nn.Module):
         )
 
     def _hidden(self, rows: _Rows) -> Tensor:
-        """The last hidden states of every [CLS], then of the masked tokens: (examples + slots, hidden)."""
+        """The last hidden states of every [CLS], padding, then the slots: (rows, hidden)."""
         embeddings, encoder = self.model.albert.embeddings, self.model.albert.encoder
         values = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
         values = embeddings.LayerNorm(values + embeddings.position_embeddings(rows.position_ids))
@@ -165,6 +172,8 @@ def _rows(batch: Tensors) -> _Rows:
     if lengths is not None:
         lengths, order = lengths.sort(stable=True)
         fields = {name: tensor[order] for name, tensor in fields.items()}
+        for name in ("positions", "labels", "weights"):
+            fields[name] = functional.pad(fields[name], (0, -(1 + fields[name].shape[1]) % QUERIES))
     examples, length = fields["ids"].shape
     position_ids = torch.arange(length, device=fields["ids"].device).expand(examples, length)
     tokens = [fields["ids"], fields["segments"], position_ids]
@@ -178,9 +187,12 @@ def _rows(batch: Tensors) -> _Rows:
         first_rows = lengths.cumsum(0) - lengths
         inside = position_ids < lengths[:, None]
         tokens = [tensor[inside] for tensor in tokens]
+        tokens = [functional.pad(tensor, (0, _padded(len(tensor)) - len(tensor))) for tensor in tokens]
         sizes, counts = lengths.unique_consecutive(return_counts=True)
         groups, mask = list(zip(counts.tolist(), sizes.tolist(), strict=True)), None
-        slots = weights.flatten().nonzero()[:, 0]
+        # The slots with a weight come first. Those that pad them have the weight 0.
+        unused = (weights.flatten() == 0).byte()
+        slots = unused.argsort(stable=True)[: _padded(len(unused) - int(unused.sum()))]
     # [CLS] is the first token.
     queries = first_rows[:, None] + functional.pad(fields["positions"], (1, 0))
     labels, swapped = fields["labels"], fields["swapped"]
@@ -188,11 +200,20 @@ def _rows(batch: Tensors) -> _Rows:
     return _Rows(ids, segments, position_ids, groups, mask, queries.flatten(), slots, labels, weights, swapped)
 
 
+def _padded(count: int) -> int:
+    """The next multiple of MULTIPLE."""
+    return count + -count % MULTIPLE
+
+
 def _order(rows: _Rows) -> Tensor:
-    """Indices into `rows.queries`, which holds [CLS] and the slots of each example: every [CLS], then all slots."""
+    """Indices into `rows.queries`, which holds [CLS] and the slots of each example: every [CLS], then all slots.
+
+    The first [CLS] pads their number.
+    """
     examples, predictions = rows.labels.shape
     first = torch.arange(examples, device=rows.slots.device) * (1 + predictions)
-    return torch.cat([first, first[rows.slots // predictions] + 1 + rows.slots % predictions])
+    slots = first[rows.slots // predictions] + 1 + rows.slots % predictions
+    return torch.cat([functional.pad(first, (0, _padded(examples) - examples)), slots])
 
 
 def _lengths(fields: Tensors) -> Tensor | None:
@@ -233,7 +254,7 @@ def _attend(
     sizes = [examples * length for examples, length in rows.groups]
     contexts = []
     for (examples, _), *parts in zip(
-        rows.groups, queries.split(query_sizes), keys.split(sizes), values.split(sizes), strict=True
+        rows.groups, _split(queries, query_sizes), _split(keys, sizes), _split(values, sizes), strict=True
     ):
         shape = (examples, -1, attention.num_attention_heads, attention.attention_head_size)
         query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
@@ -242,7 +263,16 @@ def _attend(
         else:
             context = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
         contexts.append(context.transpose(1, 2).reshape(-1, queries.shape[1]))
+    padding = len(queries) - sum(query_sizes)
+    if padding:
+        contexts.append(queries.new_zeros(padding, queries.shape[1]))
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+
+
+def _split(rows: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    """The rows of each group, without the padding after them."""
+    parts: tuple[Tensor, ...] = rows[: sum(sizes)].split(sizes)
+    return parts
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -75,8 +75,8 @@ class Efficient:
     def rate(self, step: int) -> float:
         """AdamW's rate: it rises in WARMUP steps, then falls linearly to 0 at the end."""
         peak = self.options.learning_rate or self.RATE
-        warmup = self.options.warmup or self.WARMUP
-        return peak * min(1.0, (step + 1) / warmup) * (1 - step / self.options.steps)
+        warmup = self.WARMUP if self.options.warmup is None else self.options.warmup
+        return peak * min(1.0, (step + 1) / max(1, warmup)) * (1 - step / self.options.steps)
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         """Held-out batches by the prefix of their metrics: windows, and examples in full length."""
