@@ -44,10 +44,7 @@ def options() -> str:
     for name, stages in sorted(variables().items()):
         if stages:
             said = {
-                each.described.help: stage.name
-                for stage in STAGES.values()
-                for each in stage.options
-                if each.variable == name
+                each.help: stage.name for stage in STAGES.values() for each in stage.options if each.variable == name
             }
             text = f"{', '.join(stages)}: {next(iter(said))}" + ("; and others" if len(said) > 1 else "")
             lines.append(line(name, text))

@@ -36,14 +36,13 @@ def tables(folder: str) -> str:
 
 def row(each: Option) -> str:
     """A line of the table. Bold: the option decides the bytes of the output."""
-    described = each.described
-    flag = f"`{each.flag}`" if not described.positional else f"`{described.unit}…`"
+    flag = f"`{each.flag}`" if not each.positional else f"`{each.unit}…`"
     cells = [
-        f"**{flag}**" if described.decides else flag,
+        f"**{flag}**" if each.decides else flag,
         f"`{each.variable}`" if each.variable else "",
         default(each),
         values(each),
-        described.help.replace("|", "\\|"),
+        each.help.replace("|", "\\|"),
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -60,12 +59,11 @@ def default(each: Option) -> str:
 
 
 def values(each: Option) -> str:
-    described = each.described
-    if described.choices:
-        return ", ".join(f"`{choice}`" for choice in described.choices)
-    if described.least is None:
+    if each.choices:
+        return ", ".join(f"`{choice}`" for choice in each.choices)
+    if each.least is None:
         return ""
-    return f"≥ {described.least}" if described.most == float("inf") else f"{described.least} to {described.most}"
+    return f"≥ {each.least}" if each.most == float("inf") else f"{each.least} to {each.most}"
 
 
 def main(arguments: list[str]) -> int:

@@ -60,10 +60,10 @@ class Stage:
 
     def paths(self, environment: Environment) -> Dict[str, str]:
         """The paths that follow from the environment, by the options' names. Refusal as ``Place.path``."""
-        given: Dict[str, Any] = {each.name: environment.get(each.variable, "") for each in self.options}
+        given: Dict[str, Any] = {each.name: environment.get(each.variable or "", "") for each in self.options}
         found = {}
         for each in self.options:
-            path = given[each.name].strip() if each.described.path else ""
+            path = given[each.name].strip() if each.is_path else ""
             if not path and isinstance(each.default, Place):
                 path = each.default.path(environment, given) or ""
             if path:

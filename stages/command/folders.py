@@ -1,8 +1,8 @@
-"""Where a stage finds its folders: a template such as ``{data}/tfrecords/{model}``, filled from the environment.
+"""The paths of a stage's folders: a template such as ``{data}/tfrecords/{model}``, filled from the environment.
 
-``data`` is DATA (``data``), ``training`` WORK_DIR (as ``data``), ``models`` MODELS (``models``): folders, or gs://….
-``model`` and ``size`` are MODEL and SIZE. A container has nothing of this set: its folders are mounted where these
-defaults name them. Runs on Python 3.7 as well.
+``data`` is DATA (default: ``data``), ``training`` WORK_DIR (default: DATA), ``models`` MODELS (default: ``models``): a
+folder or gs://…. ``model`` and ``size`` are MODEL and SIZE. A container mounts its folders at the defaults.
+Python 3.7 or later.
 """
 
 import os
@@ -22,9 +22,9 @@ SIZES = ("base", "medium", "small", "tiny")
 
 
 class Place(NamedTuple):
-    """The default of a path: a template, or a function that gives the path.
+    """The default of a path: a template, or a function that returns the path.
 
-    if_there: it counts only where MODEL names a model, as in the flow, and there is such a file or folder.
+    if_there: the default counts only if MODEL is set and the file or folder exists.
     """
 
     template: Union[str, Callable[[Environment], Optional[str]]]
@@ -32,29 +32,29 @@ class Place(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """How ``--help`` calls it; nothing where a function gives it."""
+        """The default in ``--help``; empty for a function."""
         if callable(self.template):
             return ""
         shown = {name: name.upper() for name in [*_names(self.template), "training"]}
         return self.template.format_map({**shown, "training": "WORK_DIR"}) + " if it is there" * self.if_there
 
     def path(self, environment: Environment, given: Mapping[str, Any]) -> Optional[str]:
-        """The path itself; ``given`` are values of other options. Refusal where a variable is missing or wrong."""
+        """The path. ``given``: the values of other options. Refusal for a missing or wrong variable."""
         if callable(self.template):
             return self.template(environment)
         if self.if_there and not setting(environment, "MODEL"):
             return None
         names = _names(self.template)
         path = self.template.format_map({n: VARIABLES[n](environment) if n in VARIABLES else given[n] for n in names})
-        return path if not self.if_there or there(path) else None
+        return path if not self.if_there or may_exist(path) else None
 
 
 def _names(template: str) -> List[str]:
     return [name for _, name, _, _ in string.Formatter().parse(template) if name]
 
 
-def there(path: str) -> bool:
-    """Whether there is something at a path; nobody asks a bucket here, whose stage says what is missing."""
+def may_exist(path: str) -> bool:
+    """Whether a local path exists; always True for gs://, which the stage itself checks."""
     return remote(path) or os.path.exists(path)
 
 
@@ -64,12 +64,12 @@ def remote(path: str) -> bool:
 
 
 def setting(environment: Environment, name: str, default: str = "") -> str:
-    """A variable; an empty one counts as not set."""
+    """The value of a variable; an empty variable counts as not set."""
     return environment.get(name, "").strip() or default
 
 
 def switch(environment: Environment, name: str) -> bool:
-    """A variable that is 1 or 0; 0 where it is not set."""
+    """Whether a variable is 1. Refusal for a value that is neither 1 nor 0; not set means 0."""
     value = setting(environment, name, "0")
     if value not in ("0", "1"):
         raise Refusal("%s=%s is neither 1 nor 0" % (name, value))
@@ -77,7 +77,7 @@ def switch(environment: Environment, name: str) -> bool:
 
 
 def folder(environment: Environment, name: str, default: str) -> str:
-    """A folder that a variable names: on this machine, or gs://…"""
+    """The folder in a variable: a local one, or gs://… Refusal for another address."""
     path = setting(environment, name, default)
     if "://" in path and not remote(path):
         raise Refusal("%s=%s is neither a folder nor gs://…" % (name, path))
@@ -97,12 +97,15 @@ def models(environment: Environment) -> str:
 
 
 def model(environment: Environment) -> str:
-    """The folder of the model that MODEL names. Refusal where it is not set, or no model."""
-    return model_names(environment)[0] if setting(environment, "MODEL") else _nameless()
+    """The folder name of MODEL. Refusal if MODEL is not set or is no model."""
+    names = model_names(environment)
+    if len(names) > 1:
+        raise Refusal("this needs one model: say MODEL=wordpiece or MODEL=character")
+    return names[0]
 
 
 def model_names(environment: Environment) -> List[str]:
-    """The folder of the model that MODEL names; those of both without it."""
+    """The folder name of MODEL in a list; both names if MODEL is not set. Refusal if it is no model."""
     name = setting(environment, "MODEL")
     if not name:
         return ["wordpiece_tinysegmenter", "character"]
@@ -111,12 +114,8 @@ def model_names(environment: Environment) -> List[str]:
     return [MODELS[name]]
 
 
-def _nameless() -> str:
-    raise Refusal("this is of one model: say MODEL=wordpiece or MODEL=character")
-
-
 def size(environment: Environment) -> str:
-    """SIZE, or base."""
+    """SIZE (default: base). Refusal for an unknown size."""
     name = setting(environment, "SIZE", "base")
     if name not in SIZES:
         raise Refusal("SIZE=%s is none of %s" % (name, ", ".join(SIZES)))
@@ -124,7 +123,7 @@ def size(environment: Environment) -> str:
 
 
 def trainer(environment: Environment, default: str = "") -> str:
-    """TRAINER: tf1 (tpu-train), torch (train), or the default."""
+    """TRAINER: tf1 (tpu-train), torch (train), or the default. Refusal for another value."""
     name = setting(environment, "TRAINER", default)
     if name not in ("", "tf1", "torch"):
         raise Refusal("TRAINER=%s is neither torch nor tf1" % name)

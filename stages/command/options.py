@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import os
 import typing
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
 from stages.command.folders import Place
 from stages.command.refusal import Refusal
@@ -28,88 +28,69 @@ REQUIRED: Any = object()
 Kind = TypeVar("Kind")
 
 
-class Described(NamedTuple):
-    """What the field of an option says beside its name, type and default value."""
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A field of a dataclass of options. ``options_of`` adds what follows from the field and the flag."""
 
     help: str
-    unit: str
-    least: Optional[float]
-    most: float
-    choices: Tuple[str, ...]
-    checked: Optional[Callable[[str], str]]
-    decides: bool
-    positional: bool
-    several: bool
-    flag: str
-    variable: str
-    path: bool
-
-
-class Option(NamedTuple):
-    """A field of a dataclass of options, with everything that follows from it."""
-
-    name: str
-    kind: type
-    default: Any  # REQUIRED, a value, or a function without arguments that gives one
-    described: Described
-    flag: str  # --seq-length
-    variable: str  # SEQ_LENGTH, or "" where there is none
+    unit: str = ""  # the name of the value in ``--help``
+    least: Optional[float] = None  # limits of a number, both included
+    most: float = float("inf")
+    choices: Tuple[str, ...] = ()
+    checked: Optional[Callable[[str], str]] = None  # word → value; raises ``argparse.ArgumentTypeError``
+    decides: bool = False  # the value decides the bytes of the output, so the manifest records it
+    positional: bool = False
+    several: bool = False  # one word or more: a tuple
+    is_path: bool = False
+    flag: str = ""  # --seq-length
+    variable: Optional[str] = None  # SEQ_LENGTH, or "" if there is none
+    name: str = ""
+    kind: type = str
+    default: Any = None  # REQUIRED, a value, a Place, or a function without arguments that returns a value
 
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
 
     def converted(self, text: str) -> Any:
-        """The value that a word of the command line means. ``argparse.ArgumentTypeError`` for one that is refused."""
-        if self.described.choices and text not in self.described.choices:
-            raise argparse.ArgumentTypeError("%s is not %s" % (text, _listed(self.described.choices)))
-        if self.described.checked:
-            return self.described.checked(text)
+        """The value of a word of the command line. ``argparse.ArgumentTypeError`` for an invalid word."""
+        if self.choices and text not in self.choices:
+            raise argparse.ArgumentTypeError("%s is not %s" % (text, " or ".join(self.choices)))
+        if self.checked:
+            return self.checked(text)
         if self.kind is str:
             return text
-        return _number(self.kind, text, self.described.least, self.described.most)
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = float("nan")
+        least = float("-inf") if self.least is None else self.least
+        if not least <= value <= self.most or abs(value) == float("inf"):
+            limits = "of %s or more" % self.least if self.most == float("inf") else "from %s to %s" % (least, self.most)
+            limits = "" if self.least is None else limits
+            number = "whole number" if self.kind is int else "number"
+            raise argparse.ArgumentTypeError("%s is no %s %s" % (text, number, limits))
+        return value
 
-    def of_variable(self, text: str) -> Any:
-        """The value that the environment's ``text`` means. ``argparse.ArgumentTypeError`` for one that is refused."""
+    def converted_variable(self, text: str) -> Any:
+        """The value of an environment variable. ``argparse.ArgumentTypeError`` for an invalid text."""
         if self.kind is bool:
             if text not in ("0", "1"):
                 raise argparse.ArgumentTypeError("%s is neither 1 nor 0" % text)
             return text == "1"
         # The name of a file may have spaces.
-        words = text.split() if self.described.several and not self.described.path else [text]
+        words = text.split() if self.several and not self.is_path else [text]
         values = tuple(map(self.converted, words))
-        return values if self.described.several else values[0]
+        return values if self.several else values[0]
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    unit: str = "",
-    least: Optional[float] = None,
-    most: float = float("inf"),
-    choices: Sequence[str] = (),
-    checked: Optional[Callable[[str], str]] = None,
-    decides: bool = False,
-    positional: bool = False,
-    several: bool = False,
-    flag: str = "",
-    variable: Optional[str] = None,
-    is_path: bool = False,
-) -> Any:
-    """A field of a dataclass of options.
+def option(default: Any, help: str, *, choices: Sequence[str] = (), **settings: Any) -> Any:
+    """A field of a dataclass of options; ``settings`` are fields of ``Option``.
 
-    default: REQUIRED, a value, or a function that gives one. None: the stage takes what ``help`` says in brackets.
-    unit: how ``--help`` calls the value. least, most: limits of a number, both included. checked: gives the value of a
-    word or raises ``argparse.ArgumentTypeError``. decides: the value decides the bytes of the output, so the manifest
-    records it. several: one word or more, a tuple. variable: "" where there is none although it is no path.
+    default: REQUIRED, a value, or a function that returns one. None: ``help`` gives the default in brackets.
     """
-    named = "" if positional else "?" if variable is None else variable
-    described = Described(
-        help, unit, least, most, tuple(choices), checked, decides, positional, several, flag, named, is_path
-    )
-    # A function as a value is not the default of a field of that type: `options_of` calls it.
-    return dataclasses.field(default=default, metadata={"option": described})
+    # `options_of` calls a function; as a default of the field it stays as it is.
+    return dataclasses.field(default=default, metadata={"option": Option(help, choices=tuple(choices), **settings)})
 
 
 def path(
@@ -117,10 +98,10 @@ def path(
 ) -> Any:
     """The option of a file or folder.
 
-    default: a template of ``folders.py``, a function of the environment that gives one, REQUIRED, or None. if_there:
-    the default counts only where there is such a file or folder. variable: one that names it, if there is one.
+    default: a template of ``folders.py``, a function of the environment that returns a path, REQUIRED, or None.
+    if_there: the default counts only if such a file or folder exists. variable: its variable, if it has one.
     """
-    if default is not None and default is not REQUIRED:
+    if default not in (None, REQUIRED):
         default = Place(default, if_there)
     return option(default, help, several=several, variable=variable, unit=unit, is_path=True)
 
@@ -128,18 +109,24 @@ def path(
 def options_of(kind: type) -> List[Option]:
     """The options of a dataclass, in order."""
     types = typing.get_type_hints(kind)
-    found = []
+    options = []
     for field in dataclasses.fields(kind):
-        described = field.metadata["option"]
-        flag = described.flag or "--" + field.name.replace("_", "-")
-        variable = flag.strip("-").replace("-", "_").upper() if described.variable == "?" else described.variable
-        found.append(Option(field.name, _plain(types[field.name]), field.default, described, flag, variable))
-    return found
+        each = field.metadata["option"]
+        flag = each.flag or "--" + field.name.replace("_", "-")
+        variable = flag.strip("-").replace("-", "_").upper() if each.variable is None else each.variable
+        variable = "" if each.positional else variable
+        value_type = _value_type(types[field.name])
+        options.append(
+            dataclasses.replace(
+                each, name=field.name, kind=value_type, default=field.default, flag=flag, variable=variable
+            )
+        )
+    return options
 
 
 def decisive(options: Any) -> Dict[str, Any]:
     """The options that decide the bytes of the output, as the manifest records them."""
-    return {each.name: getattr(options, each.name) for each in options_of(type(options)) if each.described.decides}
+    return {each.name: getattr(options, each.name) for each in options_of(type(options)) if each.decides}
 
 
 def parse(
@@ -152,22 +139,22 @@ def parse(
 ) -> Kind:
     """The options of a stage, from its command line and the environment.
 
-    Prints help or an error and ends the process, as argparse does. ``Refusal`` with what a method ``conflict`` of the
-    dataclass says, if there is one: which options do not go together.
+    Prints help or an error and ends the process, as argparse does. A method ``conflict`` of the dataclass may return
+    which options contradict each other: then ``Refusal`` with that sentence.
     """
     parser = argparse.ArgumentParser(stage, description=description, epilog=epilog, formatter_class=HelpFormatter)
     add_options(parser, kind, environment)
-    return made(kind, parser.parse_args(arguments), environment)
+    return from_namespace(kind, parser.parse_args(arguments), environment)
 
 
-def made(kind: Type[Kind], given: argparse.Namespace, environment: Mapping[str, str]) -> Kind:
-    """The dataclass of what a parser with ``add_options`` has read; paths that are not given follow from the rest."""
+def from_namespace(kind: Type[Kind], given: argparse.Namespace, environment: Mapping[str, str]) -> Kind:
+    """The dataclass from the result of a parser with ``add_options``. Missing paths follow from the other values."""
     values: Dict[str, Any] = {}
     for each in options_of(kind):
         value = getattr(given, each.name)
         if value is None and isinstance(each.default, Place):
             value = each.default.path(environment, {**vars(given), **values})
-            value = [value] if each.described.several else value
+            value = [value] if each.several else value
         values[each.name] = tuple(value) if isinstance(value, list) else value
     options = kind(**values)
     conflict = options.conflict() if hasattr(options, "conflict") else None
@@ -177,43 +164,42 @@ def made(kind: Type[Kind], given: argparse.Namespace, environment: Mapping[str, 
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type, environment: Mapping[str, str]) -> None:
-    """Every option of a dataclass as a flag; the environment's value is its default."""
+    """Add a flag for every option of a dataclass; the value in the environment is its default."""
     for each in options_of(kind):
-        described = each.described
         place = each.default if isinstance(each.default, Place) else None
         default = None if each.required or place else each.default() if callable(each.default) else each.default
-        required, text = each.required, environment.get(each.variable, "").strip() if each.variable else ""
+        required, text = each.required, environment.get(each.variable or "", "").strip()
         if text:
             try:
-                default, required = each.of_variable(text), False
+                default, required = each.converted_variable(text), False
             except argparse.ArgumentTypeError as error:
                 parser.error("%s (%s): %s" % (each.variable, each.flag, error))
-        shown = described.help + (" (default: %s)" % place.shown if place and place.shown else "")
+        shown = each.help + (" (default: %s)" % place.shown if place and place.shown else "")
         rest: Dict[str, Any] = {"help": shown.replace("%", "%%"), "default": default}
         if each.kind is bool:
             parser.add_argument(each.flag, dest=each.name, action="store_true", **rest)
             continue
-        rest["metavar"] = described.unit or _metavar(each)
-        if each.kind is not str or described.checked:
+        metavar = None if each.choices else {int: "N", float: "X"}.get(each.kind, "NAME")
+        rest["metavar"] = each.unit or metavar
+        if each.kind is not str or each.checked:
             rest["type"] = each.converted
-        if described.choices:
-            rest["choices"] = described.choices
-        if described.positional:
+        if each.choices:
+            rest["choices"] = each.choices
+        if each.positional:
             parser.add_argument(each.name, nargs="*", **rest)
-        elif described.several:
-            parser.add_argument(each.flag, dest=each.name, required=required, nargs="+", **rest)
         else:
-            parser.add_argument(each.flag, dest=each.name, required=required, **rest)
+            nargs = "+" if each.several else None
+            parser.add_argument(each.flag, dest=each.name, required=required, nargs=nargs, **rest)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """``--help`` with every default shown, paragraphs of the description kept as written, and the exit codes last."""
+    """``--help`` with every default, the paragraphs of the description as written, and the exit codes at the end."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=110)
 
     def format_help(self) -> str:
-        # It formats the usage before an error as well, which is one item alone.
+        # argparse also formats the usage before an error, which is a single item.
         return super().format_help() + (EXIT_CODES if len(self._root_section.items) > 1 else "")
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -224,30 +210,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if shown else action.help
 
 
-def _plain(kind: Any) -> type:
+def _value_type(kind: Any) -> type:
     """The type of one value: ``int`` of ``Optional[int]`` and of ``Tuple[int, ...]``."""
     inner = [argument for argument in getattr(kind, "__args__", ()) if argument not in (type(None), Ellipsis)]
-    return _plain(inner[0]) if inner else kind
-
-
-def _metavar(each: Option) -> Optional[str]:
-    if each.described.choices:
-        return None
-    return {int: "N", float: "X"}.get(each.kind, "NAME")
-
-
-def _number(kind: Callable[[str], float], text: str, least: Optional[float], most: float) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = float("nan")
-    low = float("-inf") if least is None else least
-    if not low <= value <= most or abs(value) == float("inf"):
-        word = "whole number" if kind is int else "number"
-        limits = "of %s or more" % least if most == float("inf") else "from %s to %s" % (least, most)
-        raise argparse.ArgumentTypeError("%s is no %s %s" % (text, word, limits if least is not None else ""))
-    return value
-
-
-def _listed(choices: Sequence[str]) -> str:
-    return " or ".join([", ".join(choices[:-1]), choices[-1]] if len(choices) > 1 else choices)
+    return _value_type(inner[0]) if inner else kind

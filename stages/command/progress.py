@@ -1,4 +1,4 @@
-"""How far a long job is: amount, rate, time left, in one line. Runs on Python 3.7 as well."""
+"""The progress of a long job, in one line. Python 3.7 or later."""
 
 import sys
 import time
@@ -6,10 +6,10 @@ from typing import Optional
 
 
 class Progress:
-    """How far a long job is, on standard error: done, rate, time left.
+    """Prints the amount done, the rate and the time left to standard error.
 
-    On a terminal one line is rewritten; elsewhere a plain line appears every ten seconds. ``total`` may
-    be unknown (None): then only count and rate are shown.
+    A terminal shows one line that is rewritten; elsewhere a line is printed every ten seconds. With ``total`` None,
+    only amount and rate are shown.
     """
 
     def __init__(self, stage: str, unit: str, total: Optional[float] = None) -> None:
@@ -20,18 +20,18 @@ class Progress:
         self.every = 0.2 if self.terminal else 10.0
 
     def add(self, amount: float, note: str = "") -> None:
-        """``amount`` more units are done; ``note`` is shown behind the figures."""
+        """Count ``amount`` more units. ``note`` is shown after the figures."""
         self.done += amount
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now
-            self._show(note, "\r" if self.terminal else "")
+            self._show(note)
 
     def close(self, note: str = "") -> None:
-        """The last line: everything that was done, in how long."""
-        self._show(note, "\r" if self.terminal else "", final=True)
+        """Print the last line: the total amount and time."""
+        self._show(note, final=True)
 
-    def _show(self, note: str, start: str, final: bool = False) -> None:
+    def _show(self, note: str, final: bool = False) -> None:
         elapsed = max(time.monotonic() - self.start, 1e-9)
         rate = self.done / elapsed
         line = "%s: %s" % (self.stage, _amount(self.done))
@@ -44,17 +44,17 @@ class Progress:
             line += ", %s left" % duration(max(self.total - self.done, 0) / rate)
         if note:
             line += ", " + note
-        clear = "\x1b[K" if self.terminal else ""
-        print(start + line + clear, end="" if self.terminal and not final else "\n", file=sys.stderr, flush=True)
+        line = "\r%s\x1b[K" % line if self.terminal else line
+        print(line, end="" if self.terminal and not final else "\n", file=sys.stderr, flush=True)
 
 
 def _amount(value: float) -> str:
-    """Whole numbers as they are, a small fraction with a decimal."""
+    """A number below 10 has a decimal unless it is whole."""
     return format(value, ",.1f" if value < 10 and value != int(value) else ",.0f")
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``0.4 s``, ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """Seconds in words: ``0.4 s``, ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if seconds < 10:
         return "%.1f s" % seconds
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""A stage's ``main`` → its exit code, with every end told in one line. Runs on Python 3.7 as well."""
+"""A stage's ``main`` → its exit code; every error is one line. Python 3.7 or later."""
 
 import os
 import signal
@@ -7,24 +7,24 @@ from typing import Any, Callable, List, Optional
 
 from stages.command.refusal import Refusal, Retryable
 
-# What may have interrupted the process from inside, and what is done at its end: handover.lock's.
-causes: List[Callable[[], Optional[Refusal]]] = []
-endings: List[Callable[[], None]] = []
+# Hooks of handover.lock. An interrupt hook returns the refusal behind an interrupt of this process by itself, or None.
+interrupt_hooks: List[Callable[[], Optional[Refusal]]] = []
+exit_hooks: List[Callable[[], None]] = []
 
 
-class _Errors:
-    """Standard error that loses what is written once its reader has gone, so that the work is done all the same."""
+class _StandardError:
+    """Standard error that discards text once its reader has closed the pipe, so that the work continues."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return int(self._kept(self._stream.write, text))
+        return int(self._without_reader(self._stream.write, text))
 
     def flush(self) -> None:
-        self._kept(self._stream.flush)
+        self._without_reader(self._stream.flush)
 
-    def _kept(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _without_reader(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except BrokenPipeError:
@@ -40,17 +40,17 @@ def run(
 ) -> int:
     """Call ``main`` with the command line and turn its end into an exit code.
 
-    0: done. 2: usage or bad input (a ``Refusal``, told in one line). 75: ``Retryable`` or no memory, told likewise.
-    130/143: interrupted by SIGINT/SIGTERM, told in one line (``resumes``: the same command resumes from
-    there). Anything else is a bug and keeps its traceback.
+    0: done. 2: usage or bad input (``Refusal``). 75: ``Retryable``, or no memory. 130/143: interrupted by SIGINT or
+    SIGTERM (``resumes``: the message says that the same command resumes). Each is one line. Another exception is a bug
+    and keeps its traceback.
     """
 
     def terminated(signum: int, frame: Any) -> None:
         raise KeyboardInterrupt(signum)
 
     signal.signal(signal.SIGTERM, terminated)
-    errors = sys.stderr
-    sys.stderr = _Errors(errors)
+    standard_error = sys.stderr
+    sys.stderr = _StandardError(standard_error)
     try:
         main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -58,9 +58,9 @@ def run(
         print("%s: error: %s" % (stage, refusal), file=sys.stderr)
         return refusal.code
     except KeyboardInterrupt as interrupt:
-        for found in filter(None, [cause() for cause in causes]):
-            print("%s: error: %s" % (stage, found), file=sys.stderr)
-            return found.code
+        for cause in filter(None, [hook() for hook in interrupt_hooks]):
+            print("%s: error: %s" % (stage, cause), file=sys.stderr)
+            return cause.code
         signum = interrupt.args[0] if interrupt.args else signal.SIGINT
         print("%s: interrupted%s" % (stage, resumes * "; the same command resumes"), file=sys.stderr)
         return 128 + int(signum)
@@ -68,11 +68,11 @@ def run(
         print("%s: error: not enough memory; with more of it, the same command resumes" % stage, file=sys.stderr)
         return Retryable.code
     except BrokenPipeError:
-        # The reader of our standard output has gone: nothing is left to say, and nothing to say it to.
+        # The reader of standard output has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     finally:
-        sys.stderr = errors
-        for end in endings:
-            end()
+        sys.stderr = standard_error
+        for hook in exit_hooks:
+            hook()
     return 0

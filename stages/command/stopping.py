@@ -8,13 +8,13 @@ import threading
 from typing import Any, Iterator, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Python handles a signal when the main thread comes back from TensorFlow, which may take as long as a step does.
-# A process that must end immediately has so many seconds to end by itself and tidy up.
+# Python handles a signal only when the main thread returns from TensorFlow, which may take as long as a step. A process
+# that must end immediately has this many seconds to clean up and end by itself.
 GRACE = 3.0
 
 
 class Stopped(Exception):
-    """A run that was asked to stop, and did: OUT holds the checkpoint of ``step``, from which the next run resumes."""
+    """A signal stopped the run. OUT has the checkpoint of ``step``, from which the next run resumes."""
 
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(signum, step)
@@ -22,24 +22,23 @@ class Stopped(Exception):
 
 
 class Stop:
-    """What signals ask of a run of ``stage``. ``watched`` listens; ``training``: a checkpoint can be saved next.
+    """The signals of a run of ``stage``. ``watched`` handles them; ``training``: the run can save a checkpoint.
 
-    The first signal while ``training`` sets ``signum`` and no more. Any other one raises
-    ``KeyboardInterrupt(signum)``, as ``stages.handover.run`` expects it, and ends the process after GRACE
-    seconds where nobody could raise it.
+    The first signal while ``training`` only sets ``signum``. Any other signal raises ``KeyboardInterrupt(signum)``, as
+    ``stages.command.running.run`` expects, and ends the process after GRACE seconds if it could not be raised.
     """
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.training = False
         self.signum: Optional[int] = None
-        # The main thread sees the signals that come while it computes as one; the watcher counts them.
+        # The main thread sees signals that arrive while it computes as one; the watcher counts them.
         self._immediately = False
-        self._over = threading.Event()
+        self._ended = threading.Event()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Signals are this object's to answer. In the main thread only."""
+        """Handle signals in the body. Only for the main thread."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         before = {signum: signal.signal(signum, self._in_main_thread) for signum in SIGNALS}
@@ -49,7 +48,7 @@ class Stop:
         try:
             yield
         finally:
-            self._over.set()
+            self._ended.set()
             signal.set_wakeup_fd(-1)
             for signum, handler in before.items():
                 signal.signal(signum, handler)
@@ -64,24 +63,24 @@ class Stop:
         raise KeyboardInterrupt(signum)
 
     def _watch(self, reading: int) -> None:
-        """Every signal arrives here the moment it comes, as one byte, whatever the main thread is at."""
-        asked = False
+        """Read every signal as one byte, immediately, also while the main thread computes."""
+        requested = False
         while True:
-            said = os.read(reading, 1)
-            if not said:
+            byte = os.read(reading, 1)
+            if not byte:
                 return
-            signum = said[0]
-            if self.training and not asked:
-                asked = True
+            signum = byte[0]
+            if self.training and not requested:
+                requested = True
                 name = signal.Signals(signum).name
-                self._say("%s: stopping after this step, with a checkpoint; the next signal ends immediately" % name)
+                self._print("%s: stopping after this step, with a checkpoint; the next signal ends immediately" % name)
                 continue
             self._immediately = True
-            if self._over.wait(GRACE):
+            if self._ended.wait(GRACE):
                 return
-            self._say("interrupted; the same command resumes")
+            self._print("interrupted; the same command resumes")
             os._exit(128 + signum)
 
-    def _say(self, sentence: str) -> None:
+    def _print(self, sentence: str) -> None:
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
         print("%s%s: %s" % (clear, self.stage, sentence), file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from stages.command.folders import Environment, model, size, there, trainer, training
+from stages.command.folders import Environment, may_exist, model, size, trainer, training
 from stages.command.options import REQUIRED, option, path
 
 # user/name, as the Hub has them: letters, digits, "-", "_" and "."; at most 96.
@@ -27,7 +27,7 @@ def _checkpoint(environment: Environment) -> str:
     place = f"{model(environment)}/{size(environment)}"
     tensorflow = f"{training(environment)}/checkpoints/{place}/model.ckpt-best"
     pytorch = f"{training(environment)}/runs/{place}/best"
-    missing = not there(tensorflow + ".index") and there(pytorch)
+    missing = not may_exist(tensorflow + ".index") and may_exist(pytorch)
     return pytorch if chosen == "torch" or (not chosen and missing) else tensorflow
 
 

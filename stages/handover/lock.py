@@ -60,8 +60,8 @@ def release_all() -> None:
         release(folder)
 
 
-running.causes.append(lost)
-running.endings.append(release_all)
+running.interrupt_hooks.append(lost)
+running.exit_hooks.append(release_all)
 
 
 def _owner() -> str:

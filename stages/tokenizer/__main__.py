@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from stages.command.options import HelpFormatter, add_options, made
+from stages.command.options import HelpFormatter, add_options, from_namespace
 from stages.command.refusal import Refusal
 from stages.command.running import run
 from stages.tokenizer.lines import Address, BadLine, read_lines
@@ -49,7 +49,7 @@ def read_command(arguments: list[str]) -> Any:
         command = commands.add_parser(name, help=text, description=description, formatter_class=HelpFormatter)
         add_options(command, kind, os.environ)
     values = parser.parse_args(arguments)
-    options: Any = made(COMMANDS[values.command][0], values, os.environ)
+    options: Any = from_namespace(COMMANDS[values.command][0], values, os.environ)
     if not values.model and options.model.startswith("released/"):
         print(f"tokenizer: taking {options.model}, which comes with this project", file=sys.stderr)
     return options

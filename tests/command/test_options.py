@@ -1,4 +1,4 @@
-"""A dataclass of options → command line, environment, limits, help, what the manifest records."""
+"""A dataclass of options → command line, environment, limits, help, options in the manifest."""
 
 import argparse
 import ast
@@ -43,18 +43,18 @@ def read(*arguments: str, **environment: str) -> Options:
     return parse(Options, "trial", "A trial.", arguments, environment=environment)
 
 
-def test_the_command_line_wins_over_the_environment_and_that_over_the_default() -> None:
+def test_the_command_line_has_priority_over_the_environment_and_the_default() -> None:
     assert read("--out", "o") == Options("o", 5, None, "left", None, (1,), False, "here", 3)
-    told = read(
+    values = read(
         "--out", "o", SIZE="7", RATE="0.5", WAY="right", WORD="ab", SEED="4 5", DRY="0", JOBS=" 2 ", HOST="x", OUT="p"
     )
-    assert told == Options("o", 7, 0.5, "right", "AB", (4, 5), False, "here", 2)
+    assert values == Options("o", 7, 0.5, "right", "AB", (4, 5), False, "here", 2)
     assert read("--out", "o", "--size", "2", "--seed", "8", "9", SIZE="7", SEED="4").size == 2
     assert read("--out", "o", DRY="1").dry
     assert read("--out", "o", SIZE="") == read("--out", "o")
 
 
-def test_an_option_that_must_be_given_may_come_from_the_environment() -> None:
+def test_a_required_option_may_come_from_the_environment() -> None:
     @dataclass(frozen=True)
     class Needed:
         task: str = option(REQUIRED, "what", choices=("a", "b"))
@@ -63,7 +63,7 @@ def test_an_option_that_must_be_given_may_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         (["--size", "9"], {}, "argument --size: 9 is no whole number from 1 to 8"),
         (["--size", "1.5"], {}, "argument --size: 1.5 is no whole number from 1 to 8"),
@@ -78,18 +78,20 @@ def test_an_option_that_must_be_given_may_come_from_the_environment() -> None:
         ([], {"SEED": "1 x"}, "SEED (--seed): x is no whole number of 0 or more"),
     ],
 )
-def test_values_that_are_refused(capsys: Any, arguments: list[str], environment: dict[str, str], said: str) -> None:
+def test_invalid_values_are_refused(
+    capsys: Any, arguments: list[str], environment: dict[str, str], message: str
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         read("--out", "o", *arguments, **environment)
-    assert f"trial: error: {said}" in capsys.readouterr().err
+    assert f"trial: error: {message}" in capsys.readouterr().err
 
 
-def test_what_does_not_go_together_is_a_refusal() -> None:
+def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(Refusal, match="--dry and --rate do not go together"):
         read("--out", "o", "--dry", "--rate", "1")
 
 
-def test_help_and_manifest_follow(capsys: Any) -> None:
+def test_help_and_manifest_follow_from_the_dataclass(capsys: Any) -> None:
     with pytest.raises(SystemExit, match="0"):
         read("--help")
     shown = capsys.readouterr().out
@@ -102,7 +104,7 @@ def test_help_and_manifest_follow(capsys: Any) -> None:
 
 
 def test_options_are_read_without_packages_by_python_3_7_and_later() -> None:
-    """`make` reads them by the Python that a machine has, and tpu-train by 3.7."""
+    """`make` reads them with the Python of the machine, and tpu-train with 3.7."""
     modules = sorted(path.parent.name for path in ROOT.glob("stages/*/options.py"))
     assert len(modules) >= 10
     for module in modules:
@@ -134,15 +136,15 @@ def test_paths_follow_from_the_variables_of_the_flow(tmp_path: Path) -> None:
         "data/corpus", "data/out/wordpiece_tinysegmenter/base/jsts", None, ("latest",), None, "jsts"
     )
     variables = {"DATA": "/d/", "WORK_DIR": "gs://b/w", "MODELS": str(tmp_path), "MODEL": "character", "SIZE": "tiny"}
-    told = paths("--task", "ner", **variables, DUMP="a b.gz", FOUND="{x}")
-    assert told == Paths(
+    values = paths("--task", "ner", **variables, DUMP="a b.gz", FOUND="{x}")
+    assert values == Paths(
         "/d/corpus", "gs://b/w/out/character/tiny/ner", f"{tmp_path}/character/card", ("a b.gz",), "{x}", "ner"
     )
     assert paths("--out", "o", "--dump", "a", "b") == Paths("data/corpus", "o", None, ("a", "b"), None, "jsts")
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({}, "say MODEL=wordpiece or MODEL=character"),
         ({"MODEL": "bert"}, "MODEL=bert is neither wordpiece nor character"),
@@ -150,6 +152,6 @@ def test_paths_follow_from_the_variables_of_the_flow(tmp_path: Path) -> None:
         ({"DATA": "s3://b/run"}, "DATA=s3://b/run is neither a folder nor gs://…"),
     ],
 )
-def test_a_wrong_variable_of_the_flow_is_a_refusal(environment: dict[str, str], said: str) -> None:
-    with pytest.raises(Refusal, match=said):
+def test_a_wrong_variable_of_the_flow_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(Refusal, match=message):
         paths(**environment)
