@@ -1,4 +1,4 @@
-"""Checks that a long run makes before it begins: all of them, so that one answer names every reason against it."""
+"""The checks before a long run: all of them run, so that one error lists every problem."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from stages.handover.storage import PARTIAL
 
 
 class Checks:
-    """Runs the checks of ``stage``, which raise a ``Refusal``, one after the other; keeps what they find or refuse."""
+    """Runs the checks of ``stage`` one after the other; keeps their findings and refusals."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -20,7 +20,7 @@ class Checks:
         self.refusals: List[Refusal] = []
 
     def of(self, check: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``check`` returns; None where it refuses."""
+        """The result of ``check``; None if it raises a ``Refusal``."""
         try:
             return check(*arguments)
         except Refusal as refusal:
@@ -36,7 +36,7 @@ class Checks:
 
 
 def check_writable(out: str) -> str:
-    """Write and remove a file in OUT, or in the nearest folder above it that is there."""
+    """Write and remove a file in OUT, or in its nearest parent that exists. ``Refusal`` if that fails."""
     if MANIFEST in storage.names(out):
         return "%s holds a finished run" % out
     if storage.remote(out):

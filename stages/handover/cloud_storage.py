@@ -58,27 +58,27 @@ _BROKEN = (
 
 
 class Stored(NamedTuple):
-    """What the service says of an object."""
+    """The size in bytes, the CRC-32C (base 64) and the generation of an object."""
 
     size: int
     crc32c: str
     generation: int
 
 
-class Stopped(Exception):
-    """Nobody waits for this transfer any more."""
+class Cancelled(Exception):
+    """The process ends before this transfer does."""
 
 
-# Set while a process ends before its transfers do: what is on its way is left where it is, and nothing tried again.
-stopping = threading.Event()
+# Set while a process ends before its transfers do: they stop, and no request is repeated.
+cancelled = threading.Event()
 
 
-class _Source(io.FileIO):
-    """A file to be sent, as far as somebody waits for it."""
+class _CancellableFile(io.FileIO):
+    """A file to upload; a read raises Cancelled once transfers are cancelled."""
 
     def read(self, size: int = -1) -> bytes:  # type: ignore[override]
-        if stopping.is_set():
-            raise Stopped
+        if cancelled.is_set():
+            raise Cancelled
         return super().read(size) or b""
 
 
@@ -121,8 +121,8 @@ def objects_below(folder: str) -> Dict[str, Stored]:
     return dict(sorted(_patiently(folder, "list", ask).items()))
 
 
-def look_at(path: str) -> Optional[Stored]:
-    """What the service says of an object now; None where there is none."""
+def find(path: str) -> Optional[Stored]:
+    """The size, checksum and generation of an object; None if it does not exist."""
     bucket, name = address(path)
 
     def ask() -> Optional[Stored]:
@@ -136,9 +136,9 @@ def look_at(path: str) -> Optional[Stored]:
     return _patiently(path, "read", ask)
 
 
-def found(path: str) -> Stored:
-    """What the service says of an object. FileNotFoundError where there is none."""
-    stored = look_at(path)
+def stat(path: str) -> Stored:
+    """The size, checksum and generation of an object. FileNotFoundError if it does not exist."""
+    stored = find(path)
     if stored is None:
         raise Absent(2, "there is no such object, or no such bucket", path)
     return stored
@@ -164,7 +164,7 @@ class Reader(io.RawIOBase):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.stored = found(path)
+        self.stored = stat(path)
         self._at = 0
         self._part = memoryview(b"")
         self._checksum = _crc32c()
@@ -185,8 +185,8 @@ class Reader(io.RawIOBase):
             if _base64(self._checksum) != self.stored.crc32c:
                 raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % self.path)
             return b""
-        if stopping.is_set():
-            raise Stopped
+        if cancelled.is_set():
+            raise Cancelled
         bucket, name = address(self.path)
         end = min(self._at + PART, self.stored.size)
 
@@ -227,25 +227,25 @@ def upload(local: str, path: str) -> bool:
     """
     ours = checksum(local)
     bucket, name = address(path)
-    before = look_at(path)
+    before = find(path)
     if before and before[:2] == ours:
         return False
     generation = before.generation if before else 0
 
     def there() -> bool:
-        after = look_at(path)
+        after = find(path)
         return after is not None and after[:2] == ours
 
     def unsent(error: Exception) -> bool:
         # A session that is through may be unknown to the service when it is asked once more.
-        return _passing(error) and not isinstance(error, DataCorruption) and not there()
+        return _is_transient(error) and not isinstance(error, DataCorruption) and not there()
 
     def ask() -> None:
         nonlocal generation
         blob = _client().bucket(bucket).blob(name, chunk_size=CHUNK)
         try:
             # Small files in one request, others in a session, which resumes where it broke.
-            with _Source(local) as source:
+            with _CancellableFile(local) as source:
                 blob.upload_from_file(
                     source, size=ours[0], checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
                     retry=_retry().with_predicate(unsent), content_type="application/octet-stream",
@@ -288,7 +288,7 @@ def create(path: str, data: bytes, generation: int, patience: float = ENDLESS) -
         _patiently(path, "write", ask, patience)
     except exceptions.PreconditionFailed:
         made = _crc32c(data)
-        there = look_at(path)
+        there = find(path)
         ours = there and (there.size, there.crc32c) == (len(data), _base64(made))
         return there.generation if there and ours else None
     return int(blob.generation)
@@ -382,7 +382,7 @@ def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = EN
     except (exceptions.GoogleAPIError, *_BROKEN) as error:
         raise Retryable(
             "cannot %s %s: Cloud Storage does not answer as it should (%s); the same command resumes"
-            % (doing, path, _told(error))
+            % (doing, path, _reason(error))
         )
 
 
@@ -398,26 +398,26 @@ class _Waiting:
             self._since = 0.0
             print(
                 "cannot %s yet: Cloud Storage does not answer as it should (%s); trying again for %d s in all"
-                % (self._what, _told(error), _patience()),
+                % (self._what, _reason(error), _patience()),
                 file=sys.stderr,
             )
 
 
-def _told(error: Exception) -> str:
-    """What is wrong, without addresses and what a request carried."""
+def _reason(error: Exception) -> str:
+    """The status code or the class of an error, without addresses and the content of the request."""
     cause = getattr(error, "cause", None) or error
     code = getattr(cause, "code", None)
     return str(int(code)) if isinstance(code, int) else type(cause).__name__
 
 
-def _passing(error: Exception) -> bool:
-    """Whether another try may go well."""
+def _is_transient(error: Exception) -> bool:
+    """Whether another try may succeed."""
     known: bool = DEFAULT_RETRY._predicate(error)
-    return (known or isinstance(error, (*_BROKEN, exceptions.TooManyRequests))) and not stopping.is_set()
+    return (known or isinstance(error, (*_BROKEN, exceptions.TooManyRequests))) and not cancelled.is_set()
 
 
 def _retry(patience: float = ENDLESS) -> Any:
     """Growing pauses, of half a second at first, up to 30 seconds, until patience (in seconds) is at its end."""
-    made = DEFAULT_RETRY.with_predicate(_passing).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
+    made = DEFAULT_RETRY.with_predicate(_is_transient).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
     # The last client for Python 3.7 knows the older name only.
     return getattr(made, "with_timeout", made.with_deadline)(min(patience, _patience()))

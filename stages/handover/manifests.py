@@ -1,16 +1,16 @@
 """A stage's output folder: claimed for one run, filled with whole files, finished by a manifest.
 
-Runs on Python 3.7 as well (``tpu-train``). A folder goes through three states:
+A folder goes through three states:
 
 1. ``claim`` locks the folder and writes ``run.json``: the stage, its options and a fingerprint of its inputs.
-2. Files appear one by one, each under a temporary name first, so that a final name always holds a
-   whole file.
-3. ``write_manifest`` comes last and takes the place of ``run.json``. No ``manifest.json``, not finished:
-   the same command resumes from what is there.
+2. Files appear one by one. Each has a temporary name until it is whole.
+3. ``write_manifest`` replaces ``run.json``. A folder without ``manifest.json`` is not finished: the same command
+   resumes from its content.
+
+Python 3.7 or later.
 """
 
 import json
-import os
 from typing import Any, Dict, List, Optional
 
 from stages.command.refusal import Refusal, unwritable
@@ -20,7 +20,7 @@ from stages.handover.storage import PARTIAL, whole_file
 MANIFEST = "manifest.json"
 RUN = "run.json"
 VERSION = "0.1.0"
-# A manifest of 100,000 files has some 25 MB.
+# A manifest of 100,000 files has about 25 MB.
 _LONGEST_JSON = 1 << 28
 
 
@@ -32,7 +32,7 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """The JSON value of a file; ``Refusal`` names file and position when it is none."""
+    """The JSON value of a file. ``Refusal``, with file and position, for invalid JSON."""
     try:
         with storage.reading(path) as stream:
             data = stream.read(_LONGEST_JSON + 1)
@@ -48,14 +48,12 @@ def read_json(path: str) -> Any:
 
 
 def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any]) -> bool:
-    """Make ``out`` the folder of this very run, and of no other process. True when it is already finished there.
+    """Make ``out`` the folder of this run and lock it for this process. True if the run is already finished there.
 
-    ``options`` and ``inputs`` are what decides the bytes of the output (not the number of jobs): plain
-    JSON values. A folder that another run has claimed, or that holds files of unknown origin, is
-    refused with the first difference named; one that another process is writing, with its name.
+    ``options`` and ``inputs``: the JSON values that decide the bytes of the output. ``Refusal`` for a folder of another
+    run (with the first difference) or with unknown files; ``Retryable`` if another process is writing there.
     """
-    identity = {"stage": stage, "version": VERSION, "options": options, "inputs": inputs}
-    identity = json.loads(json.dumps(identity))
+    identity = json.loads(json.dumps({"stage": stage, "version": VERSION, "options": options, "inputs": inputs}))
     if storage.exists(storage.join(out, MANIFEST)):
         _refuse_another(out, MANIFEST, identity)
         return True
@@ -64,7 +62,7 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
         lock.hold(out)
         present = storage.names(out)
         if MANIFEST in present:
-            # The process that had the lock has finished the run.
+            # The process that had the lock before has finished the run.
             _refuse_another(out, MANIFEST, identity)
             lock.release(out)
             return True
@@ -85,7 +83,7 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
 
 
 def _remove_partial(out: str, present: List[str]) -> None:
-    """Remove what a run, or a worker, that was killed has left half written."""
+    """Remove the half-written files of killed processes."""
     storage.remove_all(out, [name for name in present if name.startswith(".") and name.endswith(PARTIAL)])
 
 
@@ -100,7 +98,7 @@ def _refuse_another(out: str, record: str, identity: Dict[str, Any]) -> None:
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
-    """The first place where two JSON values differ, in words."""
+    """The first difference between two JSON values, in words; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(set(old) | set(new)):
             found = _difference(old.get(key), new.get(key), (name + "." + key).lstrip("."))
@@ -117,9 +115,8 @@ def write_manifest(
 ) -> None:
     """Finish a run: ``manifest.json`` with options, inputs, versions, counts and every file's size and SHA-256.
 
-    ``files`` maps a path relative to ``out`` to what ``describe`` says of it, plus whatever the stage
-    knows (examples, lines). ``more`` are the stage's own sections (``counts``, ``dropped``,
-    ``versions``). Times are left out: the same input gives the same manifest, byte for byte.
+    ``files``: path relative to ``out`` → the result of ``describe``, with the stage's own counts. ``more``: the stage's
+    own sections (``counts``, ``dropped``, ``versions``). There are no times: the same input gives the same bytes.
     """
     _remove_partial(out, storage.names(out))
     manifest = dict(more, stage=stage, version=VERSION, options=options, inputs=inputs, files=files)
@@ -129,7 +126,7 @@ def write_manifest(
 
 
 def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
-    """The manifest that ``stage`` left in ``folder``; ``Refusal`` says which command makes it."""
+    """The manifest of ``stage`` in ``folder``. ``Refusal``, with the command that writes it, if it is missing."""
     path = storage.join(folder, MANIFEST)
     if not storage.is_folder(folder):
         raise Refusal("there is no folder %s; make %s writes one" % (folder, stage))
@@ -143,29 +140,27 @@ def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
     if not isinstance(files, dict):
         raise Refusal("%s is not a manifest of %s: it lists no files" % (path, stage))
     for name, described in files.items():
-        wrong = _outside(folder, name) or _undescribed(described)
-        if wrong:
-            raise Refusal("%s is not a manifest of %s: file %s %s" % (path, stage, json.dumps(name), wrong))
+        fault = _name_fault(folder, name) or _entry_fault(described)
+        if fault:
+            raise Refusal("%s is not a manifest of %s: file %s %s" % (path, stage, json.dumps(name), fault))
     return manifest
 
 
-def _outside(folder: str, name: str) -> Optional[str]:
-    """What is wrong with a file's name in the manifest of a folder: it must not lead out of it, by a link neither."""
+def _name_fault(folder: str, name: str) -> Optional[str]:
+    """The fault of a file's name: it must not lead out of the folder, not even by a link."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return "has no name"
     if storage.leads_out(name):
         return "has a name that leads out of the folder"
-    if not storage.remote(folder):
-        top = os.path.realpath(folder)
-        if os.path.commonpath([top, os.path.realpath(os.path.join(top, name))]) != top:
-            return "is a link that leads out of the folder"
+    if not storage.remote(folder) and storage.link_leads_out(folder, name):
+        return "is a link that leads out of the folder"
     return None
 
 
-def _undescribed(described: Any) -> Optional[str]:
-    """What is wrong with what a manifest says of a file: its size and SHA-256 must be there."""
+def _entry_fault(described: Any) -> Optional[str]:
+    """The fault of a file's entry: it must have a size and a SHA-256."""
     if not isinstance(described, dict) or not isinstance(described.get("sha256"), str):
         return "has no SHA-256"
     return None if is_count(described.get("bytes")) else "has no size"

@@ -1,8 +1,7 @@
-"""A path on this machine or at gs://bucket/prefix → whole files, streams and listings, by the same names.
+"""Files, streams and listings of local paths and of gs://bucket/prefix, by the same functions.
 
-Everything that a stage reads or writes goes through here, so that no stage knows where its folders are. What lies in
-Cloud Storage is read as a stream; what goes there is collected in the temporary folder (TMPDIR) first. Runs on
-Python 3.7 as well, and loads Google's client only for gs://.
+A stage does not know where its folders are. A file in Cloud Storage is read as a stream, and written to the temporary
+folder (TMPDIR) before it is uploaded. Google's client is loaded only for gs://. Python 3.7 or later.
 """
 
 import contextlib
@@ -14,39 +13,34 @@ import shutil
 import tempfile
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
-from stages.command.refusal import NO_ROOM, UNREACHED, Refusal, unwritable
+from stages.command.folders import remote as remote
+from stages.command.refusal import NO_ROOM, UNREACHED, unwritable
 
 PARTIAL = ".partial"
-SCHEME = "gs://"
-# Mounts in which a file is an object of a bucket.
+# File systems in which a file is an object of a bucket.
 BUCKET_MOUNTS = ("fuse.rclone", "fuse.gcsfuse")
-# Files on their way at a time: as many as the connections that requests keeps open.
+# Concurrent transfers: the number of connections that requests keeps open.
 TRANSFERS = 8
 
 
-def remote(path: str) -> bool:
-    """Whether a path is in Cloud Storage."""
-    return path.startswith(SCHEME)
-
-
 def written_once(folder: str) -> bool:
-    """Whether a file there is to be written from beginning to end, once: in Cloud Storage, and where it is mounted.
+    """Whether files there must be written once, from beginning to end: in Cloud Storage and in a mount of it.
 
-    Such a mount uploads a file that is written so before close() returns; one that was appended to comes later, and
-    after the manifest that names it.
+    Such a mount uploads a file that is written once before close() returns. It uploads a file that was appended to
+    later, after the manifest that lists it.
     """
     return remote(folder) or _file_system(folder) in BUCKET_MOUNTS
 
 
 def _file_system(folder: str) -> str:
-    """The kind of the mount that a folder of this machine is in, as the system calls it; nothing where it does not."""
+    """The file system of a local folder, by its name in /proc/self/mounts; empty if unknown."""
     place = os.path.realpath(folder) + "/"
     try:
         with open("/proc/self/mounts", encoding="utf-8", errors="replace") as stream:
             mounts = [line.split()[1:3] for line in stream]
     except OSError:
         return ""
-    # The nearest above it, and of two at one place the later.
+    # The nearest mount above the folder; the later one of two at the same point.
     above = [
         (len(point), n, kind) for n, (point, kind) in enumerate(mounts) if place.startswith(point.rstrip("/") + "/")
     ]
@@ -54,7 +48,7 @@ def _file_system(folder: str) -> str:
 
 
 def join(folder: str, *names: str) -> str:
-    """The path of something in a folder."""
+    """The path of a name in a folder."""
     if not remote(folder):
         return os.path.join(folder, *names)
     return "/".join([folder.rstrip("/"), *names])
@@ -66,7 +60,7 @@ def name_of(path: str) -> str:
 
 
 def names(folder: str) -> List[str]:
-    """The sorted names in a folder, those of folders with "/" behind them; none where there is no such folder."""
+    """The sorted names in a folder; names of folders end with "/". Empty if the folder does not exist."""
     if remote(folder):
         from stages.handover import cloud_storage
 
@@ -79,50 +73,50 @@ def names(folder: str) -> List[str]:
 
 
 def files_below(folder: str) -> Dict[str, int]:
-    """All files in a folder and in those below it: path within it, with "/" between names → bytes, sorted."""
+    """All files below a folder: path relative to it, with "/" between names → size in bytes, sorted."""
     if remote(folder):
         from stages.handover import cloud_storage
 
         return {name: stored.size for name, stored in cloud_storage.objects_below(folder).items()}
     found = {}
-    for place, _, inside in os.walk(folder):
-        for name in inside:
-            path = os.path.join(place, name)
-            found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
+    for parent, _, inside in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in inside):
+            if os.path.isfile(path):
+                found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
     return dict(sorted(found.items()))
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file of this name."""
+    """Whether a file exists."""
     if remote(path):
         from stages.handover import cloud_storage
 
-        return cloud_storage.look_at(path) is not None
+        return cloud_storage.find(path) is not None
     return os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is such a folder: in Cloud Storage, whether anything lies below it."""
+    """Whether a folder exists; in Cloud Storage, whether it has any object."""
     return bool(names(path)) if remote(path) else os.path.isdir(path)
 
 
 def size(path: str) -> int:
-    """The length of a file in bytes. FileNotFoundError where there is none."""
+    """The size of a file in bytes. FileNotFoundError if it does not exist."""
     if remote(path):
         from stages.handover import cloud_storage
 
-        return cloud_storage.found(path).size
+        return cloud_storage.stat(path).size
     return os.path.getsize(path)
 
 
 def make_folder(path: str) -> None:
-    """Make a folder and those above it; Cloud Storage has none to make."""
+    """Make a folder and its parents. Does nothing for Cloud Storage."""
     if not remote(path):
         os.makedirs(path, exist_ok=True)
 
 
 def remove(path: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file, if it exists."""
     if remote(path):
         from stages.handover import cloud_storage
 
@@ -133,14 +127,14 @@ def remove(path: str) -> None:
 
 
 def remove_all(folder: str, names: Iterable[str]) -> None:
-    """Remove files of a folder, those that are there."""
+    """Remove the files of a folder that exist."""
     concurrently(remove, [join(folder, name) for name in names])
 
 
-def concurrently(function: Callable[[Any], Any], things: Sequence[Any]) -> List[Any]:
-    """``function`` of each thing, in their order; TRANSFERS of them at a time where they wait for Cloud Storage."""
-    if not any(remote(thing) for pair in things for thing in (pair if isinstance(pair, tuple) else (pair,))):
-        return [function(thing) for thing in things]
+def concurrently(function: Callable[[Any], Any], paths: Sequence[Any]) -> List[Any]:
+    """The results of ``function`` in the order of the paths, or pairs of paths; TRANSFERS at a time if any is at gs://."""
+    if not any(remote(path) for pair in paths for path in (pair if isinstance(pair, tuple) else (pair,))):
+        return [function(path) for path in paths]
     from concurrent.futures import ThreadPoolExecutor
 
     from stages.handover import cloud_storage
@@ -148,18 +142,18 @@ def concurrently(function: Callable[[Any], Any], things: Sequence[Any]) -> List[
     try:
         with ThreadPoolExecutor(TRANSFERS) as pool:
             try:
-                return list(pool.map(function, things))
+                return list(pool.map(function, paths))
             except BaseException:
-                # Leaving the pool waits for what is on its way.
-                cloud_storage.stopping.set()
+                # The end of the pool waits for running transfers.
+                cloud_storage.cancelled.set()
                 raise
     finally:
-        cloud_storage.stopping.clear()
+        cloud_storage.cancelled.clear()
 
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file as a stream. From Cloud Storage they are of one generation, and checked at their end."""
+    """A file as a stream of bytes. An object of Cloud Storage is read in one generation, and checked at its end."""
     if remote(path):
         from stages.handover import cloud_storage
 
@@ -174,9 +168,9 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that gets its name only when it is complete and on disk, or in its bucket.
 
-    Written as ``.<name>.<random>.partial`` beside it, synchronised, then renamed over ``path``: two who
-    write the same file (a task that a cluster has given up, and its second try) are not in each other's way.
-    When the body fails, nothing is left. Text modes are UTF-8 with plain newlines.
+    It is written as ``.<name>.<random>.partial`` beside ``path``, synchronised, then renamed. So two processes can
+    write the same file, as when a cluster repeats a task. If the body fails, nothing is left. Text modes are UTF-8 with
+    plain newlines.
     """
     folder, name = (tempfile.gettempdir(), name_of(path)) if remote(path) else os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, ".%s.%s%s" % (name, os.urandom(4).hex(), PARTIAL))
@@ -216,7 +210,7 @@ def put(local: str, path: str) -> None:
 
 @contextlib.contextmanager
 def fetched(path: str) -> Iterator[str]:
-    """A local path with the bytes of a file: itself, or a copy that is gone afterwards."""
+    """A local path with the bytes of a file: the file itself, or a temporary copy."""
     if not remote(path):
         yield path
         return
@@ -225,19 +219,19 @@ def fetched(path: str) -> Iterator[str]:
 
 
 def fetch(path: str, local: str) -> str:
-    """Copy a file to a local path, whole or not at all; gives that path."""
+    """Copy a file to a local path, whole or not at all; returns that path."""
     with whole_file(local) as out, reading(path) as stream:
         shutil.copyfileobj(stream, out, 1 << 20)
     return local
 
 
 def put_all(pairs: Sequence[Tuple[str, str]]) -> None:
-    """``put`` of each pair of a local file and its name."""
+    """``put`` for each pair of a local file and its path."""
     concurrently(lambda pair: put(*pair), pairs)
 
 
 def fetch_all(folder: str, names: Iterable[str], local: str) -> None:
-    """Copy files of a folder to a local one, each whole or not at all."""
+    """Copy files of a folder to a local folder, each whole or not at all."""
     make_folder(local)
     concurrently(lambda pair: fetch(*pair), [(join(folder, name), os.path.join(local, name)) for name in names])
 
@@ -252,16 +246,16 @@ def sha256(path: str) -> str:
 
 
 def describe(path: str) -> Dict[str, Any]:
-    """What a manifest says of every file: its size in bytes and its SHA-256."""
+    """The entry of a file in a manifest: its size in bytes and its SHA-256."""
     return {"bytes": size(path), "sha256": sha256(path)}
 
 
 def leads_out(name: str) -> bool:
-    """Whether a name is none of a file in its folder, or below it: ``../x``, ``/x``, ``a//b``."""
+    """Whether a name is not that of a file below its folder: ``../x``, ``/x``, ``a//b``."""
     return any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in name.split("/"))
 
 
-def refuse_leading_out(name: str, where: str) -> None:
-    """``Refusal`` for a name that leads out of its folder. ``where`` says it."""
-    if leads_out(name):
-        raise Refusal("%s names a file outside of its folder: %r; take it from where it was made again" % (where, name))
+def link_leads_out(folder: str, name: str) -> bool:
+    """Whether a file of a local folder is a link to a path outside the folder."""
+    top = os.path.realpath(folder)
+    return os.path.commonpath([top, os.path.realpath(os.path.join(top, name))]) != top

@@ -1,42 +1,39 @@
-"""Folders of a run on this machine ↔ the same folders at gs://bucket/prefix: every file, whole and once.
+"""Folders of a run on this machine ↔ the same folders at gs://bucket/prefix.
 
-`make upload` and `make download` run `python -m stages.handover.transfer --copy FROM TO …`. A file that is there with
-the same length and CRC-32C is left alone, so that the same command resumes where it was stopped. Of each run the
-manifest comes last: a folder that has one is complete.
+`make upload` and `make download` run `python -m stages.handover.transfer --copy FROM TO …`. A file that exists with the
+same length and CRC-32C is not copied again, so the same command resumes. Manifests are copied last: a folder with a
+manifest is complete.
 """
 
 import argparse
-import dataclasses
 import os
 import shutil
 import sys
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.command.options import HelpFormatter
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal, Retryable
 from stages.command.running import run
-from stages.handover import lock, storage
+from stages.handover import cloud_storage, lock, storage
 from stages.handover.manifests import MANIFEST, RUN, read_json
 from stages.handover.storage import PARTIAL
 
-# What a run is known by, in its manifest and before that in run.json.
+# The fields that identify a run, in manifest.json and in run.json.
 IDENTITY = ("stage", "version", "options", "inputs")
 
 
-@dataclasses.dataclass(frozen=True)
-class Copy:
-    """One file on its way."""
+class Copy(NamedTuple):
+    """A file to copy."""
 
     source: str
     target: str
     bytes: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Compared:
-    """What has to be copied to a folder, how many files are there already, and which folders there are a run's own."""
+class Comparison(NamedTuple):
+    """The files to copy to a folder, the number of files that are there already, and the folders of runs there."""
 
     copies: list[Copy]
     same: int
@@ -47,7 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("transfer", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
-    folders = "a folder, and where it is to be; one of the two is gs://…, and each --copy goes the same way"
+    folders = "a folder and its destination; one of the two is gs://…, the same one for each --copy"
     add("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
     add("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
     given = parser.parse_args(arguments)
@@ -58,7 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> None:
-    """Compare what is here and there, then copy what is missing or differs."""
+    """Compare the folders, then copy the files that are missing or differ."""
     given = parse(arguments)
     name = "upload" if storage.remote(given.copy[0][1]) else "download"
     pairs = [(source, target) for source, target in given.copy if storage.is_folder(source)]
@@ -85,18 +82,17 @@ def main(arguments: list[str]) -> None:
     print(f"{name}: copied {amount}; {already}", file=sys.stderr)
 
 
-def compare(source: str, target: str) -> Compared:
-    """What has to be copied from one folder to another. `Refusal` where a folder there holds another run."""
-    from stages.handover import cloud_storage
-
+def compare(source: str, target: str) -> Comparison:
+    """The files to copy from one folder to another. `Refusal` if the target has a folder of another run."""
     upload = storage.remote(target)
     objects = cloud_storage.objects_below(target if upload else source)
-    here = files(source if upload else target)
+    here = local_files(source) if upload else local_files(target)
     sizes = here if upload else {name: stored.size for name, stored in objects.items()}
     copies, same = [], 0
     for name, size in sizes.items():
-        storage.refuse_leading_out(name, source)
-        if not travels(name):
+        if storage.leads_out(name):
+            raise Refusal(f"{source} names a file outside of its folder: {name!r}; make it again where it was made")
+        if os.path.basename(name) == lock.NAME or name.endswith(PARTIAL):
             continue
         stored = objects.get(name)
         local = storage.join(source if upload else target, name)
@@ -106,33 +102,23 @@ def compare(source: str, target: str) -> Compared:
             copies.append(Copy(storage.join(source, name), storage.join(target, name), size))
     runs = sorted({os.path.dirname(name) for name in sizes if os.path.basename(name) in (MANIFEST, RUN)})
     targets = [storage.join(target, folder) if folder else target for folder in runs]
-    for folder, place in zip(runs, targets, strict=True):
-        refuse_another(storage.join(source, folder) if folder else source, place)
-    return Compared(copies, same, targets)
+    for folder, run_target in zip(runs, targets, strict=True):
+        refuse_another(storage.join(source, folder) if folder else source, run_target)
+    return Comparison(copies, same, targets)
 
 
-def files(folder: str) -> dict[str, int]:
-    """The files below a folder of this machine and their lengths. `Refusal` for a link that leads out of it."""
-    found = {}
-    top = os.path.realpath(folder)
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(place, name)
-            if not os.path.isfile(path):
-                continue
-            if os.path.commonpath([top, os.path.realpath(path)]) != top:
-                raise Refusal(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")
-            found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
-    return dict(sorted(found.items()))
-
-
-def travels(name: str) -> bool:
-    """Whether a file is part of a run: not its lock, nor what is half written."""
-    return os.path.basename(name) != lock.NAME and not name.endswith(PARTIAL)
+def local_files(folder: str) -> dict[str, int]:
+    """The files below a local folder and their sizes in bytes. `Refusal` for a link that leads out of it."""
+    sizes = storage.files_below(folder)
+    for name in sizes:
+        if storage.link_leads_out(folder, name):
+            path = os.path.join(folder, name)
+            raise Refusal(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")
+    return sizes
 
 
 def refuse_another(source: str, target: str) -> None:
-    """`Refusal` where the run in one folder is not the one in the other; a target without one is fine."""
+    """`Refusal` if the target has another run than the source."""
     ours, theirs = identity(source), identity(target)
     differing = [key for key in ours if theirs and ours[key] != theirs[key]]
     if differing:
@@ -142,7 +128,7 @@ def refuse_another(source: str, target: str) -> None:
 
 
 def identity(folder: str) -> dict[str, Any]:
-    """What the run in a folder is known by; nothing where there is no run."""
+    """The fields that identify the run in a folder; empty without a run."""
     present = storage.names(folder)
     for name in (MANIFEST, RUN):
         if name in present:
@@ -153,39 +139,37 @@ def identity(folder: str) -> dict[str, Any]:
 
 
 def refuse_without_room(copies: list[Copy]) -> None:
-    """`Retryable` where a download does not fit on the disk."""
+    """`Retryable` if a download does not fit on the disk."""
     if not copies or storage.remote(copies[0].target):
         return
-    place = os.path.abspath(copies[0].target)
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    total, free = sum(copy.bytes for copy in copies), shutil.disk_usage(place).free
+    folder = os.path.abspath(copies[0].target)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    total, free = sum(copy.bytes for copy in copies), shutil.disk_usage(folder).free
     if total > free:
         raise Retryable(
-            f"{total / 1e6:,.0f} MB are to be copied, and {place} has room for {free / 1e6:,.0f}; make room, then the "
+            f"the files have {total / 1e6:,.0f} MB, and {folder} has room for {free / 1e6:,.0f}; make room, then the "
             "same command resumes"
         )
 
 
 def transfer(name: str, copies: list[Copy]) -> None:
-    """Copy all files, several at a time, manifests last."""
+    """Copy all files, several at a time; manifests last."""
     sizes = {copy.source: copy.bytes for copy in copies}
     progress = Progress(name, "MB", sum(sizes.values()) / 1e6)
-    shown = threading.Lock()
+    printing = threading.Lock()
 
     def carry(pair: tuple[str, str]) -> None:
         source, target = pair
         if storage.remote(target):
-            from stages.handover import cloud_storage
-
             cloud_storage.upload(source, target)
         else:
             storage.make_folder(os.path.dirname(target))
             try:
                 storage.fetch(source, target)
             except FileNotFoundError:
-                raise Retryable(f"{source} was removed before it was copied; the same command takes what is there now")
-        with shown:
+                raise Retryable(f"{source} was removed before it was copied; the same command copies the present files")
+        with printing:
             progress.add(sizes[source] / 1e6)
 
     for last in (False, True):

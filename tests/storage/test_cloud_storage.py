@@ -92,12 +92,12 @@ def test_an_upload_of_several_requests_goes_on_where_it_broke(
 def test_a_repeated_upload_changes_nothing(folder: str, large: Path) -> None:
     path = f"{folder}/large"
     assert cloud_storage.upload(str(large), path)
-    before = cloud_storage.found(path)
+    before = cloud_storage.stat(path)
     assert not cloud_storage.upload(str(large), path)
-    assert cloud_storage.found(path) == before
+    assert cloud_storage.stat(path) == before
     large.write_bytes(b"other")
     assert cloud_storage.upload(str(large), path)
-    assert cloud_storage.found(path).generation != before.generation
+    assert cloud_storage.stat(path).generation != before.generation
 
 
 def test_of_two_who_write_one_is_told(folder: str, tmp_path: Path, bucket: Proxy) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from stages.command.refusal import Refusal
 from stages.handover import storage
 from tests.conftest import ROOT, SAMPLE, stage_command
 
@@ -52,7 +51,6 @@ def test_the_same_names_work_on_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", "", "a\\b", "a\0b"])
-def test_names_that_lead_out_are_refused(name: str) -> None:
-    with pytest.raises(Refusal, match="names a file outside of its folder"):
-        storage.refuse_leading_out(name, "gs://bucket/folder")
-    storage.refuse_leading_out("a/b..c/.d", "gs://bucket/folder")
+def test_a_name_that_leads_out_of_its_folder(name: str) -> None:
+    assert storage.leads_out(name)
+    assert not storage.leads_out("a/b..c/.d")

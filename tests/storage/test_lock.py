@@ -124,9 +124,9 @@ def test_renewals_that_fail_do_not_lose_it(folder: str, bucket: Proxy, fault: st
     time.sleep(2)
     assert bucket.injected[fault] >= 2
     assert not lease.lost
-    before = cloud_storage.found(f"{folder}/{lock.NAME}").generation
+    before = cloud_storage.stat(f"{folder}/{lock.NAME}").generation
     time.sleep(1)
-    assert cloud_storage.found(f"{folder}/{lock.NAME}").generation != before, "it is renewed again"
+    assert cloud_storage.stat(f"{folder}/{lock.NAME}").generation != before, "it is renewed again"
     lock.release(folder)
     assert storage.names(folder) == []
 
@@ -136,7 +136,7 @@ def test_who_loses_it_ends_and_leaves_it_to_the_other(folder: str) -> None:
     with owner(folder) as process:
         path, theirs = f"{folder}/{lock.NAME}", b"process 1 on another\n"
         for _ in range(50):
-            if cloud_storage.create(path, theirs, cloud_storage.found(path).generation):
+            if cloud_storage.create(path, theirs, cloud_storage.stat(path).generation):
                 break
         _, said = process.communicate(timeout=60)
     assert process.returncode == 75

@@ -97,10 +97,10 @@ def test_a_killed_run_on_a_bucket_goes_on(
     bucket.calm()
     assert ".lock" in storage.names(out)
     assert "manifest.json" not in storage.names(out)
-    before = cloud_storage.found(f"{out}/pretrain_00000.tfrecord.gz")
+    before = cloud_storage.stat(f"{out}/pretrain_00000.tfrecord.gz")
     second = run_stage("tfrecords", *flags, "--out", folder)
     assert "is locked by process" in second.stderr
-    assert cloud_storage.found(f"{out}/pretrain_00000.tfrecord.gz") == before
+    assert cloud_storage.stat(f"{out}/pretrain_00000.tfrecord.gz") == before
     assert hashes(out) == hashes(str(tmp_path / "local" / "character"))
 
 
