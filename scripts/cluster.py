@@ -12,16 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.containers import MOUNTED, ROOT, credentials, engine_answers, folder_variables, make_folders
-from scripts.run import refuse_unknown_variables
+from scripts.containers import ROOT, credentials, folder_variables, make_folders, require_engine
+from scripts.run import act
 from stages.command.folders import data, remote, setting, training
 from stages.command.refusal import Refusal
 
 COMPOSE = ("docker", "compose", "--profile", "cluster")
 
 
-def start() -> None:
+def start() -> int:
     """Start the head and the workers."""
+    require_engine()
     workers = setting(os.environ, "WORKERS", "2")
     if not workers.isdecimal() or int(workers) < 1:
         raise Refusal(f"WORKERS={workers} is no number of workers")
@@ -33,54 +34,29 @@ def start() -> None:
     except subprocess.CalledProcessError:
         # Ray ends a machine that needs more than 30 s to start, as on a busy computer it may: it starts again.
         compose(*up)
-    print(
-        f"cluster: a head and {workers} workers are up: make corpus vocab tfrecords RUNNER=docker ENGINE=ray, with the"
-    )
-    print("cluster: same DATA, WORK_DIR and DUMP; in the end make cluster-stop")
+    print(f"cluster: a head and {workers} workers are up: make corpus vocab tfrecords RUNNER=docker ENGINE=ray, with")
+    print("cluster: the same DATA, WORK_DIR and DUMP; in the end make cluster-stop")
+    return 0
 
 
 def compose(*words: str) -> None:
-    """A command of compose; its own words are for the person."""
-    folders = {"DATA": data(os.environ), "TRAINING": training(os.environ)}
-    variables = folder_variables()
-    if any(map(remote, folders.values())):
+    """A command of compose; its own words are for the person.
+
+    The folders that are mounted in place of those in a bucket stay: a worker that has lost its head starts again, and
+    mounts what it mounted before.
+    """
+    variables = folder_variables(empty=Path("data", ".in-a-bucket").resolve())
+    if remote(data(os.environ)) or remote(training(os.environ)):
         variables.update(CLUSTER_INTERNAL="false", CREDENTIALS=credentials())
-    for name, folder in folders.items():
-        if remote(folder):
-            variables[name] = lasting_folder(name)
     subprocess.run([*COMPOSE, *words], cwd=ROOT, env=variables, check=True)
 
 
-def lasting_folder(name: str) -> str:
-    """A folder to mount in place of DATA or TRAINING in a bucket, as `containers.empty_folder` makes for one command.
-
-    It stays: a worker that has lost its head starts again, and mounts what it mounted before.
-    """
-    folder = Path("data", ".in-a-bucket").resolve()
-    for mounted in MOUNTED[name]:
-        (folder / mounted).mkdir(mode=0o555, parents=True, exist_ok=True)
-    return str(folder)
-
-
-def main(arguments: list[str]) -> int:
-    if arguments not in (["cluster"], ["cluster-stop"]):
-        print("usage: python3 -m scripts.cluster cluster|cluster-stop", file=sys.stderr)
-        return 2
-    try:
-        refuse_unknown_variables()
-        if not engine_answers():
-            raise Refusal("needs a Docker engine with compose; make doctor says what is missing")
-        if arguments == ["cluster"]:
-            start()
-        else:
-            compose("rm", "--force", "--stop", "ray-worker", "ray-head")
-    except Refusal as problem:
-        print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as failed:
-        return failed.returncode
+def stop() -> int:
+    """Remove the containers."""
+    require_engine()
+    compose("rm", "--force", "--stop", "ray-worker", "ray-head")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(act("scripts.cluster", {"cluster": start, "cluster-stop": stop}, sys.argv[1:]))

@@ -32,7 +32,6 @@ MOUNTED = {
     "MODELS": ("",),
     "DOWNLOADS": ("",),
 }
-FOLDERS = {"DATA": data, "WORK_DIR": training, "MODELS": models}
 
 
 class Command(NamedTuple):
@@ -52,6 +51,12 @@ def engine_answers() -> bool:
         return all(subprocess.run(question, capture_output=True, timeout=20).returncode == 0 for question in questions)
     except subprocess.TimeoutExpired:
         return False
+
+
+def require_engine() -> None:
+    """Refuse a machine without a Docker engine."""
+    if not engine_answers():
+        raise Refusal("this needs a Docker engine with compose, and none answers; make doctor says what is missing")
 
 
 def on_cluster(stage: Stage, environment: Environment) -> bool:
@@ -85,31 +90,25 @@ def refuse_wrong_paths(stage: Stage, environment: Environment) -> None:
 def variables_for(stage: Stage, environment: Environment) -> dict[str, str]:
     """The variables that a stage gets in its container: its options, the model, and folders in a bucket."""
     names = {each.variable for each in stage.options if each.variable} | {"MODEL", "SIZE", "TRAINER"}
-    given = {name: setting(environment, name) for name in sorted(names) if setting(environment, name)}
-    folders = {name: folder(environment) for name, folder in FOLDERS.items()}
+    given = {name: value for name in sorted(names) if (value := setting(environment, name))}
+    folders = {"DATA": data(environment), "WORK_DIR": training(environment), "MODELS": models(environment)}
     if any(map(remote, folders.values())):
         mounted = {"DATA": "data", "WORK_DIR": "data", "MODELS": "models"}
         given.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
-    dump = local_dump(environment)
     if "DUMP" in names:
-        given.setdefault("DUMP", "latest")
-    if "DUMP" in given and dump:
-        given["DUMP"] = f"/dump/{dump.resolve().name}"
+        dump = local_dump(environment)
+        given["DUMP"] = f"/dump/{dump.resolve().name}" if dump else given.get("DUMP", "latest")
     if "DATASET" in given and not remote(given["DATASET"]):
         given["DATASET"] = DATASET
     if "COMPARE" in given and not remote(given["COMPARE"]):
-        given["COMPARE"] = _in_models(given["COMPARE"], environment)
+        compared, every = Path(given["COMPARE"]).resolve(), Path(folders["MODELS"]).resolve()
+        if every not in (compared, *compared.parents):
+            raise Refusal(
+                f"COMPARE={given['COMPARE']} is not inside MODELS={folders['MODELS']}, which is all that a container "
+                "sees; or RUNNER=venv"
+            )
+        given["COMPARE"] = f"models/{compared.relative_to(every)}"
     return given
-
-
-def _in_models(path: str, environment: Environment) -> str:
-    try:
-        return f"models/{Path(path).resolve().relative_to(Path(models(environment)).resolve())}"
-    except ValueError:
-        raise Refusal(
-            f"COMPARE={path} is not inside MODELS={models(environment)}, which is all that a container sees; "
-            "or RUNNER=venv"
-        )
 
 
 def inside(path: str) -> str:
@@ -152,27 +151,27 @@ def command(
 
 
 def on_gpus(environment: Environment) -> bool:
-    """Whether the image is the one for GPUs: as TORCH says, else for DEVICE=cuda, or where the engine has GPUs."""
+    """Whether the image is the one for GPUs: as TORCH says, else by DEVICE, else where engine and driver have one."""
     torch, device = setting(environment, "TORCH"), setting(environment, "DEVICE", "auto")
     if torch not in ("", "cpu", "cuda"):
         raise Refusal(f"TORCH={torch} is neither cpu nor cuda")
     if torch or device != "auto":
         return (torch or device) == "cuda"
-    asked = subprocess.run(["docker", "info", "--format", "{{json .Runtimes}}"], capture_output=True, text=True)
-    return '"nvidia"' in asked.stdout and has_gpu()
+    runtimes = subprocess.run(["docker", "info", "--format", "{{json .Runtimes}}"], capture_output=True, text=True)
+    driver = shutil.which("nvidia-smi")
+    if '"nvidia"' not in runtimes.stdout or not driver:
+        return False
+    return subprocess.run([driver, "-L"], capture_output=True).returncode == 0
 
 
-def has_gpu() -> bool:
-    """Whether NVIDIA's driver finds a GPU on this machine."""
-    program = shutil.which("nvidia-smi")
-    return program is not None and subprocess.run([program, "-L"], capture_output=True).returncode == 0
+def folder_variables(environment: Environment = os.environ, empty: Path | None = None) -> dict[str, str]:
+    """The variables of compose.yaml that name what to mount, and whose the files are to be.
 
-
-def folder_variables(environment: Environment = os.environ) -> dict[str, str]:
-    """The variables of compose.yaml that name what to mount, and whose the files are to be."""
+    In place of a folder in a bucket an empty one is mounted: below `empty`, or a temporary one.
+    """
     folders = {"DATA": data(environment), "MODELS": models(environment), "TRAINING": training(environment)}
     variables = {
-        name: empty_folder(name) if remote(path) else str(Path(path).resolve()) for name, path in folders.items()
+        name: empty_folder(name, empty) if remote(path) else str(Path(path).resolve()) for name, path in folders.items()
     }
     if remote(folders["DATA"]):
         variables["DOWNLOADS"] = str(Path(setting(environment, "DOWNLOADS", "data/downloads")).resolve())
@@ -203,13 +202,13 @@ def temporary_folder(name: str) -> str:
     return folder
 
 
-def empty_folder(name: str) -> str:
-    """A folder to mount in place of DATA, TRAINING or MODELS in a bucket: nothing is in it, nothing can be written."""
-    folder = temporary_folder(name)
+def empty_folder(name: str, folder: Path | None) -> str:
+    """`folder`, or a temporary one, with the folders that DATA, TRAINING or MODELS has: empty, not writable."""
+    folder = folder or Path(temporary_folder(name))
     for mounted in MOUNTED[name]:
-        Path(folder, mounted).mkdir(exist_ok=True)
-        Path(folder, mounted).chmod(0o555)
-    return folder
+        (folder / mounted).mkdir(parents=True, exist_ok=True)
+        (folder / mounted).chmod(0o555)
+    return str(folder)
 
 
 def network() -> str:
@@ -242,8 +241,8 @@ def make_folders() -> None:
             try:
                 Path(variables[name], folder).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                said = "WORK_DIR" if name == "TRAINING" else name
-                raise Refusal(f"{error.filename} cannot be made ({error.strerror}); say {said}= a folder of yours")
+                variable = "WORK_DIR" if name == "TRAINING" else name
+                raise Refusal(f"{error.filename} cannot be made ({error.strerror}); say {variable}= a folder of yours")
 
 
 def finish(command: Command, environment: Environment, text: str = "") -> int:
@@ -288,10 +287,9 @@ def uploaded(stage: Stage, environment: Environment) -> int:
     out = Path(stage.paths(environment)["out"]).resolve()
     if mounted not in out.parents:
         return 0
-    asked = ["docker", "compose", "--profile", "mount", "exec", "-T", "mount", "mount-bucket", "uploaded"]
-    done = subprocess.run([*asked, str(out.relative_to(mounted))], cwd=ROOT, env=folder_variables(environment))
-    if done.returncode:
-        print(
-            f"{stage.name}: the mount does not say whether {out} is in the bucket; make mount resumes", file=sys.stderr
-        )
-    return RETRYABLE if done.returncode else 0
+    question = ["docker", "compose", "--profile", "mount", "exec", "-T", "mount", "mount-bucket", "uploaded"]
+    question.append(str(out.relative_to(mounted)))
+    if not subprocess.run(question, cwd=ROOT, env=folder_variables(environment)).returncode:
+        return 0
+    print(f"{stage.name}: the mount does not say whether {out} is in the bucket; make mount resumes", file=sys.stderr)
+    return RETRYABLE

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.containers import ROOT, credentials, engine_answers, network
-from scripts.run import refuse_unknown_variables
+from scripts.containers import ROOT, credentials, network, require_engine
+from scripts.run import act
 from stages.command.folders import setting
 from stages.command.refusal import RETRYABLE, Refusal
 
@@ -22,6 +22,7 @@ COMPOSE = ("docker", "compose", "--profile", "mount")
 
 def mount() -> int:
     """Start the service; exit code 2 and its own words where it cannot mount."""
+    require_engine()
     bucket, data = setting(os.environ, "BUCKET"), place() / "data"
     if not bucket:
         raise Refusal("say which bucket: BUCKET=bucket, or BUCKET=bucket/prefix for a part of it")
@@ -40,6 +41,7 @@ def mount() -> int:
 
 def unmount() -> int:
     """End the service; exit code 75 while something is not in the bucket."""
+    require_engine()
     data = place() / "data"
     if compose("ps", "--quiet", "--status", "running", "mount", quiet=True).stdout.strip():
         # Says what it waits for, and may be interrupted; being stopped, the service waits too.
@@ -99,23 +101,5 @@ def compose(*words: str, quiet: bool = False) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=quiet, encoding="utf-8")
 
 
-def main(arguments: list[str]) -> int:
-    """Do what the one argument says."""
-    actions = {"mount": mount, "unmount": unmount}
-    if len(arguments) != 1 or arguments[0] not in actions:
-        print(f"usage: python3 -m scripts.mount {'|'.join(actions)}", file=sys.stderr)
-        return 2
-    try:
-        refuse_unknown_variables()
-        if not engine_answers():
-            raise Refusal("a bucket is mounted by a container, and no Docker engine answers; make doctor says more")
-        return actions[arguments[0]]()
-    except Refusal as problem:
-        print(f"{arguments[0]}: error: {problem}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as failed:
-        return failed.returncode
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(act("scripts.mount", {"mount": mount, "unmount": unmount}, sys.argv[1:]))

@@ -15,7 +15,7 @@ from stages.command.folders import Place
 from stages.command.options import Option, options_of
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- options -->\n).*?(<!-- /options -->)", re.DOTALL)
+MARKED = re.compile(r"(?<=<!-- options -->\n).*?(?=<!-- /options -->)", re.DOTALL)
 HEAD = "| option | variable | default | values | |\n| --- | --- | --- | --- | --- |\n"
 
 
@@ -36,34 +36,23 @@ def tables(folder: str) -> str:
 
 def row(each: Option) -> str:
     """A line of the table. Bold: the option decides the bytes of the output."""
-    flag = f"`{each.flag}`" if not each.positional else f"`{each.unit}…`"
-    cells = [
-        f"**{flag}**" if each.decides else flag,
-        f"`{each.variable}`" if each.variable else "",
-        default(each),
-        values(each),
-        each.help.replace("|", "\\|"),
-    ]
-    return f"| {' | '.join(cells)} |\n"
+    flag = f"`{each.unit}…`" if each.positional else f"`{each.flag}`"
+    variable = f"`{each.variable}`" if each.variable else ""
+    values = ", ".join(f"`{choice}`" for choice in each.choices or ())
+    if not values and each.least is not None:
+        no_limit = each.most == float("inf")
+        values = f"≥ {each.least}" if no_limit else f"{each.least} to {each.most}"
+    flag, text = f"**{flag}**" if each.decides else flag, each.help.replace("|", "\\|")
+    return f"| {flag} | {variable} | {default(each)} | {values} | {text} |\n"
 
 
 def default(each: Option) -> str:
     if each.required:
         return "must be given"
-    if isinstance(each.default, Place):
-        return f"`{each.default.shown}`" if each.default.shown else ""
-    if callable(each.default) or each.default in (None, False, ()):
+    value = each.default.shown if isinstance(each.default, Place) else each.default
+    if callable(value) or value in (None, False, (), ""):
         return ""
-    value = each.default if not isinstance(each.default, tuple) else " ".join(map(str, each.default))
-    return f"`{value}`"
-
-
-def values(each: Option) -> str:
-    if each.choices:
-        return ", ".join(f"`{choice}`" for choice in each.choices)
-    if each.least is None:
-        return ""
-    return f"≥ {each.least}" if each.most == float("inf") else f"{each.least} to {each.most}"
+    return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
 
 
 def main(arguments: list[str]) -> int:
@@ -71,19 +60,14 @@ def main(arguments: list[str]) -> int:
     stale = []
     for readme in sorted(ROOT.glob("stages/*/README.md")):
         text = readme.read_text(encoding="utf-8")
-        if not MARKED.search(text):
-            continue
-        table = tables(readme.parent.name)
-        current = MARKED.sub(lambda found, table=table: found[1] + table + found[2], text)  # type: ignore[misc]
-        if current != text:
-            stale.append(readme)
+        table = MARKED.search(text)
+        current = tables(readme.parent.name) if table else ""
+        if table and table[0] != current:
+            stale.append(str(readme.relative_to(ROOT)))
             if "--check" not in arguments:
-                readme.write_text(current, encoding="utf-8")
+                readme.write_text(text[: table.start()] + current + text[table.end() :], encoding="utf-8")
     if stale and "--check" in arguments:
-        print(
-            f"{', '.join(str(path.relative_to(ROOT)) for path in stale)}: the options changed; make fix",
-            file=sys.stderr,
-        )
+        print(f"{', '.join(stale)}: the options changed; make fix", file=sys.stderr)
         return 1
     return 0
 

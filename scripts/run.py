@@ -8,11 +8,13 @@ Needs nothing but Python 3.9.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,6 @@ from stages.command.folders import MODELS, SIZES, model_names, remote, setting, 
 from stages.command.refusal import Refusal
 from stages.pipeline import STAGES, Stage, variables
 
-ROOT = Path(__file__).resolve().parent.parent
 # The exit code of a process that kill -9 has ended: the system, where memory ran out, or a person.
 KILLED = 137
 
@@ -54,41 +55,35 @@ def steps_of(name: str) -> list[Step]:
     if name == "convert":
         named = model_names(os.environ) if "--checkpoint" in flags else models_to_convert()
         return [step for model in named for step in conversion(model, own)]
-    if name == "serve" and chosen_runner() == "venv":
-        host, port = setting(os.environ, "ADDRESS"), setting(os.environ, "PORT")
-        own += [*(["--host", host] if host else []), *(["--port", port] if port else [])]
-    if name == "serve" and chosen_runner() == "docker":
-        own += ["--host", "0.0.0.0", "--port", "8000"]
+    if name == "serve":
+        here = {"--host": setting(os.environ, "ADDRESS"), "--port": setting(os.environ, "PORT")}
+        options = {"--host": "0.0.0.0", "--port": "8000"} if chosen_runner() == "docker" else here
+        own += [word for option, value in options.items() if value for word in (option, value)]
     return [Step(stage, own, {})]
 
 
 def models_to_convert() -> list[str]:
     """MODEL; without it, every model of SIZE that has been trained."""
-    names, place, wanted = model_names(os.environ), training(os.environ), size(os.environ)
+    names, place, chosen = model_names(os.environ), training(os.environ), size(os.environ)
     if remote(place):
         if len(names) > 1:
             raise Refusal(f"convert takes one model from {place}: say MODEL=wordpiece or MODEL=character")
         return names
-    trained = [name for name in names if any(map(os.path.exists, checkpoints(f"{place}/%s/{name}/{wanted}")))]
+    trained = [name for name in names if is_trained(place, f"{name}/{chosen}")]
     if not trained:
-        others = sorted(
-            f"{name}/{each}"
-            for name in sorted({*MODELS.values()})
-            for each in SIZES
-            if any(map(os.path.exists, checkpoints(f"{place}/%s/{name}/{each}")))
-        )
+        every = [f"{name}/{each}" for name in sorted({*MODELS.values()}) for each in sorted(SIZES)]
+        others = ", ".join(model for model in every if is_trained(place, model)) or "none of any size"
         raise Refusal(
-            f"no trained {wanted} model in {place} ({', '.join(others) or 'none of any size'}); "
-            f"make train or make tpu-train MODEL=… SIZE={wanted} makes one"
+            f"no trained {chosen} model in {place} ({others}); "
+            f"make train or make tpu-train MODEL=… SIZE={chosen} makes one"
         )
     return trained
 
 
-def checkpoints(place: str) -> list[str]:
-    """The best checkpoints that the trainers leave at `place`."""
-    chosen = trainer(os.environ)
-    both = {"tf1": place % "checkpoints" + "/model.ckpt-best.index", "torch": place % "runs" + "/best"}
-    return [path for name, path in both.items() if chosen in ("", name)]
+def is_trained(place: str, model: str) -> bool:
+    """Whether a trainer, of both or the one of TRAINER, has left its best checkpoint of a model."""
+    best = {"tf1": f"checkpoints/{model}/model.ckpt-best.index", "torch": f"runs/{model}/best"}
+    return any(os.path.exists(f"{place}/{best[name]}") for name in best if trainer(os.environ) in ("", name))
 
 
 def conversion(model: str, words: list[str]) -> list[Step]:
@@ -116,7 +111,7 @@ def chosen_runner() -> str:
 def in_venv(step: Step) -> containers.Command:
     """The command that runs a step in `.venv/<environment>`, which is made first where it is missing or out of date."""
     environment = "cluster" if containers.on_cluster(step.stage, step.environment) else step.stage.environment
-    subprocess.run([ROOT / "scripts" / "venv", environment], check=True)
+    subprocess.run([containers.ROOT / "scripts" / "venv", environment], check=True)
     return containers.Command([f".venv/{environment}/bin/python", "-m", step.module or step.stage.module, *step.words])
 
 
@@ -137,8 +132,8 @@ def run(step: Step, name: str, show: bool) -> int:
     docker = chosen_runner() == "docker"
     if show:
         names = containers.variables_for(step.stage, step.environment) if docker else step.variables
-        said = [f"{key}={value}" for key, value in sorted(names.items())]
-        print(shlex.join([*said, step.module or step.stage.module, *step.words]))
+        shown = [f"{key}={value}" for key, value in sorted(names.items())]
+        print(shlex.join([*shown, step.module or step.stage.module, *step.words]))
         return 0
     if docker:
         containers.make_folders()
@@ -166,28 +161,37 @@ def killed(stage: Stage) -> str:
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the stage that the first argument names; `--print` shows its commands instead."""
-    show, names = "--print" in arguments, [word for word in arguments if word != "--print"]
-    if len(names) != 1 or names[0] not in STAGES:
-        print(f"usage: python3 -m scripts.run [--print] {'|'.join(STAGES)}", file=sys.stderr)
+def stage(name: str, show: bool) -> int:
+    """Run the commands of a stage in turn, or only show them; return the first exit code that is not 0."""
+    chosen_runner()
+    for step in steps_of(name):
+        if "--help" not in step.words:
+            containers.refuse_wrong_paths(step.stage, step.environment)
+        if code := run(step, name, show):
+            return code
+    return 0
+
+
+def act(module: str, actions: Mapping[str, Callable[[], int]], arguments: list[str]) -> int:
+    """Call the action that the only argument names; return its exit code, also for a refusal or a failed command."""
+    if len(arguments) != 1 or arguments[0] not in actions:
+        print(f"usage: python3 -m {module} {'|'.join(actions)}", file=sys.stderr)
         return 2
-    (name,) = names
     try:
         refuse_unknown_variables()
-        chosen_runner()
-        for step in steps_of(name):
-            if "--help" not in step.words:
-                containers.refuse_wrong_paths(step.stage, step.environment)
-            code = run(step, name, show)
-            if code:
-                return code
+        return actions[arguments[0]]()
     except Refusal as refusal:
-        print(f"{name}: error: {refusal}", file=sys.stderr)
+        print(f"{arguments[0]}: error: {refusal}", file=sys.stderr)
         return refusal.code
     except subprocess.CalledProcessError as failed:
         return failed.returncode
-    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that the argument names; `--print` shows its commands instead."""
+    names = [word for word in arguments if word != "--print"]
+    stages = {name: functools.partial(stage, name, names != arguments) for name in STAGES}
+    return act("scripts.run [--print]", stages, names)
 
 
 if __name__ == "__main__":
