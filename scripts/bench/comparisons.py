@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.material import EQUAL, MODELS, SHARDS, Material, count
-from scripts.bench.rows import Bar, Figure, StageRow, best_rate, best_wall_rate, rate, whole
-from scripts.bench.running import ROOT, Measured, Process, equal, measure, run, take_turns
-from scripts.bench.table import short
+from scripts.bench.rows import Bar, Figure, Row, best_rate, best_seconds, best_wall_rate, rate, short, whole
+from scripts.bench.running import ROOT, Process, equal, measure, run, take_turns
 from stages.command.progress import duration
 from stages.engine.options import cores
 from stages.handover.manifests import read_manifest
@@ -22,7 +21,7 @@ PACKAGE = "tinysegmenter3"
 FLOAT32 = "float32"
 
 
-def words(material: Material) -> Iterator[StageRow]:
+def words(material: Material) -> Iterator[Row]:
     """Sentences → where their words begin."""
     sides = {"compiled": "tokenizer", "package": "tokenizer"}
     parts = [take_turns(1, "words", sides, part) for part in material.word_parts]
@@ -34,10 +33,10 @@ def words(material: Material) -> Iterator[StageRow]:
     ours, package = (rate([one for part in parts for one in part[side]]) for side in (0, 1))
     same = all(equal(*pair) for pair in [*parts, strings])
     unit = "characters per CPU second"
-    yield StageRow("words", "words of sentences", unit, ours, package, PACKAGE, Bar("≥", 120), same, note)
+    yield Row("words", "words of sentences", unit, ours, package, PACKAGE, Bar("≥", 120), same, note)
 
 
-def tokenizer(material: Material) -> Iterator[StageRow]:
+def tokenizer(material: Material) -> Iterator[Row]:
     """Sentences → ids, by the tokenizer class with and without its compiled words."""
     # The class needs transformers, which the tokenizer's own environment lacks.
     sides = {"compiled": "convert", "slow": "convert"}
@@ -49,21 +48,21 @@ def tokenizer(material: Material) -> Iterator[StageRow]:
             ("batch", "sentences to ids, 1,000 at a time", 25),
             ("single", "sentences to ids, one by one", 1),
         ):
-            ours, slow = (best_rate([_part(each, part) for each in side]) for side in rounds)
+            ours, slow = (best_rate([each.part(each.report[part]) for each in side]) for side in rounds)
             name, unit = f"{name}, {kind}", "sentences per CPU second"
-            yield StageRow("tokenizer", name, unit, ours, slow, "the slow path", Bar("≥", least), same)
-        ours, slow = (_least_seconds([_part(each, "first") for each in side]) for side in rounds)
+            yield Row("tokenizer", name, unit, ours, slow, "the slow path", Bar("≥", least), same)
+        ours, slow = (best_seconds([each.part(each.report["first"]) for each in side]) for side in rounds)
         name, unit, bar = f"made and called first, {kind}", "seconds, without imports", Bar("≤", 0.5, of_value=True)
         note = "in a fresh process, reading the vocabulary included"
-        yield StageRow("tokenizer", name, unit, ours, slow, "the slow path", bar, same, note)
+        yield Row("tokenizer", name, unit, ours, slow, "the slow path", bar, same, note, inverse=True)
 
 
-def tfrecords(material: Material) -> Iterator[StageRow]:
+def tfrecords(material: Material) -> Iterator[Row]:
     """Corpus shards → TFRecords of both models, at the published defaults."""
     corpus, vocab, out = material.equal_shards, material.vocab, material.work / "tfrecords"
     workers = [1, 2] if cores() > 1 else [1]
     runs: dict[int, list[Process]] = {jobs: [] for jobs in workers}
-    package: list[Measured] = []
+    package: list[Process] = []
     manifests: list[dict[str, Any]] = []
     records = material.work / "records.tfrecord.gz"
     for _ in range(2 * material.size.rounds - 1):
@@ -90,11 +89,11 @@ def tfrecords(material: Material) -> Iterator[StageRow]:
     )
     facts = {"examples_per_character": examples / characters, "bytes_per_example": size / examples}
     name, unit, script = "examples written", "examples per CPU second", "the published script"
-    yield StageRow("tfrecords", name, unit, ours, published, script, Bar("≥", 200), None, note, facts)
+    yield Row("tfrecords", name, unit, ours, published, script, Bar("≥", 200), None, note, facts)
     peak = whole(one, max(process.peak for process in runs[1]))
     note = f"shards of {characters // EQUAL:,} characters, 40 copies"
     bar = Bar("≤", 400e6, of_value=True)
-    yield StageRow("tfrecords", "memory of a worker", "bytes at the peak", peak, bar=bar, note=note)
+    yield Row("tfrecords", "memory of a worker", "bytes at the peak", peak, bar=bar, note=note)
     if len(workers) > 1:
         different = [
             f"{name} of {model} in run {number}"
@@ -111,17 +110,17 @@ def tfrecords(material: Material) -> Iterator[StageRow]:
         note = f"{EQUAL} equal shards; the median of {len(runs[1])} rounds each; the bytes of all runs compared"
         note += "".join(f"; DIFFERENT: {file}" for file in different)
         name, unit, bar = "two workers", "seconds, wall time", Bar("≥", 1.8)
-        yield StageRow("tfrecords", name, unit, together, alone, "one worker", bar, not different, note)
+        yield Row("tfrecords", name, unit, together, alone, "one worker", bar, not different, note, inverse=True)
     sides = {"zlib-ng": "tfrecords", "zlib": "tfrecords"}
     packed = take_turns(material.size.rounds, "gzip_records", sides, records, material.size.gzip_megabytes)
     ours, zlib = map(best_rate, packed)
     ours_size, zlib_size = (side[0].report["bytes"] for side in packed)
     note = f"as the stage compresses them; {ours_size / zlib_size:.2f} times the size of zlib's"
     unit, same = "bytes per CPU second", equal(*packed)
-    yield StageRow("tfrecords", "gzip of records", unit, ours, zlib, "zlib level 6", None, same, note)
+    yield Row("tfrecords", "gzip of records", unit, ours, zlib, "zlib level 6", None, same, note)
 
 
-def records(material: Material) -> Iterator[StageRow]:
+def records(material: Material) -> Iterator[Row]:
     """Gzip TFRecords → batches to train on."""
     folder = material.records
     manifest = read_manifest(str(folder), "tfrecords")
@@ -136,10 +135,10 @@ def records(material: Material) -> Iterator[StageRow]:
         rounds = take_turns(material.size.rounds, "records", sides, folder, *lengths, number)
         ours, tensorflow = map(best_wall_rate, rounds)
         name, unit, same = f"examples read, {name}", "examples per second, wall time", equal(*rounds)
-        yield StageRow("records", name, unit, ours, tensorflow, "TensorFlow 1.15", Bar("≥", 1), same, note)
+        yield Row("records", name, unit, ours, tensorflow, "TensorFlow 1.15", Bar("≥", 1), same, note)
 
 
-def training(material: Material) -> Iterator[StageRow]:
+def training(material: Material) -> Iterator[Row]:
     """A batch → training steps."""
     folder = material.records
     options = read_manifest(str(folder), "tfrecords")["options"]
@@ -153,7 +152,7 @@ def training(material: Material) -> Iterator[StageRow]:
         command = ("train", "scripts.bench.measured", "training_step", "batch", folder)
         fill = json.loads(run(*command, *lengths, examples, batch).output)
         arguments = (config, batch, variables, count)
-        rounds: dict[str, list[tuple[Measured, Measured]]] = {}
+        rounds: dict[str, list[tuple[Process, Process]]] = {}
         for _ in range(min(2, material.size.rounds)):
             yardstick = measure("tpu-train", "tensorflow_step", *arguments, one_core=False)
             ours = measure("train", "training_step", "steps", *arguments, "auto", one_core=False)
@@ -175,10 +174,10 @@ def training(material: Material) -> Iterator[StageRow]:
             )
             name, unit = f"a step, character {size}" + ", in float32" * (not default), "tokens per second, wall time"
             bar = Bar("≥", 2) if default else None
-            yield StageRow("training", name, unit, torch, tensorflow, "TensorFlow 1.15", bar, same, note)
+            yield Row("training", name, unit, torch, tensorflow, "TensorFlow 1.15", bar, same, note)
 
 
-def corpus(material: Material) -> Iterator[StageRow]:
+def corpus(material: Material) -> Iterator[Row]:
     """A dump → corpus shards."""
     ours_out, plain_out = material.work / "ours", material.work / "plain"
     ours: list[Process] = []
@@ -197,15 +196,15 @@ def corpus(material: Material) -> Iterator[StageRow]:
     note = f"{characters:,} characters kept; the whole command, one job; bytes compared"
     facts = {"bytes_per_character": sum(len(sentence.encode()) for sentence in material.sentences) / characters}
     name, unit, bar = "clean sentences of a dump", "characters kept per CPU second", Bar("≥", 6)
-    yield StageRow("corpus", name, unit, fast, slow, "gzip, json and re, one process", bar, same, note, facts)
+    yield Row("corpus", name, unit, fast, slow, "gzip, json and re, one process", bar, same, note, facts)
     parsers = {"orjson": "corpus", "json": "corpus"}
     parsed = take_turns(material.size.rounds, "json_lines", parsers, material.dump, 4000)
     fast, slow = map(best_rate, parsed)
     name, unit, same = "lines of a dump parsed", "bytes per CPU second", equal(*parsed)
-    yield StageRow("corpus", name, unit, fast, slow, "json", None, same, "orjson")
+    yield Row("corpus", name, unit, fast, slow, "json", None, same, "orjson")
 
 
-def vocab(material: Material) -> Iterator[StageRow]:
+def vocab(material: Material) -> Iterator[Row]:
     """A million lines → the vocabularies."""
     lines = count(material.many_lines, "sentences_kept")
     out = material.work / "vocab-timed"
@@ -226,24 +225,12 @@ def vocab(material: Material) -> Iterator[StageRow]:
     )
     name, unit, ours = f"vocabularies of {lines:,} lines", "seconds, wall time", whole(best, best.wall)
     slow, facts = "a Python pre-tokenizer", {"lines": lines}
-    yield StageRow("vocab", name, unit, ours, yardstick, slow, Bar("≥", 10), None, note, facts)
+    yield Row("vocab", name, unit, ours, yardstick, slow, Bar("≥", 10), None, note, facts, inverse=True)
 
 
-GROUPS: dict[str, Callable[[Material], Iterator[StageRow]]] = {
+GROUPS: dict[str, Callable[[Material], Iterator[Row]]] = {
     group.__name__: group for group in (words, tokenizer, tfrecords, records, training, corpus, vocab)
 }
-
-
-def _part(measured: Measured, name: str) -> Measured:
-    """One of several measurements in a program's report."""
-    report = measured.report[name]
-    return Measured(report["amount"], report["cpu"], report["wall"], measured.peak, report)
-
-
-def _least_seconds(rounds: list[Measured]) -> Figure:
-    """The wall time of the best round."""
-    least = min(rounds, key=lambda each: each.wall)
-    return Figure(least.wall, least.cpu, least.wall, least.peak)
 
 
 def _shards(folder: Path) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scripts.bench.rows import StageRow
+from scripts.bench.rows import Row
 from stages.command.progress import duration
 
 CORES = 8
@@ -13,11 +13,11 @@ VOCABULARY_LINES = 3_000_000
 PUBLISHED_HOURS = 72
 
 
-def extrapolate(rows: list[StageRow]) -> dict[str, Any] | None:
+def extrapolate(rows: list[Row]) -> dict[str, Any] | None:
     """`stages`: seconds of each stage, ours and the yardstick's; `assumptions`; None without the rows it needs."""
     by_name = {row.name: row for row in rows}
     corpus, examples = by_name.get("clean sentences of a dump"), by_name.get("examples written")
-    if not (corpus and corpus.yardstick and examples and examples.yardstick):
+    if not (corpus and corpus.ours and corpus.yardstick and examples and examples.ours and examples.yardstick):
         return None
     two = by_name.get("two workers")
     vocab = next((row for row in rows if row.group == "vocab"), None)
@@ -43,7 +43,7 @@ def extrapolate(rows: list[StageRow]) -> dict[str, Any] | None:
         f"tfrecords: the yardstick is the published script in {CORES} processes, at 9e-4 examples for each character "
         f"that tinysegmenter3 segments here; its README says 3 days ({PUBLISHED_HOURS} h, its author's workstation).",
     ]
-    if vocab and vocab.yardstick:
+    if vocab and vocab.ours and vocab.yardstick:
         times = VOCABULARY_LINES / vocab.facts["lines"]
         stages["vocab"] = {"ours": vocab.ours.value * times, "yardstick": vocab.yardstick.value * times}
         assumptions.append(
@@ -54,9 +54,11 @@ def extrapolate(rows: list[StageRow]) -> dict[str, Any] | None:
             "assumptions": assumptions}  # fmt: skip
 
 
-def lines(extrapolation: dict[str, Any]) -> list[str]:
+def lines(extrapolation: dict[str, Any] | None) -> list[str]:
     """The block of text below the table."""
-    text = [f"The whole of Japanese Wikipedia on {extrapolation['cores']} cores, from the figures above:"]
+    if extrapolation is None:
+        return []
+    text = ["", f"The whole of Japanese Wikipedia on {extrapolation['cores']} cores, from the figures above:"]
     for stage, seconds in extrapolation["stages"].items():
         text.append(f"  {stage:9} {duration(seconds['ours']):>10}   yardstick {duration(seconds['yardstick']):>11}")
     return [*text, "Assumed:", *(f"  - {assumption}" for assumption in extrapolation["assumptions"])]

@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from scripts.bench.running import ROOT, python
@@ -17,8 +19,9 @@ print(json.dumps({"python": platform.python_version(), **{n: importlib.metadata.
 
 def machine() -> dict[str, Any]:
     """Processor, cores this process may use, memory in bytes, system, and its load average before."""
+    names = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return {
-        "processor": _line("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "processor": names[0] if names else platform.machine(),
         "cores": cores(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -27,26 +30,14 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: dict[str, list[str]]) -> dict[str, Any]:
-    """Python and packages of each stage's environment, and the commit of the checkout (None where there is no git)."""
+    """Python and packages of each stage's environment, and the commit of the checkout (empty where there is none)."""
+    describe = ["git", "describe", "--always", "--exclude=*", "--abbrev=10", "--dirty"]
     stages: dict[str, Any] = {
         stage: json.loads(subprocess.check_output([python(stage), "-c", _VERSIONS, *names]))
         for stage, names in packages.items()
     }
-    return {**stages, "commit": _git("rev-parse", "HEAD"), "changed_since": bool(_git("status", "--porcelain"))}
-
-
-def _git(*words: str) -> str | None:
     try:
-        result = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, encoding="utf-8")
+        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, encoding="utf-8").stdout.strip()
     except FileNotFoundError:
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
-
-
-def _line(path: str, name: str) -> str:
-    """The value of the first `name : value` of a file of /proc; empty where there is none."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return next((line.partition(":")[2].strip() for line in stream if line.startswith(name)), "")
-    except OSError:
-        return ""
+        commit = ""
+    return {**stages, "commit": commit}

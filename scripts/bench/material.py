@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 from scripts.bench.running import ROOT, run
@@ -22,29 +23,36 @@ SHARDS = 8
 # Two for each of two workers: the start of a command then weighs little.
 EQUAL = 4
 MODELS = ("wordpiece_tinysegmenter", "character")
+# Kinds of a subword → models of the service.
+NAMES = {"character": "character/tiny", "wordpiece": "wordpiece_tinysegmenter/tiny"}
+SLICE_CHARACTERS = 2_000_000
 # Half of the random strings are of any characters, half of those that the segmenter has weights for.
 FAMILIAR = [("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠"), ("!", "~"), ("！", "～"), ("、", "〠")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Amounts to measure. Characters are those of the articles' text; rounds alternate the two sides."""
+    """Amounts to measure, by default those of a full run."""
 
-    name: str
-    characters: int
-    shard_characters: int
-    vocabulary_lines: int
-    plain_vocabulary_lines: int
-    word_parts: int
-    random_strings: int
-    sentences: int
-    gzip_megabytes: int
-    rounds: int
+    name: str = "full"
+    characters: int = 18_400_000  # of the articles' text: the real sample, whole
+    shard_characters: int = 2_100_000  # of which 2 M are in sentences
+    vocabulary_lines: int = 1_000_000
+    plain_vocabulary_lines: int = 60_000
+    word_parts: int = 6
+    random_strings: int = 100_000
+    sentences: int = 5_000
+    gzip_megabytes: int = 64
+    rounds: int = 3  # which alternate the two sides
+    # Of the service and its command.
+    starts: int = 15
+    seconds: float = 4  # of a round of requests
+    batches: int = 10
+    soak_minutes: float = 10
 
 
-# 18.4 M characters are the real sample, whole. Of it, a shard of 2.1 M keeps 2 M in sentences.
-FULL = Size("full", 18_400_000, 2_100_000, 1_000_000, 60_000, 6, 100_000, 5_000, 64, 3)
-QUICK = Size("quick", 60_000, 10_000, 3_000, 500, 1, 1_000, 200, 4, 1)
+FULL = Size()
+QUICK = Size("quick", 60_000, 10_000, 3_000, 500, 1, 1_000, 200, 4, 1, 1, 0.5, 1, 0.1)
 
 
 class Material:
@@ -143,10 +151,45 @@ class Material:
 
         return self.write("random.json", [one() for _ in range(self.size.random_strings)])
 
+    @cached_property
+    def models(self) -> Path:
+        """A folder of both tiny models, with random weights and model.onnx."""
+        out = self.work / "models"
+        run("convert", "scripts.bench.measured", "served_models", self.vocab, out, one_core=False)
+        return out
+
+    @cached_property
+    def lines(self) -> Path:
+        """Every sentence of the corpus, a line each."""
+        return self._lines("lines.txt", self.sentences)
+
+    @cached_property
+    def fewer_lines(self) -> Path:
+        """The first sentences, of SLICE_CHARACTERS: their ids as JSON take a hundred bytes a character."""
+        number = sum(end <= SLICE_CHARACTERS for end in accumulate(map(len, self.sentences)))
+        return self._lines("fewer.txt", self.sentences[:number])
+
+    @cached_property
+    def usual_sentences(self) -> list[str]:
+        """64 sentences of 30 to 50 characters from all over the corpus."""
+        return random.Random(6).sample([sentence for sentence in self.sentences if 30 <= len(sentence) <= 50], 64)
+
+    @cached_property
+    def masked_sentences(self) -> list[str]:
+        """32 of them, a character of each replaced by [MASK]."""
+        draw = random.Random(6)
+        places = [(sentence, draw.randrange(len(sentence))) for sentence in self.usual_sentences[:32]]
+        return [f"{sentence[:place]}[MASK]{sentence[place + 1 :]}" for sentence, place in places]
+
     def write(self, name: str, value: object) -> Path:
         """A JSON file."""
         path = self.work / name
         path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+        return path
+
+    def _lines(self, name: str, sentences: list[str]) -> Path:
+        path = self.work / name
+        path.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
         return path
 
     def _spread(self, name: str, number: int) -> Path:

@@ -82,13 +82,8 @@ def curves(options: argparse.Namespace, model: str, out: Path) -> dict[str, Curv
         if name == "published":
             measured = json.loads(_python("scripts.bench.measured", "yardstick", records, out / name))
             rows = [{**measured[str(row["step"])], "seconds": row["seconds"]} for row in rows]
-        keys = {
-            "loss": "masked_lm_loss",
-            "accuracy": "masked_lm_accuracy",
-            "full_length_loss": "full_length_masked_lm_loss",
-        }
         results[name] = [
-            {"minutes": row["seconds"] / 60, **{key: row[source] for key, source in keys.items()}} for row in rows
+            {"minutes": row["seconds"] / 60, **{key: row[metric] for key, metric in METRICS.items()}} for row in rows
         ]
     return results
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from scripts.bench.running import Measured, Process
+from scripts.bench.running import Process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,10 +14,15 @@ class Bar:
     number: float
     of_value: bool = False
 
+    def __str__(self) -> str:
+        """`≥ 25 ×`, `≤ 400 M`"""
+        number = short(self.number) if self.number >= 1e4 else f"{self.number:g}"
+        return f"{self.sign} {number}" + " ×" * (not self.of_value)
+
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One side: its value in the row's unit, and its cost: seconds, and bytes of the largest process."""
+    """One side: its value in the row's unit, and its cost: seconds, and bytes of the largest process; 0: unknown."""
 
     value: float
     cpu_seconds: float = 0.0
@@ -31,7 +36,7 @@ class Row:
 
     `ours`: None where it cannot be measured; the note gives the reason. `equal`: False where outputs differ or an
     answer is wrong, True where both sides agree, None where nothing is compared. `facts`: more figures for the JSON
-    file.
+    file. `inverse`: the ratio is the yardstick divided by ours, as a speedup is of seconds.
     """
 
     group: str
@@ -44,61 +49,58 @@ class Row:
     equal: bool | None = None
     note: str = ""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    inverse: bool = False
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by the yardstick."""
-        return _quotient(self.ours, self.yardstick)
-
-    @property
-    def result(self) -> float | None:
-        """The number that the bar limits."""
-        if self.bar is None or self.bar.of_value:
-            return self.ours.value if self.ours else None
-        return self.ratio
+        """Ours divided by the yardstick; with `inverse`, the yardstick divided by ours."""
+        over, under = (self.yardstick, self.ours) if self.inverse else (self.ours, self.yardstick)
+        return over.value / under.value if over and under and under.value else None
 
     @property
     def holds(self) -> bool | None:
         """Whether the bar is reached and the outputs are equal; None without a bar and a comparison."""
-        if self.bar is None or self.result is None:
+        result = self.ratio
+        if self.bar and self.bar.of_value:
+            result = self.ours.value if self.ours else None
+        if self.bar is None or result is None:
             return self.equal
-        reached = self.result >= self.bar.number if self.bar.sign == "≥" else self.result <= self.bar.number
+        reached = result >= self.bar.number if self.bar.sign == "≥" else result <= self.bar.number
         return reached and self.equal is not False
 
 
-@dataclasses.dataclass(frozen=True)
-class StageRow(Row):
-    """A row of `make bench`: its ratio says how many times better ours is, also in seconds."""
-
-    ours: Figure
-
-    @property
-    def ratio(self) -> float | None:
-        return _quotient(self.yardstick, self.ours) if self.unit.startswith("seconds") else super().ratio
-
-
-def _quotient(over: Figure | None, under: Figure | None) -> float | None:
-    return over.value / under.value if over and under and under.value else None
-
-
 def whole(process: Process, value: float) -> Figure:
-    """A value with the cost of a whole process."""
+    """A value with the cost of a process."""
     return Figure(value, process.cpu, process.wall, process.peak)
 
 
-def rate(rounds: list[Measured]) -> Figure:
+def rate(rounds: list[Process]) -> Figure:
     """Units per CPU second over all rounds together."""
-    cpu = sum(each.cpu for each in rounds)
-    amount = sum(each.amount for each in rounds)
-    return Figure(amount / cpu, cpu, sum(each.wall for each in rounds), max(each.peak for each in rounds))
+    cpu, wall = sum(each.cpu for each in rounds), sum(each.wall for each in rounds)
+    return Figure(sum(each.amount for each in rounds) / cpu, cpu, wall, max(each.peak for each in rounds))
 
 
-def best_rate(rounds: list[Measured]) -> Figure:
+def best_rate(rounds: list[Process]) -> Figure:
     """Units per CPU second of the best round: noise of other programs only ever adds time."""
     return rate([max(rounds, key=lambda each: each.amount / each.cpu)])
 
 
-def best_wall_rate(rounds: list[Measured]) -> Figure:
+def best_wall_rate(rounds: list[Process]) -> Figure:
     """Units per second of wall time of the best round, for several threads together."""
     best = max(rounds, key=lambda each: each.amount / each.wall)
-    return Figure(best.amount / best.wall, best.cpu, best.wall, best.peak)
+    return whole(best, best.amount / best.wall)
+
+
+def best_seconds(rounds: list[Process]) -> Figure:
+    """The wall time of the best round."""
+    best = min(rounds, key=lambda each: each.wall)
+    return whole(best, best.wall)
+
+
+def short(value: float) -> str:
+    """A figure in three digits: `45.2 M`, `260 k`, `1,230`, `28.4`, `0.043`, `0`."""
+    for limit, size, letter in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if value >= limit:
+            return short(value / size) + letter
+    digits = next((digits for digits, limit in enumerate((100, 10, 1)) if value >= limit), 3)
+    return f"{value:,.{digits}f}" if value else "0"

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,28 +23,22 @@ ONE_CORE = {
 
 
 class Process(NamedTuple):
-    """One process from start to end: seconds of wall and CPU time, peak memory in bytes, its standard output.
+    """One process: seconds of wall and CPU time, peak memory in bytes, its standard output.
 
-    CPU time counts its child processes as well; the peak is that of the largest single one.
+    CPU time counts its child processes as well; the peak is that of the largest single one. Of a measuring program,
+    the times are those of its report, for `amount` units; the report has the `sha256` of its output.
     """
 
     wall: float
     cpu: float
     peak: int
     output: str
+    amount: float = 0.0
+    report: dict[str, Any] = {}  # noqa: RUF012
 
-
-class Measured(NamedTuple):
-    """One side of a comparison: `amount` units in `cpu` or `wall` seconds, with `peak` bytes of memory.
-
-    `report` is the whole report of a measuring program, with the `sha256` of its output.
-    """
-
-    amount: float
-    cpu: float
-    wall: float
-    peak: int
-    report: dict[str, Any]
+    def part(self, report: dict[str, Any]) -> "Process":
+        """The same process with the times of a report."""
+        return self._replace(amount=report["amount"], cpu=report["cpu"], wall=report["wall"], report=report)
 
 
 def python(stage: str) -> str:
@@ -51,6 +47,17 @@ def python(stage: str) -> str:
     if not path.exists():
         raise Refusal(f"there is no {path.relative_to(ROOT)}; make venv/{stage} makes it")
     return str(path)
+
+
+@contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Processes of the body run on one core: the first or second usable one, or the only one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[number % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> Process:
@@ -82,22 +89,21 @@ def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> P
         return Process(**costs, output=output.read())
 
 
-def measure(stage: str, program: str, *arguments: object, one_core: bool = True) -> Measured:
+def measure(stage: str, program: str, *arguments: object, one_core: bool = True) -> Process:
     """Run one of `scripts/bench/measured`: the times are those of its report, without its start."""
     process = run(stage, "scripts.bench.measured", program, *arguments, one_core=one_core)
-    report = json.loads(process.output)
-    return Measured(report["amount"], report["cpu"], report["wall"], process.peak, report)
+    return process.part(json.loads(process.output))
 
 
 def take_turns(
     rounds: int, program: str, sides: dict[str, str], *arguments: object
-) -> tuple[list[Measured], list[Measured]]:
+) -> tuple[list[Process], list[Process]]:
     """Measure both sides in each round: `sides` names them, each with its stage."""
     pairs = [[measure(stage, program, side, *arguments) for side, stage in sides.items()] for _ in range(rounds)]
     ours, yardstick = map(list, zip(*pairs, strict=True))
     return ours, yardstick
 
 
-def equal(ours: list[Measured], yardstick: list[Measured]) -> bool:
+def equal(ours: list[Process], yardstick: list[Process]) -> bool:
     """Whether both sides had the same output in every round."""
     return all(one.report["sha256"] == other.report["sha256"] for one, other in zip(ours, yardstick, strict=True))

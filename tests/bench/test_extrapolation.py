@@ -3,23 +3,23 @@
 import pytest
 
 from scripts.bench.extrapolation import extrapolate, lines
-from scripts.bench.rows import Bar, Figure, Row, StageRow
+from scripts.bench.rows import Bar, Figure, Row
 
 
 def figure(value: float) -> Figure:
     return Figure(value, 1, 1, 10**7)
 
 
-CORPUS = StageRow(
+CORPUS = Row(
     "corpus", "clean sentences of a dump", "", figure(14e6), figure(2e6), "plain", Bar("≥", 6),
     facts={"bytes_per_character": 2.8},
 )  # fmt: skip
-EXAMPLES = StageRow(
+EXAMPLES = Row(
     "tfrecords", "examples written", "", figure(40_000), figure(200), "published", Bar("≥", 200),
     facts={"examples_per_character": 0.16, "bytes_per_example": 500},
 )  # fmt: skip
-TWO = StageRow("tfrecords", "two workers", "seconds", figure(5), figure(9), "one worker", Bar("≥", 1.8))
-VOCAB = StageRow("vocab", "vocabularies", "", figure(20), figure(400), "python", facts={"lines": 1_000_000})
+TWO = Row("tfrecords", "two workers", "seconds", figure(5), figure(9), "one worker", Bar("≥", 1.8), inverse=True)
+VOCAB = Row("vocab", "vocabularies", "", figure(20), figure(400), "python", facts={"lines": 1_000_000})
 
 
 def test_wikipedia_from_the_figures_of_a_run() -> None:
@@ -59,10 +59,9 @@ def test_rows_that_are_missing_give_no_extrapolation() -> None:
     ],
 )
 def test_whether_a_bar_holds(bar: Bar | None, value: float, equal: bool | None, holds: bool | None) -> None:
-    assert StageRow("words", "", "", figure(value), figure(2), "", bar, equal).holds is holds
+    assert Row("words", "", "", figure(value), figure(2), "", bar, equal).holds is holds
 
 
-def test_a_ratio_of_seconds_is_the_yardstick_divided_by_ours() -> None:
-    assert StageRow("words", "", "characters", figure(8), figure(2)).ratio == 4
-    assert StageRow("words", "", "seconds, wall time", figure(2), figure(8)).ratio == 4
-    assert Row("start", "", "seconds", Figure(8), Figure(2)).ratio == 4
+def test_an_inverse_ratio_is_the_yardstick_divided_by_ours() -> None:
+    assert Row("words", "", "characters", figure(8), figure(2)).ratio == 4
+    assert Row("words", "", "seconds", figure(2), figure(8), inverse=True).ratio == 4

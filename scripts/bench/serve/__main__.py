@@ -1,14 +1,12 @@
 """The tokenizer's image, command, service and masks beside their yardsticks → a table, serve.json and pictures."""
 
-import argparse
 import dataclasses
 import sys
 
-from scripts.bench.report import Bench, parser
-from scripts.bench.serve.command import command
+from scripts.bench.material import FULL, QUICK
+from scripts.bench.report import Bench
+from scripts.bench.serve.command import command, masks
 from scripts.bench.serve.image import image, start
-from scripts.bench.serve.masks import masks
-from scripts.bench.serve.material import FULL, QUICK, Material
 from scripts.bench.serve.plot import plot
 from scripts.bench.serve.service import http
 from scripts.bench.serve.soak import soak
@@ -20,10 +18,10 @@ METHOD = (
 )
 BENCH = Bench(
     name="bench-serve",
+    description=__doc__,
     file="serve.json",
-    title="The tokenizer as a command and a service: how far from its bars",
+    title="The tokenizer as a command and a service: how many times its yardsticks",
     method=METHOD,
-    quick_note="Quick sizes: they show that it works and say nothing about speed; they miss no bar.",
     groups={"image": image, "start": start, "command": command, "http": http, "fill-mask": masks, "soak": soak},
     # The speed of each side depends on these.
     packages={
@@ -32,30 +30,10 @@ BENCH = Bench(
         "convert": ["torch", "transformers"],
     },
     footer={"python": "tokenizer", "onnxruntime": "tokenizer", "torch": "convert"},
+    full=dataclasses.replace(FULL, rounds=5),
+    quick=QUICK,
     plot=plot,
-    brief=True,
-    partial=True,
 )
 
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    names = list(BENCH.groups)
-    options = parser(
-        BENCH.name, __doc__, nargs="+", default=names, choices=names, metavar="NAME", help=f"some of {', '.join(names)}"
-    )
-    options.add_argument("--minutes", type=float, metavar="N", help="of full load (default: 10)")
-    return options.parse_args(arguments)
-
-
-def main(arguments: list[str]) -> None:
-    """Measure and report."""
-    options = parse(arguments)
-    size = QUICK if options.quick else FULL
-    if options.minutes:
-        size = dataclasses.replace(size, soak_minutes=options.minutes)
-    BENCH.run(options, Material, size)
-
-
 if __name__ == "__main__":
-    sys.exit(run(BENCH.name, main, resumes=False))
+    sys.exit(run(BENCH.name, BENCH.main, resumes=False))

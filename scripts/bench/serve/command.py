@@ -1,11 +1,13 @@
-"""The text → the command line on one core, beside the published tokenizer."""
+"""Text → the command line on one core, beside the published tokenizer; masks filled, beside PyTorch."""
 
+import math
+import statistics
 from collections.abc import Iterator
+from typing import Any
 
-from scripts.bench.rows import Bar, Figure, Row
-from scripts.bench.running import measure, run
-from scripts.bench.serve.material import NAMES, Material, on_core
-from scripts.bench.table import short
+from scripts.bench.material import NAMES, Material
+from scripts.bench.rows import Bar, Figure, Row, short
+from scripts.bench.running import measure, on_core, run, take_turns
 
 # The published tokenizer takes 1.8 times as long as tinysegmenter3 needs for its words alone.
 PUBLISHED = 0.55
@@ -50,3 +52,29 @@ def command(material: Material) -> Iterator[Row]:
             note = f"{size:,} characters, the whole command"
             facts = {"cpu_seconds": process.cpu, "peak_memory": process.peak}
             yield Row("command", f"{task}, {kind}", UNIT, Figure(size / process.cpu), note=note, facts=facts)
+
+
+def masks(material: Material) -> Iterator[Row]:
+    """Sentences with masks → batches per second of the character model, on one core."""
+    folder, texts = material.models / NAMES["character"], material.write("masked.json", material.masked_sentences)
+    sides = {"onnxruntime": "tokenizer", "pytorch": "convert"}
+    with on_core(0):
+        rounds = take_turns(material.size.rounds, "masks", sides, folder, texts, material.size.batches)
+    pairs = list(zip(*rounds, strict=True))
+    ours, pytorch = (Figure(1 / statistics.median(each.wall for each in side)) for side in rounds)
+    same = all(_same(*(side.report["answers"] for side in pair)) for pair in pairs)
+    note = (
+        f"{len(material.masked_sentences)} sentences with a mask each in a batch, five entries for a mask; medians of "
+        f"{material.size.batches} batches, then of {len(pairs)} rounds; entries compared, and their scores to 1e-3"
+    )
+    facts, name = {"seconds": [[side.wall for side in pair] for pair in pairs]}, "masks filled, character tiny"
+    yield Row("fill-mask", name, "batches per second", ours, pytorch, "PyTorch", Bar("≥", 1.5), same, note, facts)
+
+
+def _same(ours: list[Any], yardstick: list[Any]) -> bool:
+    """Whether all masks have the same entries in the same order, and scores that differ only by rounding."""
+    return all(
+        own[0] == other[0] and math.isclose(own[1], other[1], rel_tol=1e-3)
+        for mine, others in zip(ours, yardstick, strict=True)
+        for own, other in zip(mine, others, strict=True)
+    )

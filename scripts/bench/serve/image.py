@@ -10,11 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
+from scripts.bench.material import NAMES, Material
 from scripts.bench.rows import Bar, Figure, Row
-from scripts.bench.running import ROOT, python
-from scripts.bench.serve.material import NAMES, Material, on_core
+from scripts.bench.running import ROOT, on_core, python
 from stages.command.refusal import Refusal
 
 IMAGE = "albert-ja/tokenizer"
@@ -39,13 +38,13 @@ def image(material: Material) -> Iterator[Row]:
         (whole, layers), (base, below) = map(_size_and_layers, (IMAGE, BASE))
         if layers[: len(below)] != below:
             raise Refusal(f"{IMAGE} is not made from the {BASE} that is here; docker pull {BASE}, and build it again")
-        lines = _docker("run", "--rm", "--network", "none", *PARTS).stdout.splitlines()
-        parts = {path: int(size) for size, path in (line.split("\t") for line in lines)}
+        parts = _parts(_docker("run", "--rm", "--network", "none", *PARTS).stdout)
         note = f"{whole / 1e6:.0f} MB, of them {BASE} {base / 1e6:.0f} MB; {_largest(parts)}"
         facts = {"image": whole, "base": base, "parts": parts}
         yield Row("image", name, "bytes", Figure(whole - base), bar=limit, note=note, facts=facts)
     [packages] = (ROOT / ".venv" / "tokenizer" / "lib").glob("python3*/site-packages")
-    parts = {path.name: _bytes(path) for path in packages.iterdir() if not path.name.startswith(NOT_IN_THE_IMAGE)}
+    paths = [path.name for path in packages.iterdir() if not path.name.startswith(NOT_IN_THE_IMAGE)]
+    parts = _parts(subprocess.check_output(["du", "-s", "--block-size=1", *paths], cwd=packages, encoding="utf-8"))
     size, note, facts = Figure(sum(parts.values())), _largest(parts), {"parts": parts}
     yield Row("image", "packages of the environment", "bytes", size, note=note, facts=facts)
 
@@ -114,11 +113,9 @@ def _size_and_layers(name: str) -> tuple[int, list[str]]:
     return details["Size"], details["RootFS"]["Layers"]
 
 
-def _bytes(path: Path) -> int:
-    """The size by `du`: the blocks of a file, or of all below a folder."""
-    if path.is_dir():
-        return sum(map(_bytes, path.iterdir()))
-    return path.lstat().st_blocks * 512
+def _parts(lines: str) -> dict[str, int]:
+    """The lines of `du`: paths and their bytes on the disk."""
+    return {path: int(size) for size, path in (line.split("\t") for line in lines.splitlines())}
 
 
 def _largest(parts: dict[str, int]) -> str:

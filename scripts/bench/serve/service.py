@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.bench.material import Material
 from scripts.bench.rows import Bar, Figure, Row
-from scripts.bench.running import ROOT, Measured, measure, python
-from scripts.bench.serve.material import Material, on_core
+from scripts.bench.running import ROOT, Process, measure, on_core, python
 from stages.command.refusal import Refusal
 from stages.engine.options import cores
 
@@ -73,7 +73,7 @@ def http(material: Material) -> Iterator[Row]:
     sentences, masked = material.usual_sentences, material.masked_sentences
     bodies = material.write("sentences-asked.json", [{"text": text} for text in sentences])
     masked_bodies = material.write("masked-asked.json", [{"text": text} for text in masked])
-    rounds: dict[str, list[Measured]] = {}
+    rounds: dict[str, list[Process]] = {}
     with running(material, "scripts.bench.measured", "constant_service", material.models, core=0) as service:
         for number in range(material.size.rounds):
             # Three rounds are enough for the routes without a bar.
@@ -88,7 +88,7 @@ def http(material: Material) -> Iterator[Row]:
         yield _row(path, measured, constants)
 
 
-def _row(path: str, measured: list[Measured], constants: list[Measured]) -> Row:
+def _row(path: str, measured: list[Process], constants: list[Process]) -> Row:
     p50, p99 = (statistics.median(each.report[share] for each in measured) * 1e3 for share in ("p50", "p99"))
     busy = max(each.report["busy"] for each in [*measured, *constants])
     refused = sum(each.report["refused"] for each in measured)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from scripts.bench.material import NAMES, Material
 from scripts.bench.rows import Bar, Figure, Row
 from scripts.bench.running import ROOT, python
-from scripts.bench.serve.material import NAMES, Material
 from scripts.bench.serve.service import CONNECTIONS, Service, events, running
 from stages.command.progress import duration
 from stages.command.refusal import Refusal
