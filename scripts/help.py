@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print(nearest(arguments[0]), file=sys.stderr)
         return 2
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make help | head` ends as `cat` does
     first, more = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("help.txt", "help_more.txt"))
     own = [line(name, text) for name, text in VARIABLES.items()]
     print(first, more, sep="\n", end="")

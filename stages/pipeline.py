@@ -5,7 +5,6 @@ Runs on Python 3.9, without packages.
 """
 
 import importlib
-import os
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -145,8 +144,3 @@ def variables() -> Dict[str, List[str]]:
 def in_cloud(paths: Dict[str, str], words: List[str]) -> bool:
     """Whether a command with these paths and words reaches Cloud Storage."""
     return any(map(remote, paths.values())) or any("gs://" in word for word in words)
-
-
-def root() -> str:
-    """The folder that holds ``stages``."""
-    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

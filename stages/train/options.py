@@ -100,7 +100,7 @@ class Options(TrainingOptions):
         hours = self.hours or (HOURS if self.recipe == "efficient" and not self.steps else None)
         return replace(self, hours=hours, steps=self.steps or PUBLISHED_STEPS)
 
-    # What `stages.tpu_train.shape` asks.
+    # `disagreements` of formats/pretraining.py reads it.
     on_tpu = False
 
     @property
