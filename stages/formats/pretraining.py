@@ -159,6 +159,19 @@ def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[
     return "%s: %s entries, SHA-256 %.12s…" % (path, format(entries, ","), digest)
 
 
+def file_identity(path: Optional[str]) -> Optional[str]:
+    """The SHA-256 of a file, as a manifest records it: its content, not its path on one machine. None for no file.
+
+    ``Refusal`` if it cannot be read.
+    """
+    if not path:
+        return None
+    try:
+        return storage.sha256(path)
+    except OSError as error:
+        raise Refusal("cannot read %s: %s" % (path, error.strerror))
+
+
 def best_evaluation(rows: List[Row]) -> Optional[Row]:
     """The evaluation with the highest masked LM accuracy; ties go to the lower loss, then to the earlier step.
 

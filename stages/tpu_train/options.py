@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
 from stages.command.options import decisive, option, path
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions, file_identity
 
 _RATES = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
 
@@ -53,5 +53,7 @@ class Options(TrainingOptions):
 
     def decisive(self) -> Dict[str, Any]:
         """The options that decide the numbers of the run, as the manifest records them."""
-        found = {"learning_rate": self.rate, "warmup": self.warmup_steps, "init_checkpoint": self.init_checkpoint}
+        # The index of a checkpoint holds the checksum of every variable.
+        start = file_identity(self.init_checkpoint and self.init_checkpoint + ".index")
+        found = {"learning_rate": self.rate, "warmup": self.warmup_steps, "init_checkpoint": start}
         return dict(decisive(self), optimizer="lamb", **found)

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from stages.command.options import decisive, option, path
-from stages.formats.pretraining import PRECISIONS, PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions
+from stages.formats.pretraining import (
+    PRECISIONS,
+    PUBLISHED_RATE,
+    SHORT_RATE,
+    WARMUP_SHARE,
+    TrainingOptions,
+    file_identity,
+)
 
 # A run of fewer steps takes SHORT_RATE unless told otherwise: the published rate does not move a model in so few.
 SHORT = 100_000
@@ -132,7 +139,7 @@ class Options(TrainingOptions):
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide the numbers of the run, as the manifest records them."""
-        chosen = {**decisive(self), "batch": self.batch_size, "init_checkpoint": self.init_checkpoint}
+        chosen = {**decisive(self), "batch": self.batch_size, "init_checkpoint": file_identity(self.init_checkpoint)}
         if self.hours:
             # Steps and save_every follow from the speed of this machine, and are kept with the run.
             del chosen["steps"], chosen["save_every"]

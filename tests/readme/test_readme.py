@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_flags_that_it_names_exist() -> None:
     known = {each.flag for folder in folders for kind in classes(folder) for each in options_of(kind)}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", EVERY))
     assert named - OTHERS <= known
+
+
+def test_the_cost_of_training_is_what_is_computed() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/training_cost.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    assert len(done.stdout.splitlines()) == 9
+    assert done.stdout in (ROOT / "stages/train/README.md").read_text(encoding="utf-8")
 
 
 LINKS = [
