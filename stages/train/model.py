@@ -119,7 +119,7 @@ class Pretraining(nn.Module):
         examples = len(rows.labels)
         hidden = self._hidden(rows)
         albert = self.model.albert
-        logits = self.model.predictions(hidden[-len(rows.slots) :]).float()
+        logits = self.model.predictions(hidden[len(hidden) - len(rows.slots) :]).float()
         labels, weights = rows.labels.flatten()[rows.slots], rows.weights.flatten()[rows.slots]
         losses = functional.cross_entropy(logits, labels, reduction="none")
         orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:examples]))).float()

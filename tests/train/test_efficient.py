@@ -1,5 +1,6 @@
 """The efficient recipe: windows and their masks, the neighbour start, resumed runs that equal undisturbed ones."""
 
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -221,8 +222,61 @@ print(json.dumps([float((own - theirs).abs().max()), float((own - before).abs().
     assert moved > 0
 
 
+def test_padding_adds_nothing_to_the_sums(train_python: Program) -> None:
+    """Rows, slots and queries are padded to multiples: the sums of a batch are those of its examples one by one.
+
+    A batch with nothing masked, which no stage makes, has the loss 0.
+    """
+    program = """
+import json, torch, numpy as np
+from stages.formats.batches import Batch
+from stages.train.model import Pretraining, new_model, tensors
+config = json.load(open("stages/tpu_train/configs/character_tiny.json")) | {"vocab_size": 50}
+pretraining, random = Pretraining(new_model(config, 1)), np.random.default_rng(1)
+lengths = np.array([17, 70, 70, 33])
+mask = (np.arange(70) < lengths[:, None]).astype(np.uint8)
+ids, labels = (random.integers(5, 50, shape).astype(np.int32) for shape in ((4, 70), (4, 9)))
+positions = random.integers(1, 16, (4, 9)).astype(np.int32)
+weights = (np.arange(9) < np.array([1, 9, 3, 2])[:, None]).astype(np.float32)
+batch = Batch(ids * mask, mask, mask * 0, positions, labels, weights, np.array([0, 1, 1, 0], np.int32))
+sums = lambda part: [float(value) for value in pretraining(tensors(part, torch.device("cpu")))]
+parts = [sums(batch.rows(slice(example, example + 1))) for example in range(4)]
+empty = sums(batch._replace(weights=weights * 0))
+print(json.dumps([sums(batch), np.sum(parts, 0).tolist(), empty[:3]]))
+"""
+    whole, parts, empty = json.loads(train_python("-c", program))
+    assert whole == pytest.approx(parts, rel=1e-5)
+    assert whole[1] == 15
+    assert empty == [0, 0, 0]
+
+
+def test_no_warm_up_starts_at_the_peak(train_python: Program) -> None:
+    program = """
+from types import SimpleNamespace
+from stages.train.recipes import Efficient
+for warmup in (0, 4, None):
+    recipe = object.__new__(Efficient)
+    recipe.options = SimpleNamespace(learning_rate=1.0, warmup=warmup, steps=10**6)
+    print(round(recipe.rate(0), 3))
+"""
+    assert train_python("-c", program).split() == ["1.0", "0.25", str(round(1 / 78, 3))]
+
+
 def efficient(inputs: list[object]) -> list[object]:
     return [*inputs, "--recipe", "efficient", "--warmup", 5]
+
+
+def test_a_run_from_a_checkpoint_records_its_content(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
+    run_stage("train", *efficient(inputs), "--out", tmp_path / "first")
+    start = tmp_path / "first" / "best" / "model.safetensors"
+    flags = [*efficient(inputs), "--init-checkpoint", start, "--out", tmp_path / "second"]
+    run_stage("train", *flags)
+    recorded = json.loads((tmp_path / "second" / "manifest.json").read_text())["options"]["init_checkpoint"]
+    assert recorded == hashlib.sha256(start.read_bytes()).hexdigest()
+    start.write_bytes(b"other")
+    assert "holds another run: options.init_checkpoint was" in run_stage("train", *flags, code=2).stderr
+    start.unlink()
+    assert f"cannot read {start}: No such file" in run_stage("train", *flags, code=2).stderr
 
 
 def test_a_run_that_is_killed_goes_on_to_the_bit(inputs: list[object], run_stage: Run, tmp_path: Path) -> None:
