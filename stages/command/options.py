@@ -55,7 +55,9 @@ class Option:
     def converted(self, text: str) -> Any:
         """The value of a word of the command line. ``argparse.ArgumentTypeError`` for an invalid word."""
         if self.choices and text not in self.choices:
-            raise argparse.ArgumentTypeError("%s is not %s" % (text, " or ".join(self.choices)))
+            raise argparse.ArgumentTypeError(
+                "%s is not %s" % (text, " or ".join(", ".join(self.choices).rsplit(", ", 1)))
+            )
         if self.checked:
             return self.checked(text)
         if self.kind is str:
