@@ -12,8 +12,8 @@ from scripts.bench.rows import Row
 
 
 def plot(rows: Sequence[Row], title: str, below: str, out: Path) -> list[Path]:
-    """Write `serve.png` and `serve.svg`, and `soak.png` and `soak.svg` of a soak; return their paths."""
-    paths = bars.plot(rows, title, below, out, "serve")
+    """Write `serve.png` and `serve.svg` of the rows with a bar, and `soak.png` and `soak.svg`; return their paths."""
+    paths = bars.plot([row for row in rows if row.bar], title, below, out, "serve")
     for row in rows:
         if "windows" in row.facts:
             paths += save(_minutes(row.facts, below), out, "soak")
