@@ -1,5 +1,6 @@
 """A stage's ``main`` → its exit code; every error is one line. Python 3.7 or later."""
 
+import io
 import os
 import signal
 import sys
@@ -50,6 +51,9 @@ def run(
 
     signal.signal(signal.SIGTERM, terminated)
     standard_error = sys.stderr
+    if isinstance(standard_error, io.TextIOWrapper):
+        # Python 3.7 writes to a file or a pipe in blocks: a killed run would lose its last lines.
+        standard_error.reconfigure(line_buffering=True)
     sys.stderr = _StandardError(standard_error)
     try:
         main(sys.argv[1:] if arguments is None else arguments)

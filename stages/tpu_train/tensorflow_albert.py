@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -18,6 +19,9 @@ with warnings.catch_warnings():
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     modeling: Any = importlib.import_module("albert.modeling")
     run_pretraining: Any = importlib.import_module("albert.run_pretraining")
+
+# TensorFlow imports the functions that it generates from files in TMPDIR, and would leave their bytecode there.
+sys.dont_write_bytecode = True
 
 if not tf.__version__.startswith("1.15."):
     raise Refusal("this is TensorFlow %s, 1.15.5 is needed; make venv/tpu-train" % tf.__version__)
