@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
             for name, sentence in setup.findings:
                 print(f"{name:9}  {sentence}")
             return
-        count = options.processes or setup.device.devices
+        count = options.processes or setup.device.processes
     if count > 1 and not is_one_of_several():
         code = run_processes(count, arguments)
         if code:

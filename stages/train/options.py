@@ -92,7 +92,7 @@ class Options(TrainingOptions):
     compile: str = option("auto", "torch.compile; auto: on a GPU", choices=("auto", "on", "off"))
     processes: Optional[int] = option(
         None,
-        "processes, each with a part of every batch (default: one a GPU); or start this command by torchrun",
+        "processes, each with a part of a batch (default: one a GPU, two on processors); torchrun can start them too",
         least=1,
     )
     readers: int = option(2, "threads that read TFRecords; without influence on the result", least=1)

@@ -94,6 +94,8 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         port = free.getsockname()[1]
     threads = str(max(1, len(os.sched_getaffinity(0)) // count))
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), SIZE: str(count), "LOCAL_WORLD_SIZE": str(count)}
+    # gloo would look for this machine's name, which a container without a network does not know.
+    address["GLOO_SOCKET_IFNAME"] = "lo"
     processes: list[subprocess.Popen[bytes]] = []
 
     def forward(signum: int, frame: Any) -> None:

@@ -35,10 +35,11 @@ class Efficient:
     WARMUP = 78  # steps
     RATE, MUON = 4e-4, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
 
-    def __init__(self, options: Options, shards: Shards, tokens_per_example: float, entries: int) -> None:
+    def __init__(
+        self, options: Options, shards: Shards, tokens_per_example: float, entries: int, processes: int
+    ) -> None:
         self.options, self.shards, self.entries = options, shards, entries
         self.length = min(self.LENGTH, shards.seq_length)
-        processes = options.processes or 1
         examples = options.batch_size * self.length / tokens_per_example / processes
         self.examples = processes * max(1, round(examples))  # of TFRecords, in a batch
 

@@ -57,7 +57,7 @@ def train(options: Options, setup: Setup, group: Group, stop: Stop) -> Row | Non
 
     def recipe_of(options: Options) -> Recipe:
         if options.recipe == "efficient":
-            return Efficient(options, setup.shards, setup.tokens_per_example, entries)
+            return Efficient(options, setup.shards, setup.tokens_per_example, entries, group.size)
         return Published(options, setup.shards, setup.masking, entries)
 
     if options.hours:
