@@ -27,7 +27,11 @@ def folder(stage: str) -> str:
 
 
 def compose() -> Any:
-    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+    """compose.yaml with the services of the files that it includes."""
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    for included in composed["include"]:
+        composed["services"].update(yaml.safe_load((ROOT / included["path"]).read_text())["services"])
+    return composed
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -193,6 +197,7 @@ def test_shell_scripts_stop_at_errors() -> None:
 def test_images_are_built_from_stages_only() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     kinds = ["!stages/**/*.py", "!stages/**/*.c", "!stages/**/*.h", "!stages/**/*.lock", "!stages/**/*.patch"]
+    kinds += ["!stages/cluster/head.sh"]
     folders = ["!stages/convert/model_card.jinja", "!stages/evaluate/cloze.tsv", "!stages/evaluate/report.html"]
     folders += ["!stages/serve/page/*", "!stages/released/*/tiny/*", "!stages/tpu_train/configs/*.json"]
     assert rules == ["*", *kinds, *folders]
