@@ -1,8 +1,9 @@
 # `make` lists targets, `make help` variables. No option is in this file: a stage reads them from the environment.
 SHELL := bash
 PYTHON ?= python3
-STAGES := corpus vocab tfrecords tpu-train train convert tokenizer serve
-COMMANDS := $(STAGES) evaluate finetune push
+# A stage is a folder with a command; one with a lock has an environment and an image of its own.
+COMMANDS := $(subst _,-,$(patsubst stages/%/__main__.py,%,$(wildcard stages/*/__main__.py))) push
+STAGES := $(filter $(COMMANDS),$(subst _,-,$(patsubst stages/%/requirements.lock,%,$(wildcard stages/*/requirements.lock))))
 
 # A variable of the command line is data: $ in it is a character, nothing is expanded or executed.
 $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$(eval override export $v := $$(value $v))))
@@ -38,7 +39,7 @@ images:
 image/%:
 	docker compose build $*
 venv:
-	@scripts/venv $(STAGES)
+	@scripts/venv all
 venv/%:
 	@scripts/venv $*
 

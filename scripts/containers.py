@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Where a container sees the folder that DATASET names.
 DATASET = "/dataset"
 # Variables of compose.yaml → the folders below them that it mounts.
+_OUTPUTS = {stage.makes: stage.per_model for stage in STAGES.values() if stage.makes not in ("", "models")}
 MOUNTED = {
-    "DATA": ("corpus", "downloads", "vocab"),
-    "TRAINING": ("tfrecords", "checkpoints", "runs", "evaluations", "finetuned"),
+    "DATA": ("downloads", *(folder for folder, per_model in _OUTPUTS.items() if not per_model)),
+    "TRAINING": tuple(folder for folder, per_model in _OUTPUTS.items() if per_model),
     "MODELS": ("",),
     "DOWNLOADS": ("",),
 }
