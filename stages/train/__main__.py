@@ -37,9 +37,11 @@ def main(arguments: list[str]) -> None:
     stop = Stop(STAGE)
     with stop.watched():
         # Imported late: PyTorch takes seconds to load.
+        from stages.devices import keep_freed_memory
         from stages.train.preflight import preflight
         from stages.train.processes import is_first, is_one_of_several, run_processes
 
+        keep_freed_memory()
         try:
             setup = preflight(options)
         except Refusal:
