@@ -25,13 +25,16 @@ def keep_freed_memory() -> None:
         mallopt(parameter, value)
 
 
-def choose_device(wanted: str) -> str:
-    """`auto`: a GPU where PyTorch finds one. Refusal where `cuda` is asked for and there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+def choose_device(device: str) -> str:
+    """`--device` → cpu or cuda; `auto` is a GPU where PyTorch finds one. Refusal for `cuda` where it finds none."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        reason = "sees no GPU" if torch.version.cuda else "is a build for processors (TORCH=cuda installs the other)"
         raise Refusal(
-            f"there is no CUDA device that PyTorch {torch.__version__} can use; --device cpu takes the processors"
+            f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) takes this "
+            "machine's processors"
         )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if available and device != "cpu" else "cpu"
 
 
 def in_bfloat16(kind: str, precision: str) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from stages.command.refusal import Refusal
-from stages.devices import in_bfloat16
+from stages import devices
 from stages.train.options import Options
 
 # Examples in one forward and backward pass. Larger passes are no faster and take more memory.
@@ -39,17 +39,9 @@ class Device(NamedTuple):
 
 def choose_device(options: Options) -> Device:
     """The device of `--device`, or the best one here. Refusal if it or the compiler is missing."""
-    kind = options.device
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and not torch.cuda.is_available():
-        reason = "sees no GPU" if torch.version.cuda else "is a build for processors (TORCH=cuda installs the other)"
-        raise Refusal(
-            f"there is no CUDA device: PyTorch {torch.__version__} {reason}; DEVICE=cpu (--device cpu) trains on this "
-            "machine's processors"
-        )
+    kind = devices.choose_device(options.device)
     processes = torch.cuda.device_count() if kind == "cuda" else _cpu_processes(options.batch_size)
-    bfloat16 = in_bfloat16(kind, options.precision)
+    bfloat16 = devices.in_bfloat16(kind, options.precision)
     if options.compile == "on" and not _has_compiler(kind):
         raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
     # Compilation takes a minute, which a GPU regains within some hundred steps.
