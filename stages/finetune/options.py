@@ -1,11 +1,11 @@
 """The options of finetune."""
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from stages.command.options import REQUIRED, option, path
-from stages.finetune.grid import GRIDS, Grid
-from stages.finetune.tasks import TASKS, Task
+from stages.finetune.runs import GRIDS, Run, runs
+from stages.finetune.tasks import TASKS
 from stages.formats.pretraining import PRECISIONS
 
 MOST = 10**9
@@ -66,10 +66,12 @@ class Options:
         return min(self.micro_batch or self.batch_size, self.batch_size)
 
     @property
-    def runs(self) -> Grid:
-        """Rates and epochs of the runs."""
-        chosen = Grid(self.learning_rate or (5e-5,), self.epochs or (3,))
-        return GRIDS[self.grid] if self.grid else chosen
+    def rates_and_epochs(self) -> Tuple[Tuple[float, ...], Tuple[int, ...]]:
+        return GRIDS[self.grid] if self.grid else (self.learning_rate or (5e-5,), self.epochs or (3,))
+
+    @property
+    def runs(self) -> List[Run]:
+        return runs(*self.rates_and_epochs, self.seed)
 
     def conflict(self) -> Optional[str]:
         if self.grid and (self.learning_rate or self.epochs):
@@ -78,6 +80,7 @@ class Options:
             return f"--micro-batch {self.micro_batch} does not divide the batch of {self.batch_size}"
         return None
 
-    def max_tokens(self, task: Task, positions: int) -> int:
-        """The tokens of a row for a model with so many positions."""
-        return min(self.max_length or task.max_length, positions)
+    def row_length(self, settings: Dict[str, Any]) -> int:
+        """The most tokens of a row for a model with these settings."""
+        longest: int = settings["max_position_embeddings"]
+        return min(self.max_length or TASKS[self.task].max_length, longest)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.finetune.spans import STEP, Offsets, best_span, span_text, token_span, windows
+from stages.finetune.inputs import Offsets, token_span
+from stages.finetune.questions import STEP, best_span, span_text, windows
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # Characters that become several, several that become one, white space, full-width digits, a special token.
