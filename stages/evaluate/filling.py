@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from stages.estimates import wilson
 from stages.evaluate import kinds
-from stages.evaluate.predictions import predict_masked
-from stages.evaluate.sentences import Sentence
-from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.evaluate.models import Model
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 CLOZE = Path(__file__).with_name("cloze.tsv")
 # Characters of a held-out sentence that is easy to read. Longer ones are used last.
@@ -30,7 +29,7 @@ class Gap(NamedTuple):
     kind: str | None
 
 
-def cloze_gaps(tokenizer: BertJapaneseTinySegmenterTokenizer) -> list[Gap]:
+def cloze_gaps(tokenizer: Tokenizer) -> list[Gap]:
     """The sentences of cloze.tsv, with gaps of one character, or of one word for a vocabulary of words."""
     column = 0 if tokenizer.subword_tokenizer_type == "character" else -1
     gaps = []
@@ -44,33 +43,32 @@ def cloze_gaps(tokenizer: BertJapaneseTinySegmenterTokenizer) -> list[Gap]:
     return gaps
 
 
-def sentence_gaps(sentences: list[Sentence], tokenizer: BertJapaneseTinySegmenterTokenizer, count: int) -> list[Gap]:
-    """A gap in each of `count` held-out sentences, at a token by SHA-256 that is not punctuation."""
+def sentence_gaps(sentences: dict[str, list[int]], tokenizer: Tokenizer, count: int) -> list[Gap]:
+    """A gap in each of `count` held-out sentences, at a token by SHA-256 that is not punctuation.
+
+    sentences: text → ids with [CLS] and [SEP].
+    """
     gaps: list[Gap] = []
-    text = tokenizer.convert_tokens_to_string
-    for sentence in sorted(sentences, key=lambda sentence: len(sentence.text) > _READABLE):
-        ids = sentence.ids[0]
+    joined = tokenizer.convert_tokens_to_string
+    for text, ids in sorted(sentences.items(), key=lambda sentence: len(sentence[0]) > _READABLE):
         tokens: Any = tokenizer.convert_ids_to_tokens(ids)
         positions = [n for n in range(1, len(ids) - 1) if kinds.kind(tokens[n]) != "punctuation"]
-        if not positions:
-            continue
-        number = int.from_bytes(hashlib.sha256(b"gap" + sentence.text.encode()).digest()[:8], "big")
-        gap = positions[number % len(positions)]
-        gaps.append(Gap(ids, gap, text(tokens[1:gap]), text(tokens[gap + 1 : -1]), [tokens[gap]], None))
-        if len(gaps) == count:
-            break
+        if positions and len(gaps) < count:
+            number = int.from_bytes(hashlib.sha256(b"gap" + text.encode()).digest()[:8], "big")
+            gap = positions[number % len(positions)]
+            gaps.append(Gap(ids, gap, joined(tokens[1:gap]), joined(tokens[gap + 1 : -1]), [tokens[gap]], None))
     return gaps
 
 
-def fill(model: Any, tokenizer: BertJapaneseTinySegmenterTokenizer, gaps: list[Gap]) -> list[dict[str, Any]]:
+def fill(model: Model, gaps: list[Gap]) -> list[dict[str, Any]]:
     """`[{"kind", "before", "after", "answers", "words": [[entry, probability, right]]}]`, five words each.
 
     In a cloze sentence an entry is also right if it is `##` and an answer.
     """
     rows = []
     for gap in gaps:
-        predictions = predict_masked(model, tokenizer, [(gap.ids, gap.position)])
-        entries: Any = tokenizer.convert_ids_to_tokens(predictions.best[0].tolist())
+        predictions = model.predict_masked([(gap.ids, gap.position)])
+        entries: Any = model.tokenizer.convert_ids_to_tokens(predictions.best[0].tolist())
         right = {*gap.answers, *("##" + answer for answer in gap.answers if gap.kind)}
         words = [
             [entry, probability, entry in right]

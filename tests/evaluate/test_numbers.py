@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stages.estimates import Ratios, exponential, share, wilson
-from stages.evaluate.calibration import Calibration
-from stages.evaluate.figures import interval, number, percent
 from stages.evaluate.kinds import continues_word, kind
+from stages.evaluate.scores import Calibration
+from stages.evaluate.summary import interval, number, percent
 
 
 def test_a_ratio_is_that_of_the_sums_however_the_units_come() -> None:
