@@ -101,7 +101,10 @@ def _contexts(ids: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.where(np.isin(ids, (PAD, CLS, MASK)), -1, ids.astype(np.int64))
 
 
-def predict_batch(baseline: Unigram | Neighbours, batch: Batch) -> Guesses:
+Baseline = Unigram | Neighbours
+
+
+def predict_batch(baseline: Baseline, batch: Batch) -> Guesses:
     """Guesses for the masked tokens, in the order of np.nonzero(batch.weights).
 
     The neighbours are those in the model's input: maybe [MASK] or a random entry.

@@ -1,5 +1,6 @@
 """Models, held-out TFRecords, held-out sentences → every number of the report, as one JSON value."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,11 +10,12 @@ import numpy as np
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal
 from stages.evaluate import filling, sentences
-from stages.evaluate.baselines import Neighbours, Unigram, predict_batch, unmasked_text
+from stages.evaluate.baselines import Baseline, Neighbours, Unigram, predict_batch, unmasked_text
 from stages.evaluate.models import Model
 from stages.evaluate.options import Options
 from stages.evaluate.scores import MaskedScores, OrderScores
 from stages.formats.batches import Batch, DynamicMasking, held_out
+from stages.formats.corpus import documents
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards
 from stages.formats.yardstick import LENGTH, MASKED, yardstick
@@ -48,10 +50,9 @@ def evaluate(
     def held_out_records() -> Iterator[Batch]:
         return records(shards.held_out, options.examples, masking)
 
-    text = unmasked_text(records(shards.train, options.baseline_records, None))
-    neighbours = Neighbours(text, entries)
+    neighbours = Neighbours(unmasked_text(records(shards.train, options.baseline_records, None)), entries)
     unigram = Unigram(neighbours.counts)
-    baselines: dict[str, Unigram | Neighbours] = {UNIGRAM: unigram, NEIGHBOURS: neighbours}
+    baselines: dict[str, Baseline] = {UNIGRAM: unigram, NEIGHBOURS: neighbours}
     order = OrderScores(list(comparable))
     progress = Progress("evaluate", "examples", min(options.examples, shards.held_out_examples))
     masked = _masked_scores(comparable, baselines, held_out_records(), order, progress.add)
@@ -64,11 +65,11 @@ def evaluate(
 
     tokenizers = {name: each.tokenizer for name, each in models.items()}
     tokenizer = tokenizers[MODEL]
-    texts = (
-        sentences.from_corpus(options.corpus, files)
-        if options.corpus
-        else sentences.from_records(held_out_records(), tokenizer)
-    )
+    if options.corpus:
+        articles = (documents(options.corpus, name, description) for name, description in files)
+        texts = (sentence for article in itertools.chain.from_iterable(articles) for sentence in article)
+    else:
+        texts = sentences.from_records(held_out_records(), tokenizer)
     longest = min(shards.seq_length, *(folder.settings["max_position_embeddings"] for folder in folders.values()))
     chosen, left_out = sentences.choose(texts, options.sentences, tokenizers, longest)
     if not chosen:
@@ -76,7 +77,8 @@ def evaluate(
             f"no held-out sentence of {sentences.SHORTEST} characters or more has at most {longest} tokens and no "
             f"[UNK]; give the sentences with --corpus, or more --examples"
         )
-    ids = {name: [sentence.ids[name] for sentence in chosen] for name in models}
+    chosen_texts = list(chosen)
+    ids = {name: [sentence[name] for sentence in chosen.values()] for name in models}
     total = sum(len(row) - 2 for rows in ids.values() for row in rows)
     progress = Progress("evaluate", "sentences' tokens, each masked in turn", total)
     tokens = batch * shards.seq_length
@@ -86,12 +88,9 @@ def evaluate(
     for name, baseline in baselines.items():
         losses[name] = [baseline.predict(row[:-2], row[2:], row[1:-1]).losses for row in arrays]
 
-    chosen_texts = [sentence.text for sentence in chosen]
-    gaps = filling.sentence_gaps(dict(zip(chosen_texts, ids[MODEL], strict=True)), tokenizer, SAMPLES)
-    filled = {
-        name: filling.fill(each, filling.cloze_gaps(each.tokenizer) + gaps * (name in comparable))
-        for name, each in models.items()
-    }
+    filled = {name: filling.fill_cloze(each) for name, each in models.items()}
+    for name, each in comparable.items():
+        filled[name] += filling.fill_sentences(each, dict(zip(chosen_texts, ids[MODEL], strict=True)), SAMPLES)
     return {
         **{
             name: {**each.description(), "vocabulary_of_tfrecords": name in comparable} for name, each in models.items()
@@ -152,7 +151,7 @@ def _first(batches: Iterator[Batch], count: int, size: int) -> Iterator[Batch]:
 
 def _masked_scores(
     models: dict[str, Model],
-    baselines: dict[str, Unigram | Neighbours],
+    baselines: dict[str, Baseline],
     batches: Iterator[Batch],
     order: OrderScores | None = None,
     progress: Callable[[int], None] = lambda count: None,

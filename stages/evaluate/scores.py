@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from stages.estimates import Ratios, share, wilson
 from stages.evaluate import kinds
 from stages.formats.batches import Batch
-from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 TOP = 5
-MASK = SPECIAL_TOKENS.index("[MASK]")
 MEASURES = ("loss", "accuracy", "top_5_accuracy")
 # The entry at a masked position. A random entry that equals the label counts as kept.
 TREATMENTS = ("[MASK]", "kept", "random")
@@ -43,8 +41,8 @@ class MaskedScores:
     """
 
     def __init__(self, entries: list[str], systems: list[str]) -> None:
-        self.systems = systems
-        self.kinds = np.array(kinds.kind_numbers(entries))
+        self.systems, self.mask_id = systems, entries.index("[MASK]")
+        self.kinds = np.array([kinds.KINDS.index(kinds.kind(entry)) for entry in entries])
         self.pieces = np.array([int(kinds.continues_word(entry)) for entry in entries])
         self.groups = {"all": ("all",), "kind": kinds.KINDS, "treatment": TREATMENTS}
         if self.pieces.any():
@@ -82,7 +80,7 @@ class MaskedScores:
         numbers = {
             "all": np.zeros_like(labels),
             "kind": self.kinds[labels],
-            "treatment": np.where(ids == MASK, 0, np.where(ids == labels, 1, 2)),
+            "treatment": np.where(ids == self.mask_id, 0, np.where(ids == labels, 1, 2)),
             "piece": self.pieces[labels],
         }
         return np.hstack([numbers[by][:, None] == np.arange(len(names)) for by, names in self.groups.items()])
@@ -141,8 +139,8 @@ class OrderScores:
 class Calibration:
     """Ten bins of equal width over the predicted probability, each with its mean prediction and its frequency.
 
-    A probability of 1 is in the last bin. The expected calibration error is Σ nᵢ/n · |frequency - mean prediction|
-    over the bins (Naeini et al. 2015; Guo et al. 2017).
+    A probability of 1 is in the last bin. The expected calibration error, from 0 to 1, is
+    Σ nᵢ/n · |frequency - mean prediction| over the bins (Naeini et al. 2015; Guo et al. 2017).
     """
 
     def __init__(self) -> None:
@@ -158,14 +156,10 @@ class Calibration:
         self.right += np.bincount(bins[right.ravel()], minlength=BINS)
         self.predicted += np.bincount(bins, probabilities, minlength=BINS)
 
-    def error(self) -> float | None:
-        """The expected calibration error, from 0 to 1; None without predictions."""
-        total = int(self.count.sum())
-        return float(np.abs(self.right - self.predicted).sum() / total) if total else None
-
     def as_json(self) -> dict[str, Any]:
-        """The error, and each bin that is not empty, with the frequency's 95 % interval."""
-        bins = []
+        """The error, None without predictions, and each bin that is not empty, with the frequency's 95 % interval."""
+        total, bins = int(self.count.sum()), []
+        error = float(np.abs(self.right - self.predicted).sum() / total) if total else None
         for number, (count, right) in enumerate(zip(self.count.tolist(), self.right.tolist(), strict=True)):
             if count:
                 low, high = wilson(right, count)
@@ -178,4 +172,4 @@ class Calibration:
                         "frequency": {"value": right / count, "low": low, "high": high},
                     }
                 )
-        return {"expected_calibration_error": self.error(), "predictions": int(self.count.sum()), "bins": bins}
+        return {"expected_calibration_error": error, "predictions": total, "bins": bins}

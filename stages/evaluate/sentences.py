@@ -5,7 +5,7 @@ import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,12 @@ from numpy.typing import NDArray
 from stages.estimates import Ratios, exponential, scaled
 from stages.evaluate.baselines import unmask
 from stages.formats.batches import Batch
-from stages.formats.corpus import documents
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # The corpus keeps sentences of these lengths in characters; the same limits apply to text of examples.
 SHORTEST, LONGEST = 10, 250
 # Sentences in the sample for each requested one: some are left out.
 _SPARE = 4
-
-
-class Sentence(NamedTuple):
-    """A text, and its ids with [CLS] and [SEP] by the names of the models."""
-
-    text: str
-    ids: dict[str, list[int]]
-
-
-def from_corpus(corpus: str, files: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    """The sentences of corpus files."""
-    for name, description in files:
-        for article in documents(corpus, name, description):
-            yield from article
 
 
 def from_records(batches: Iterable[Batch], tokenizer: Tokenizer) -> Iterator[str]:
@@ -58,24 +43,24 @@ def sample(sentences: Iterable[str], count: int) -> list[str]:
 
 def choose(
     sentences: Iterable[str], count: int, tokenizers: dict[str, Tokenizer], longest: int
-) -> tuple[list[Sentence], dict[str, int]]:
+) -> tuple[dict[str, dict[str, list[int]]], dict[str, int]]:
     """`count` sentences of the sample, and the numbers of sentences left out, by reason.
 
-    Sentences with an [UNK] are left out, since it hides characters from a model, and those of more than `longest`
-    tokens.
+    A sentence is its text, and its ids with [CLS] and [SEP] by each tokenizer. Those with an [UNK] are left out, since
+    it hides characters from a model, and those of more than `longest` tokens.
     """
-    chosen: list[Sentence] = []
+    chosen: dict[str, dict[str, list[int]]] = {}
     left_out = {"unknown_token": 0, "too_long": 0}
     for text in sample(sentences, _SPARE * count):
         if len(chosen) == count:
             break
-        ids: dict[str, list[int]] = {name: tokenizer(text)["input_ids"] for name, tokenizer in tokenizers.items()}
+        ids = {name: tokenizer(text)["input_ids"] for name, tokenizer in tokenizers.items()}
         if any(tokenizer.unk_token_id in ids[name] for name, tokenizer in tokenizers.items()):
             left_out["unknown_token"] += 1
         elif max(map(len, ids.values())) > longest:
             left_out["too_long"] += 1
         else:
-            chosen.append(Sentence(text, ids))
+            chosen[text] = ids
     return chosen, left_out
 
 

@@ -89,7 +89,7 @@ def encode_tags(entities: Sequence[Entity], offsets: Offsets, labels: Sequence[s
     An entity whose type has no label gets O.
     """
     numbers = {label: number for number, label in enumerate(labels)}
-    tags = np.zeros(len(offsets.starts), np.int64)
+    tags = np.zeros(len(offsets), np.int64)
     free = 0
     for entity in entities:
         tokens = token_span(offsets, entity.start, entity.stop)
@@ -139,7 +139,7 @@ def decode_tags(tags: NDArray[Any], offsets: Offsets, labels: Sequence[str]) -> 
     previous = ""
     for token, number in enumerate(tags):
         label, name = labels[number][:1], labels[number][2:]
-        start, stop = int(offsets.starts[token]), int(offsets.stops[token])
+        start, stop = offsets[token].tolist()
         if label == "I" and name == previous:
             entities[-1] = entities[-1]._replace(stop=stop)
         elif label != "O":
@@ -170,7 +170,7 @@ class EntityData(TaskData[Sentence]):
         first, transitions = model.scores()
         entities = []
         for logits, offsets in zip(outputs, self.offsets, strict=True):
-            tags = best_tags(logits[1 : 1 + len(offsets.starts)], first, transitions)
+            tags = best_tags(logits[1 : 1 + len(offsets)], first, transitions)
             entities.append(decode_tags(tags, offsets, self.task.labels))
         truth = [sentence.entities for sentence in self.dev]
         counts = entity_counts(entities, truth)
@@ -189,8 +189,8 @@ def encode_sentences(
     """
     inputs, all_offsets = [], []
     for sentence in sentences:
-        ids, (starts, stops) = ids_and_offsets(tokenizer, sentence.text)
-        offsets = Offsets(starts[: max_length - 2], stops[: max_length - 2])
+        ids, offsets = ids_and_offsets(tokenizer, sentence.text)
+        offsets = offsets[: max_length - 2]
         tags = np.pad(encode_tags(sentence.entities, offsets, labels), 1, constant_values=IGNORED)
         inputs.append(Input([encode_row(tokenizer, ids, None, max_length)], tags))
         all_offsets.append(offsets)

@@ -36,7 +36,7 @@ class TaskData(ABC, Generic[E]):
 
     @abstractmethod
     def figures(self, outputs: Any, model: Any) -> dict[str, Any]:
-        """The figures of a run's record, from the model's outputs for the rows of the dev set.
+        """The figures of a run's record, from the model's outputs for the rows of the dev set that `encode` returned.
 
         `dev`: name → figure, from 0 to 1, of a correlation from -1; `interval`: [low, high] of the first one, or None.
         """

@@ -18,6 +18,8 @@ CHUNK = 1000
 IGNORED = -100
 # BertJapaneseTinySegmenterTokenizer, whose import takes 0.6 s.
 Tokenizer = Any
+# The first character of each token and the one after its last, (tokens, 2).
+Offsets = NDArray[np.int32]
 
 
 class Row(NamedTuple):
@@ -48,22 +50,14 @@ def token_ids(tokenizer: Tokenizer, texts: list[str]) -> Iterator[list[int]]:
         yield from tokenizer(texts[start : start + CHUNK], add_special_tokens=False)["input_ids"]
 
 
-class Offsets(NamedTuple):
-    """The first character of each token and the one after its last, both (tokens,)."""
-
-    starts: NDArray[np.int32]
-    stops: NDArray[np.int32]
-
-
 def ids_and_offsets(tokenizer: Tokenizer, text: str) -> tuple[list[int], Offsets]:
     """The ids of a text, without [CLS] and [SEP], and their offsets."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    starts, stops = np.array(encoding["offset_mapping"], np.int32).reshape(-1, 2).T.copy()
-    return encoding["input_ids"], Offsets(starts, stops)
+    return encoding["input_ids"], np.array(encoding["offset_mapping"], np.int32).reshape(-1, 2)
 
 
 def token_span(offsets: Offsets, start: int, stop: int) -> tuple[int, int] | None:
     """The first and last token with a character of text[start:stop]; None for white space."""
-    first = int(np.searchsorted(offsets.stops, start, "right"))
-    last = int(np.searchsorted(offsets.starts, stop, "left")) - 1
+    first = int(np.searchsorted(offsets[:, 1], start, "right"))
+    last = int(np.searchsorted(offsets[:, 0], stop, "left")) - 1
     return (first, last) if first <= last else None

@@ -1,5 +1,6 @@
 """The options of finetune."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -8,7 +9,8 @@ from stages.finetune.runs import GRIDS, Run, runs
 from stages.finetune.tasks import TASKS
 from stages.formats.pretraining import PRECISIONS
 
-MOST = 10**9
+_MOST = 10**9
+_count = functools.partial(option, least=1, most=_MOST)
 _LENGTHS = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
 
 
@@ -25,13 +27,11 @@ class Options:
         decides=True,
     )
     learning_rate: Tuple[float, ...] = option(
-        (), "peak rates of AdamW (default: 5e-05)", unit="R", least=1e-12, most=MOST, several=True, decides=True
+        (), "peak rates of AdamW (default: 5e-05)", unit="R", least=1e-12, most=_MOST, several=True, decides=True
     )
-    epochs: Tuple[int, ...] = option(
-        (), "times through the examples (default: 3)", least=1, most=MOST, several=True, decides=True
-    )
+    epochs: Tuple[int, ...] = _count((), "times through the examples (default: 3)", several=True, decides=True)
     seed: Tuple[int, ...] = option(
-        (42,), "of new layers and of the order", unit="S", least=0, most=MOST, several=True, decides=True
+        (42,), "of new layers and of the order", unit="S", least=0, most=_MOST, several=True, decides=True
     )
     # Clusters name a folder by SCRATCH.
     scratch: bool = option(
@@ -40,18 +40,16 @@ class Options:
         variable="",
         decides=True,
     )
-    batch: Optional[int] = option(
-        None, "examples a step (default: the published 32, of jcommonsenseqa 64)", least=1, most=MOST, decides=True
+    batch: Optional[int] = _count(
+        None, "examples a step (default: the published 32, of jcommonsenseqa 64)", decides=True
     )
-    micro_batch: Optional[int] = option(
-        None,
-        "examples in one pass; gradients of a batch's passes are added up (default: the batch)",
-        least=1, most=MOST,
-    )  # fmt: skip
+    micro_batch: Optional[int] = _count(
+        None, "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
+    )
     max_length: Optional[int] = option(
         None,
         f"tokens a row (default: {_LENGTHS}; JGLUE's as published), the model's positions at most",
-        least=16, most=MOST,
+        least=16, most=_MOST,
     )  # fmt: skip
     device: str = option("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=True)
     precision: str = option("auto", "auto: bfloat16 where it is faster, else float32", choices=PRECISIONS, decides=True)

@@ -124,7 +124,7 @@ def windows(tokens: int, size: int) -> list[tuple[int, int]]:
 
 def span_text(text: str, offsets: Offsets, first: int, last: int) -> str:
     """The original text from the first to the last token, with the white space between them."""
-    return text[offsets.starts[first] : offsets.stops[last]]
+    return text[offsets[first, 0] : offsets[last, 1]]
 
 
 def best_span(starts: NDArray[Any], ends: NDArray[Any], limit: int) -> tuple[float, int, int]:

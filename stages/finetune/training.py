@@ -63,11 +63,12 @@ class FineTuning:
         self.bfloat16 = in_bfloat16(self.device, options.precision)  # Of the matrix products; weights are float32.
         self.tokenizer = read_tokenizer_class(folder.path)
         self.train, self.dev = data.encode(self.tokenizer, options.row_length(folder.settings))
+        self.epoch_steps = math.ceil(len(self.train) / options.batch_size)  # The last one may have fewer examples.
 
     def make(self, runs: list[Run], records: dict[Run, dict[str, Any]]) -> None:
         """Make the runs and add them to `records`; the model of the best pretrained one is kept."""
         out, batch = self.options.out, self.options.batch_size
-        progress = Progress("finetune", "examples", sum(run.epochs for run in runs) * self._epoch_steps() * batch)
+        progress = Progress("finetune", "examples", sum(run.epochs for run in runs) * self.epoch_steps * batch)
         try:
             for run in runs:
                 model, figures = self._fine_tune(run, progress)
@@ -83,10 +84,6 @@ class FineTuning:
         except torch.OutOfMemoryError:
             raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command resumes")
         progress.close()
-
-    def _epoch_steps(self) -> int:
-        """Steps of one epoch; the last one may have fewer examples."""
-        return math.ceil(len(self.train) / self.options.batch_size)
 
     def _write_model(self, run: Run, model: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="finetune-") as local:
@@ -126,7 +123,7 @@ class FineTuning:
                 bf16=self.bfloat16,
                 # On a GPU some operations have no deterministic implementation.
                 full_determinism=self.device == "cpu",
-                logging_steps=max(1, run.epochs * self._epoch_steps() // 100),
+                logging_steps=max(1, run.epochs * self.epoch_steps // 100),
                 # Checkpoints of the Trainer hold pickles.
                 save_strategy="no",
                 report_to="none",

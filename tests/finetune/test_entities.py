@@ -22,8 +22,7 @@ LABELS = ("O", "B-人名", "I-人名", "B-地名", "I-地名")
 
 
 def offsets(*pairs: tuple[int, int]) -> Offsets:
-    starts, stops = np.array(pairs, np.int32).reshape(-1, 2).T
-    return Offsets(starts, stops)
+    return np.array(pairs, np.int32).reshape(-1, 2)
 
 
 CHARACTERS = offsets(*((n, n + 1) for n in range(6)))

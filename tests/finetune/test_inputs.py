@@ -105,4 +105,4 @@ def test_a_long_sentence_is_cut_off_with_its_labels(tokenizer: Tokenizer) -> Non
     assert row.segments.sum() == 0
     assert tags.tolist() == [IGNORED, 1, 2, 0, 0, 0, 3, 4, 4, IGNORED]
     assert other_tags.tolist() == [IGNORED, 0, IGNORED]
-    assert [len(each.starts) for each in offsets] == [8, 1]
+    assert [len(each) for each in offsets] == [8, 1]
