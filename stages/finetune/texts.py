@@ -48,7 +48,8 @@ def read_examples(path: str, task: Task) -> list[Example]:
     examples = []
     for row, location in rows(path, task):
         texts = tuple(field_text(row, name, location) for name in task.texts)
-        examples.append(Example(texts, _label(row[task.label], location, task), row.get("data", "")))
+        part = row.get("data", "") if task.groups else ""
+        examples.append(Example(texts, _label(row[task.label], location, task), part))
     if not examples:
         raise Refusal(f"{path} holds no examples of {task.title}")
     return examples

@@ -10,22 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AlbertConfig,
-    AlbertForMultipleChoice,
-    AlbertForQuestionAnswering,
-    AlbertForSequenceClassification,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.utils import logging
 
@@ -44,10 +33,10 @@ from stages.words.model_folder import write_tokenizer
 from stages.words.tokenizer_class import read_tokenizer_class
 
 HEADS = {
-    "regression": AlbertForSequenceClassification,
-    "classification": AlbertForSequenceClassification,
-    "choice": AlbertForMultipleChoice,
-    "span": AlbertForQuestionAnswering,
+    "regression": transformers.AlbertForSequenceClassification,
+    "classification": transformers.AlbertForSequenceClassification,
+    "choice": transformers.AlbertForMultipleChoice,
+    "span": transformers.AlbertForQuestionAnswering,
     "tagging": AlbertTagger,
 }
 EVALUATION_BATCH = 64
@@ -101,7 +90,7 @@ class FineTuning:
         norm 1: the Trainer's defaults, as in the published experiments.
         """
         # For the weights of the new layer. The Trainer sets it again, for the order of the examples.
-        set_seed(run.seed)
+        transformers.set_seed(run.seed)
         # PyTorch's fused attention is slow in bfloat16 on processors (stages/train/model.py has the times).
         eager = self.bfloat16 and self.device == "cpu"
         task, options = self.data.task, self.options
@@ -110,7 +99,7 @@ class FineTuning:
         # of a batch's passes, which multiplies the gradient that it clips.
         model.accepts_loss_kwargs = False
         with tempfile.TemporaryDirectory(prefix="finetune-") as empty:
-            arguments = TrainingArguments(
+            arguments = transformers.TrainingArguments(
                 output_dir=empty,
                 learning_rate=run.learning_rate,
                 num_train_epochs=run.epochs,
@@ -138,8 +127,8 @@ class FineTuning:
                 train_dataset=self.train,
                 callbacks=[_ProgressLine(progress, options.batch_size, run.name)],
             )
-            trainer.remove_callback(PrinterCallback)
-            trainer.remove_callback(ProgressCallback)
+            trainer.remove_callback(transformers.PrinterCallback)
+            trainer.remove_callback(transformers.ProgressCallback)
             loss = trainer.train().training_loss
             outputs = trainer.predict([example._replace(label=None) for example in self.dev]).predictions
         return model, {**self.data.figures(outputs, model), "training_loss": loss}
@@ -158,7 +147,9 @@ def load_model(folder: ModelFolder, task: Task, pretrained: bool, attention: str
         numbers = {label: number for number, label in enumerate(task.labels)}
         options |= {"id2label": dict(enumerate(task.labels)), "label2id": numbers}
     if not pretrained:
-        return head._from_config(AlbertConfig.from_pretrained(folder.path, **options), attn_implementation=attention)
+        return head._from_config(
+            transformers.AlbertConfig.from_pretrained(folder.path, **options), attn_implementation=attention
+        )
     try:
         model, report = head.from_pretrained(
             folder.path,
@@ -201,7 +192,7 @@ def _padded(rows: list[NDArray[Any]], value: int = 0) -> Tensor:
     return pad_sequence([torch.from_numpy(row).long() for row in rows], batch_first=True, padding_value=value)
 
 
-class _LengthGroupedTrainer(Trainer):
+class _LengthGroupedTrainer(transformers.Trainer):
     """The Trainer with batches of similar lengths in random order, which need less padding."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
@@ -211,7 +202,7 @@ class _LengthGroupedTrainer(Trainer):
         return LengthGroupedSampler(batch, lengths=lengths)
 
 
-class _ProgressLine(TrainerCallback):
+class _ProgressLine(transformers.TrainerCallback):
     """This project's progress line in place of the Trainer's: examples, rate, time left, loss."""
 
     def __init__(self, progress: Progress, batch: int, name: str) -> None:
