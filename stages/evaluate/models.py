@@ -26,7 +26,7 @@ class Model:
 
     def __init__(self, folder: ModelFolder, device: str) -> None:
         try:
-            albert, report = AlbertForPreTraining.from_pretrained(
+            network, report = AlbertForPreTraining.from_pretrained(
                 folder.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -38,13 +38,13 @@ class Model:
                 "as make convert writes them"
             )
         self.folder, self.device = folder, device
-        self.albert, self.tokenizer = albert.to(device).eval(), read_tokenizer_class(folder.path)
+        self.network, self.tokenizer = network.to(device).eval(), read_tokenizer_class(folder.path)
 
     def description(self) -> dict[str, Any]:
         settings = self.folder.settings
         return {
             "name": self.folder.name,
-            "parameters": sum(parameter.numel() for parameter in self.albert.parameters()),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "layers": settings["num_hidden_layers"],
             "hidden": settings["hidden_size"],
             "entries": len(self.folder.entries),
@@ -58,12 +58,12 @@ class Model:
         """
         examples, slots = np.nonzero(batch.weights)
         with torch.inference_mode():
-            output = self.albert.albert(
+            output = self.network.albert(
                 self._tensor(batch.ids),
                 attention_mask=self._tensor(batch.mask),
                 token_type_ids=self._tensor(batch.segments),
             )
-            order = self.albert.sop_classifier(output.pooler_output).log_softmax(-1)
+            order = self.network.sop_classifier(output.pooler_output).log_softmax(-1)
             places = examples, batch.positions[examples, slots]
             predictions = self._predict(output.last_hidden_state, places, batch.labels[examples, slots])
         return predictions, order.cpu().numpy()
@@ -78,7 +78,7 @@ class Model:
         labels = ids[places]
         ids[places] = self.tokenizer.mask_token_id
         with torch.inference_mode():
-            output = self.albert.albert(self._tensor(ids), attention_mask=self._tensor(mask))
+            output = self.network.albert(self._tensor(ids), attention_mask=self._tensor(mask))
             return self._predict(output.last_hidden_state, places, labels)
 
     def _predict(self, states: torch.Tensor, places: tuple[NDArray[Any], ...], labels: NDArray[Any]) -> Predictions:
@@ -86,7 +86,7 @@ class Model:
         hidden = states[tuple(map(self._tensor, places))]
         parts = []
         for some, targets in zip(hidden.split(_CHUNK), self._tensor(labels).split(_CHUNK), strict=True):
-            logs = self.albert.predictions(some).log_softmax(-1)
+            logs = self.network.predictions(some).log_softmax(-1)
             best = logs.topk(TOP)
             losses = -logs.gather(1, targets[:, None])[:, 0]
             parts.append([tensor.cpu().numpy() for tensor in (losses, best.indices, best.values.exp())])
