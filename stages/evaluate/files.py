@@ -1,4 +1,4 @@
-"""The held-out TFRecords and their corpus, with their checks; the files of the report."""
+"""The held-out TFRecords and their corpus, with their checks."""
 
 from typing import Any
 
@@ -7,10 +7,8 @@ from stages.formats.corpus import read_shards
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards, find_shards
 from stages.handover import storage
-from stages.handover.manifests import MANIFEST, read_manifest, write_json
-from stages.handover.storage import sha256, whole_file
-
-EVALUATION, PAGE, PLOT = "evaluation.json", "report.html", "calibration.svg"
+from stages.handover.manifests import MANIFEST, read_manifest
+from stages.handover.storage import sha256
 
 
 def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Shards:
@@ -42,12 +40,3 @@ def held_out_corpus(corpus: str, shards: Shards) -> list[tuple[str, dict[str, An
         )
     # pretrain_00031.tfrecord.gz has the text of the corpus file of the same number.
     return [files[int(name.split(".")[0].rsplit("_", 1)[1])] for name in shards.held_out]
-
-
-def write_report(out: str, evaluation: dict[str, Any], page: str, plot: str) -> list[str]:
-    """Write the numbers, the page and the plot, each atomically; returns their names."""
-    write_json(storage.join(out, EVALUATION), evaluation)
-    for name, text in ((PAGE, page), (PLOT, plot)):
-        with whole_file(storage.join(out, name), "w") as stream:
-            stream.write(text)
-    return [EVALUATION, PAGE, PLOT]

@@ -3,89 +3,71 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stages.estimates import wilson
 from stages.evaluate import kinds
-from stages.evaluate.predictions import predict_masked
-from stages.evaluate.sentences import Sentence
-from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.evaluate.models import Model
 
 CLOZE = Path(__file__).with_name("cloze.tsv")
 # Characters of a held-out sentence that is easy to read. Longer ones are used last.
 _READABLE = 60
 
 
-class Gap(NamedTuple):
-    """ids with [CLS] and [SEP], the gap's position in them, the text around it, and the right answers.
-
-    kind: that of a cloze sentence; None for held-out text.
-    """
-
-    ids: list[int]
-    position: int
-    before: str
-    after: str
-    answers: list[str]
-    kind: str | None
-
-
-def cloze_gaps(tokenizer: BertJapaneseTinySegmenterTokenizer) -> list[Gap]:
+def fill_cloze(model: Model) -> list[dict[str, Any]]:
     """The sentences of cloze.tsv, with gaps of one character, or of one word for a vocabulary of words."""
+    tokenizer = model.tokenizer
     column = 0 if tokenizer.subword_tokenizer_type == "character" else -1
-    gaps = []
-    for line in CLOZE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            continue
-        kind, *texts = line.split("\t")
-        before, answers, after = re.split("[〔〕]", texts[column])
-        ids: list[int] = tokenizer(before + tokenizer.mask_token + after)["input_ids"]
-        gaps.append(Gap(ids, ids.index(tokenizer.mask_token_id), before, after, answers.split("/"), kind))
-    return gaps
-
-
-def sentence_gaps(sentences: list[Sentence], tokenizer: BertJapaneseTinySegmenterTokenizer, count: int) -> list[Gap]:
-    """A gap in each of `count` held-out sentences, at a token by SHA-256 that is not punctuation."""
-    gaps: list[Gap] = []
-    text = tokenizer.convert_tokens_to_string
-    for sentence in sorted(sentences, key=lambda sentence: len(sentence.text) > _READABLE):
-        ids = sentence.ids[0]
-        tokens: Any = tokenizer.convert_ids_to_tokens(ids)
-        positions = [n for n in range(1, len(ids) - 1) if kinds.kind(tokens[n]) != "punctuation"]
-        if not positions:
-            continue
-        number = int.from_bytes(hashlib.sha256(b"gap" + sentence.text.encode()).digest()[:8], "big")
-        gap = positions[number % len(positions)]
-        gaps.append(Gap(ids, gap, text(tokens[1:gap]), text(tokens[gap + 1 : -1]), [tokens[gap]], None))
-        if len(gaps) == count:
-            break
-    return gaps
-
-
-def fill(model: Any, tokenizer: BertJapaneseTinySegmenterTokenizer, gaps: list[Gap]) -> list[dict[str, Any]]:
-    """`[{"kind", "before", "after", "answers", "words": [[entry, probability, right]]}]`, five words each.
-
-    In a cloze sentence an entry is also right if it is `##` and an answer.
-    """
     rows = []
-    for gap in gaps:
-        predictions = predict_masked(model, tokenizer, [(gap.ids, gap.position)])
-        entries: Any = tokenizer.convert_ids_to_tokens(predictions.best[0].tolist())
-        right = {*gap.answers, *("##" + answer for answer in gap.answers if gap.kind)}
-        words = [
-            [entry, probability, entry in right]
-            for entry, probability in zip(entries, predictions.probabilities[0].tolist(), strict=True)
-        ]
-        rows.append(
-            {"kind": gap.kind, "before": gap.before, "after": gap.after, "answers": gap.answers, "words": words}
-        )
+    for line in CLOZE.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            kind, *texts = line.split("\t")
+            before, answers, after = re.split("[〔〕]", texts[column])
+            ids: list[int] = tokenizer(before + tokenizer.mask_token + after)["input_ids"]
+            position = ids.index(tokenizer.mask_token_id)
+            rows.append(_fill(model, ids, position, before, after, answers.split("/"), kind))
     return rows
+
+
+def fill_sentences(model: Model, sentences: dict[str, list[int]], count: int) -> list[dict[str, Any]]:
+    """`count` held-out sentences with a gap, at a token by SHA-256 that is not punctuation.
+
+    sentences: text → ids with [CLS] and [SEP].
+    """
+    rows: list[dict[str, Any]] = []
+    joined = model.tokenizer.convert_tokens_to_string
+    for text, ids in sorted(sentences.items(), key=lambda sentence: len(sentence[0]) > _READABLE):
+        tokens: Any = model.tokenizer.convert_ids_to_tokens(ids)
+        positions = [n for n in range(1, len(ids) - 1) if kinds.kind(tokens[n]) != "punctuation"]
+        if positions and len(rows) < count:
+            number = int.from_bytes(hashlib.sha256(b"gap" + text.encode()).digest()[:8], "big")
+            gap = positions[number % len(positions)]
+            before, after = joined(tokens[1:gap]), joined(tokens[gap + 1 : -1])
+            rows.append(_fill(model, ids, gap, before, after, [tokens[gap]], None))
+    return rows
+
+
+def _fill(
+    model: Model, ids: list[int], position: int, before: str, after: str, answers: list[str], kind: str | None
+) -> dict[str, Any]:
+    """`{"kind", "before", "after", "answers", "words": [[entry, probability, right]]}`, five words.
+
+    ids: with [CLS] and [SEP]. kind: of a cloze sentence, in which an entry is also right if it is `##` and an answer.
+    """
+    predictions = model.predict_masked([(ids, position)])
+    entries: Any = model.tokenizer.convert_ids_to_tokens(predictions.best[0].tolist())
+    right = {*answers, *("##" + answer for answer in answers if kind)}
+    words = [
+        [entry, probability, entry in right]
+        for entry, probability in zip(entries, predictions.probabilities[0].tolist(), strict=True)
+    ]
+    return {"kind": kind, "before": before, "after": after, "answers": answers, "words": words}
 
 
 def cloze_scores(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How often a right answer is first, and among the five: `[{"kind", "sentences", "first", "among_five"}]`.
 
-    rows: of `fill`. All kinds together, then each kind, as shares with Wilson's intervals.
+    rows: filled gaps. All kinds together, then each kind, as shares with Wilson's intervals.
     """
     right: dict[str, list[list[bool]]] = {"all": []}
     for row in rows:

@@ -1,7 +1,6 @@
 """A vocabulary → the kind of each entry: kanji, hiragana, katakana, letters and digits, punctuation."""
 
 import unicodedata
-from collections.abc import Iterable
 
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
@@ -14,11 +13,6 @@ def kind(entry: str) -> str:
         return "other"
     kinds = {_character_kind(character) for character in (entry[2:] if continues_word(entry) else entry)}
     return kinds.pop() if len(kinds) == 1 else "mixed"
-
-
-def kind_numbers(entries: Iterable[str]) -> list[int]:
-    """The kind of each entry as an index into KINDS."""
-    return [KINDS.index(kind(entry)) for entry in entries]
 
 
 def _character_kind(character: str) -> str:

@@ -1,11 +1,12 @@
 """The options of evaluate."""
 
+import functools
 from dataclasses import dataclass
 from typing import Optional
 
 from stages.command.options import option, path
 
-MOST = 10**9
+_count = functools.partial(option, least=1, most=10**9)
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Options:
     corpus: Optional[str] = path(
         "{data}/corpus", "the corpus of the TFRecords, to take held-out sentences from, else from them", if_there=True
     )
-    held_out: Optional[int] = option(None, "files that training held out (default: its own, 1 %)", least=1, most=MOST)
-    examples: int = option(256, "held-out examples, from the first on", least=1, most=MOST, decides=True)
-    sentences: int = option(64, "held-out sentences whose every token is masked", least=1, most=MOST, decides=True)
-    baseline_records: int = option(20_000, "training examples the baselines count", least=1, most=MOST, decides=True)
-    batch: int = option(16, "examples that go through the model together", least=1, most=MOST)
+    held_out: Optional[int] = _count(None, "files that training held out (default: its own, 1 %)")
+    examples: int = _count(256, "held-out examples, from the first on", decides=True)
+    sentences: int = _count(64, "held-out sentences whose every token is masked", decides=True)
+    baseline_records: int = _count(20_000, "training examples the baselines count", decides=True)
+    batch: int = _count(16, "examples that go through the model together")
     device: str = option("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))

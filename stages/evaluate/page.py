@@ -8,8 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.evaluate.calibration_plot import TITLES
-from stages.evaluate.figures import interval, number, percent
-from stages.evaluate.summary import BASELINES, rows
+from stages.evaluate.summary import BASELINES, interval, number, percent, rows
 
 
 def page(report: dict[str, Any], plot: str) -> str:

@@ -1,20 +1,35 @@
 """Held-out examples and predictions → losses, accuracies and calibration, with intervals."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.estimates import Ratios, share
+from stages.estimates import Ratios, share, wilson
 from stages.evaluate import kinds
-from stages.evaluate.baseline import Guesses
-from stages.evaluate.calibration import Calibration
-from stages.evaluate.predictions import Predictions
-from stages.evaluate.unmasking import TREATMENTS, treatments
 from stages.formats.batches import Batch
 
+TOP = 5
 MEASURES = ("loss", "accuracy", "top_5_accuracy")
+# The entry at a masked position. A random entry that equals the label counts as kept.
+TREATMENTS = ("[MASK]", "kept", "random")
 PIECES = ("begins a word", "continues a word")
+BINS = 10
+
+
+class Guesses(NamedTuple):
+    """Predictions for n masked tokens."""
+
+    losses: NDArray[np.floating]  # (n,) -ln P(label), in nats
+    best: NDArray[np.int64]  # (n, TOP) the most probable entries
+
+
+class Predictions(NamedTuple):
+    """Guesses of a model, with the probabilities of the best entries."""
+
+    losses: NDArray[np.float32]  # (n,)
+    best: NDArray[np.int64]  # (n, TOP)
+    probabilities: NDArray[np.float32]  # (n, TOP)
 
 
 class MaskedScores:
@@ -25,27 +40,27 @@ class MaskedScores:
     differences between the model and the others, over the same tokens.
     """
 
-    def __init__(self, entries: list[str], mask_id: int, systems: list[str]) -> None:
-        self.mask_id, self.systems = mask_id, systems
-        self.kinds = np.array(kinds.kind_numbers(entries))
+    def __init__(self, entries: list[str], systems: list[str]) -> None:
+        self.systems, self.mask_id = systems, entries.index("[MASK]")
+        self.kinds = np.array([kinds.KINDS.index(kinds.kind(entry)) for entry in entries])
         self.pieces = np.array([int(kinds.continues_word(entry)) for entry in entries])
-        self.parts = [("all", "all"), *(("kind", name) for name in kinds.KINDS)]
-        self.parts += [("treatment", name) for name in TREATMENTS]
+        self.groups = {"all": ("all",), "kind": kinds.KINDS, "treatment": TREATMENTS}
         if self.pieces.any():
-            self.parts += [("piece", name) for name in PIECES]
+            self.groups["piece"] = PIECES
+        self.parts = [(by, name) for by, names in self.groups.items() for name in names]
         self.counts = np.zeros(len(self.parts), np.int64)
         # Columns: the systems, then the differences between the first and each of the others.
         self.ratios = Ratios((len(self.parts), 2 * len(systems) - 1, len(MEASURES)))
         self.calibration = {name: Calibration() for name in ("first", "each_of_five", "five_together")}
 
-    def add(self, batch: Batch, model: Predictions, others: list[Guesses]) -> None:
+    def add(self, batch: Batch, model: Predictions, *others: Guesses | Predictions) -> None:
         """A batch, and each system's predictions in the order of np.nonzero(batch.weights)."""
         examples, slots = np.nonzero(batch.weights)
         labels, weights = batch.labels[examples, slots], batch.weights[examples, slots].astype(np.float64)
-        values = [_measures(losses, best, labels) for losses, best in [(model.losses, model.best), *others]]
+        values = [_measures(each.losses, each.best, labels) for each in (model, *others)]
         columns = np.stack([*values, *(values[0] - value for value in values[1:])], 1)  # (n, columns, measures)
 
-        members = self._members(labels, treatments(batch, self.mask_id)[examples, slots])
+        members = self._members(labels, batch.ids[examples, batch.positions[examples, slots]])
         self.counts += members.sum(0)
         part_weights = members * weights[:, None]  # (n, parts)
         w = np.zeros((len(batch.ids), len(self.parts)))
@@ -60,16 +75,15 @@ class MaskedScores:
         # The sum of rounded numbers may exceed 1.
         self.calibration["five_together"].add(np.minimum(model.probabilities.sum(1), 1), right.any(1))
 
-    def _members(self, labels: NDArray[np.int32], treatment: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which part each masked token is in: (n, parts)."""
+    def _members(self, labels: NDArray[np.int32], ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """The parts that each masked token is in, by its label and the id in its place: (n, parts)."""
         numbers = {
             "all": np.zeros_like(labels),
             "kind": self.kinds[labels],
-            "treatment": treatment,
+            "treatment": np.where(ids == self.mask_id, 0, np.where(ids == labels, 1, 2)),
             "piece": self.pieces[labels],
         }
-        names = {"all": ("all",), "kind": kinds.KINDS, "treatment": TREATMENTS, "piece": PIECES}
-        return np.stack([numbers[by] == names[by].index(name) for by, name in self.parts], 1)
+        return np.hstack([numbers[by][:, None] == np.arange(len(names)) for by, names in self.groups.items()])
 
     def as_json(self) -> list[dict[str, Any]]:
         """A row a part: `{"by", "part", "masked_tokens", <system>: {<measure>: estimate}, "<system> minus …": …}`."""
@@ -120,3 +134,42 @@ class OrderScores:
             loss, accuracy = self.ratios.estimate(number, 0), share(self.ratios.estimate(number, 1), count)
             scores[name] = {"loss": loss, "accuracy": accuracy}
         return scores
+
+
+class Calibration:
+    """Ten bins of equal width over the predicted probability, each with its mean prediction and its frequency.
+
+    A probability of 1 is in the last bin. The expected calibration error, from 0 to 1, is
+    Σ nᵢ/n · |frequency - mean prediction| over the bins (Naeini et al. 2015; Guo et al. 2017).
+    """
+
+    def __init__(self) -> None:
+        # In each bin: predictions, those that were right, and the sum of their probabilities.
+        self.count, self.right = np.zeros((2, BINS), np.int64)
+        self.predicted = np.zeros(BINS)
+
+    def add(self, predicted: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> None:
+        """Predicted probabilities of any shape, and whether each prediction was right."""
+        probabilities = predicted.ravel().astype(np.float64)
+        bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+        self.count += np.bincount(bins, minlength=BINS)
+        self.right += np.bincount(bins[right.ravel()], minlength=BINS)
+        self.predicted += np.bincount(bins, probabilities, minlength=BINS)
+
+    def as_json(self) -> dict[str, Any]:
+        """The error, None without predictions, and each bin that is not empty, with the frequency's 95 % interval."""
+        total, bins = int(self.count.sum()), []
+        error = float(np.abs(self.right - self.predicted).sum() / total) if total else None
+        for number, (count, right) in enumerate(zip(self.count.tolist(), self.right.tolist(), strict=True)):
+            if count:
+                low, high = wilson(right, count)
+                bins.append(
+                    {
+                        "from": number / BINS,
+                        "to": (number + 1) / BINS,
+                        "count": count,
+                        "predicted": float(self.predicted[number] / count),
+                        "frequency": {"value": right / count, "low": low, "high": high},
+                    }
+                )
+        return {"expected_calibration_error": error, "predictions": total, "bins": bins}

@@ -1,15 +1,19 @@
-"""A held-out corpus, or held-out examples → a sample of sentences that fit all models."""
+"""A held-out corpus, or held-out examples → a sample of sentences that fit all models, and their pseudo-perplexity."""
 
 import hashlib
 import heapq
+import math
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from stages.evaluate.unmasking import unmask
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.estimates import Ratios, exponential, scaled
+from stages.evaluate.baselines import unmask
 from stages.formats.batches import Batch
-from stages.formats.corpus import documents
-from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
+from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # The corpus keeps sentences of these lengths in characters; the same limits apply to text of examples.
 SHORTEST, LONGEST = 10, 250
@@ -17,21 +21,7 @@ SHORTEST, LONGEST = 10, 250
 _SPARE = 4
 
 
-class Sentence(NamedTuple):
-    """A text and its ids in each tokenizer, with [CLS] and [SEP]."""
-
-    text: str
-    ids: list[list[int]]
-
-
-def from_corpus(corpus: str, files: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    """The sentences of corpus files."""
-    for name, description in files:
-        for article in documents(corpus, name, description):
-            yield from article
-
-
-def from_records(batches: Iterable[Batch], tokenizer: BertJapaneseTinySegmenterTokenizer) -> Iterator[str]:
+def from_records(batches: Iterable[Batch], tokenizer: Tokenizer) -> Iterator[str]:
     """The unmasked text of examples, cut behind each `。`; a part may start within a sentence."""
     for batch in batches:
         for ids, mask, segments in zip(unmask(batch), batch.mask, batch.segments, strict=True):
@@ -45,42 +35,52 @@ def from_records(batches: Iterable[Batch], tokenizer: BertJapaneseTinySegmenterT
 def sample(sentences: Iterable[str], count: int) -> list[str]:
     """A random sample without repetitions, in random order: the `count` sentences with the smallest SHA-256.
 
-    It depends neither on the order nor on repetitions of the sentences. Only `count` sentences are in memory.
+    It depends neither on the order nor on repetitions of the sentences.
     """
-    heap: list[tuple[int, str]] = []
-    present: set[str] = set()
-    for text in sentences:
-        if text in present or not SHORTEST <= len(text) <= LONGEST:
-            continue
-        key = -int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        if len(heap) < count:
-            heapq.heappush(heap, (key, text))
-        elif key > heap[0][0]:
-            present.remove(heapq.heapreplace(heap, (key, text))[1])
-        else:
-            continue
-        present.add(text)
-    return [text for _, text in sorted(heap, reverse=True)]
+    texts = {text for text in sentences if SHORTEST <= len(text) <= LONGEST}
+    return heapq.nsmallest(count, texts, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
 def choose(
-    sentences: Iterable[str], count: int, tokenizers: list[BertJapaneseTinySegmenterTokenizer], longest: int
-) -> tuple[list[Sentence], dict[str, int]]:
+    sentences: Iterable[str], count: int, tokenizers: dict[str, Tokenizer], longest: int
+) -> tuple[dict[str, dict[str, list[int]]], dict[str, int]]:
     """`count` sentences of the sample, and the numbers of sentences left out, by reason.
 
-    Sentences with an [UNK] are left out, since it hides characters from a model, and those of more than `longest`
-    tokens.
+    A sentence is its text, and its ids with [CLS] and [SEP] by each tokenizer. Those with an [UNK] are left out, since
+    it hides characters from a model, and those of more than `longest` tokens.
     """
-    chosen: list[Sentence] = []
+    chosen: dict[str, dict[str, list[int]]] = {}
     left_out = {"unknown_token": 0, "too_long": 0}
     for text in sample(sentences, _SPARE * count):
         if len(chosen) == count:
             break
-        ids: list[list[int]] = [tokenizer(text)["input_ids"] for tokenizer in tokenizers]
-        if any(t.unk_token_id in row for t, row in zip(tokenizers, ids, strict=True)):
+        ids = {name: tokenizer(text)["input_ids"] for name, tokenizer in tokenizers.items()}
+        if any(tokenizer.unk_token_id in ids[name] for name, tokenizer in tokenizers.items()):
             left_out["unknown_token"] += 1
-        elif max(map(len, ids)) > longest:
+        elif max(map(len, ids.values())) > longest:
             left_out["too_long"] += 1
         else:
-            chosen.append(Sentence(text, ids))
+            chosen[text] = ids
     return chosen, left_out
+
+
+def pseudo_perplexity(losses: list[NDArray[np.float64]], texts: list[str]) -> dict[str, Any]:
+    """Loss a token, pseudo-perplexity, and bits a character, which are comparable between vocabularies.
+
+    Salazar et al. 2020 (Masked Language Model Scoring), sections 2.1 and 2.3: PLL(W) = Σ ln P(token | all the others),
+    and the pseudo-perplexity of N tokens in all is exp(-1/N · Σ PLL).
+
+    losses: in nats, of each token of a sentence that is masked alone. A sentence is the unit of the intervals.
+    Characters are those of the corpus (NFKC).
+    """
+    sums = np.array([loss.sum() for loss in losses])
+    ratios = Ratios((2,))
+    weights = np.stack([[len(loss) for loss in losses], [len(text) for text in texts]], 1).astype(np.float64)
+    ratios.add(np.stack([sums, sums], 1), weights)
+    loss = ratios.estimate(0)
+    return {
+        "tokens": int(weights[:, 0].sum()),
+        "loss": loss,
+        "pseudo_perplexity": exponential(loss),
+        "bits_per_character": scaled(ratios.estimate(1), 1 / math.log(2)),
+    }

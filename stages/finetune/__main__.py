@@ -18,200 +18,113 @@ that are missed.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
-import tempfile
 from importlib.metadata import version
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from stages.command.options import parse
-from stages.command.progress import Progress
-from stages.command.refusal import Refusal, Retryable, unwritable
+from stages.command.refusal import unwritable
 from stages.command.running import run
 from stages.estimates import rounded
-from stages.finetune.baselines import baselines
-from stages.finetune.entities import tag_labels
-from stages.finetune.examples import Example, Questions, Sentence
-from stages.finetune.files import (
-    MODEL,
-    RESULTS,
-    TABLE,
-    DataFiles,
-    find_data,
-    publish_model,
-    read_records,
-    remove_models,
-    write_record,
-    write_results,
-)
-from stages.finetune.grid import Run, runs
+from stages.finetune.data import find_files, read_data
+from stages.finetune.examples import TaskData
 from stages.finetune.options import Options
-from stages.finetune.parts import Parts, read_parts
-from stages.finetune.results import best_run, is_better, table
-from stages.finetune.tasks import TASKS, Task
+from stages.finetune.results import table
+from stages.finetune.runs import MODEL, Run, best_run, publish_model, read_records, remove_models
+from stages.finetune.tasks import TASKS
 from stages.formats.model_folder import ModelFolder, opened_model
 from stages.handover import storage
-from stages.handover.manifests import claim, write_manifest
-from stages.handover.storage import describe
+from stages.handover.manifests import claim, write_json, write_manifest
+from stages.handover.storage import describe, whole_file
 
-STAGE = "finetune"
-
-
-class _Job(NamedTuple):
-    """The inputs of all runs. `max_length`: tokens of a row."""
-
-    options: Options
-    task: Task
-    model: ModelFolder
-    data: DataFiles
-    parts: Parts
-    max_length: int
+RESULTS, TABLE = "results.json", "results.md"
 
 
 def main(arguments: list[str]) -> None:
     """Check everything that needs no large library, then make the runs that are not finished."""
-    options = parse(Options, STAGE, __doc__, arguments)
-    task = TASKS[options.task]
-    data = find_data(options.dataset, task)
-    parts = read_parts(data, task)
-    if task.kind == "tagging":
-        task = dataclasses.replace(task, labels=tag_labels(cast(list[Sentence], parts.train)))
+    options = parse(Options, "finetune", __doc__, arguments)
+    files = find_files(options.dataset, TASKS[options.task])
+    data = read_data(*files, TASKS[options.task])
     with opened_model(options.model) as model:
-        max_length = options.max_tokens(task, model.settings["max_position_embeddings"])
-        decisive = {**options.runs._asdict(), "task": task.name, "seeds": options.seed, "batch": options.batch_size}
-        decisive.update(max_length=max_length, scratch=options.scratch, precision=options.precision)
-        inputs = {"model": model.identity, "dataset": data.identity}
-        if claim(STAGE, options.out, decisive, inputs):
-            print(f"{STAGE}: {options.out} is finished already", file=sys.stderr)
+        rates, epochs = options.rates_and_epochs
+        decisive = {
+            "task": options.task,
+            "learning_rates": rates,
+            "epochs": epochs,
+            "seeds": options.seed,
+            "batch": options.batch_size,
+            "max_length": options.row_length(model.settings),
+            "scratch": options.scratch,
+            "precision": options.precision,
+        }
+        dataset = {storage.name_of(path): storage.sha256(path) for path in files}
+        inputs = {"model": model.identity, "dataset": dataset}
+        if claim("finetune", options.out, decisive, inputs):
+            print(f"finetune: {options.out} is finished already", file=sys.stderr)
             return
         try:
-            best = _make_runs(_Job(options, task, model, data, parts, max_length))
-            _finish(options.out, decisive, inputs, best)
+            best = _make_runs(options, model, data, storage.name_of(files[1]))
+            models = [f"{MODEL}/{name}" for name in storage.names(storage.join(options.out, MODEL))]
+            outputs = {name: describe(storage.join(options.out, name)) for name in (RESULTS, TABLE, *models)}
+            libraries = ("torch", "transformers", "accelerate", "safetensors", "tinysegmenter3")
+            versions = {name: version(name) for name in libraries}
+            write_manifest("finetune", options.out, decisive, inputs, outputs, best=best, versions=versions)
         except OSError as error:
             raise unwritable(options.out, error)
+    print(f"finetune: wrote {storage.join(options.out, MODEL)}", file=sys.stderr)
 
 
-def _make_runs(job: _Job) -> dict[str, Any]:
-    """Make and record all runs, publish the best model, write the results; returns the best run's record."""
-    options, task, parts = job.options, job.task, job.parts
-    records = _records(job, runs(options.runs, options.seed))
+def _make_runs(options: Options, model: ModelFolder, data: TaskData[Any], dev_file: str) -> dict[str, Any]:
+    """Make and record all runs, publish the best model, write the results; returns the best run's entry in them."""
+    task, out = data.task, options.out
+    records = _records(options, model, data, options.runs)
     best = best_run(task, records)
-    assert best is not None
     untrained = None
     if options.scratch:
         run = best._replace(pretrained=False)
-        untrained = _records(job, [run])[run]
-    remove_models(options.out, best)
-    publish_model(options.out, best)
-    sizes = {"train": len(parts.train), "dev": len(parts.dev)}
-    name = storage.name_of(job.data.dev)
-    source = f"{job.model.name} on {name}, {sizes['dev']:,} examples; learned from {sizes['train']:,}. {parts.rule}"
-    figures = rounded(baselines(task, parts.train, parts.dev))
-    text = table(task, records, best, source.rstrip(), figures, untrained)
-    entries = [{**run._asdict(), "name": run.name, **record} for run, record in records.items()]
+        untrained = _records(options, model, data, [run])[run]
+    remove_models(out, best)
+    publish_model(out, best)
+    sizes = {"train": len(data.train), "dev": len(data.dev)}
+    source = f"{model.name} on {dev_file}, {sizes['dev']:,} examples; learned from {sizes['train']:,}. {data.rule}"
+    baselines = rounded(data.baselines())
+    text = table(task, records, best, source.rstrip(), baselines, untrained)
+    entries = {run: {**run._asdict(), "name": run.name, **record} for run, record in records.items()}
     results = {
         "task": task.name,
-        "model": job.model.name,
+        "model": model.name,
         "examples": sizes,
-        "split": parts.rule or None,
+        "split": data.rule or None,
         "chosen_by": task.metrics[0],
         "best": best.name,
-        "runs": entries,
+        "runs": list(entries.values()),
         "without_pretraining": untrained,
-        "baselines": figures,
+        "baselines": baselines,
     }
-    write_results(options.out, results, text)
+    write_json(storage.join(out, RESULTS), results)
+    with whole_file(storage.join(out, TABLE), "w") as stream:
+        stream.write(text)
     print(text, end="")
-    return next(entry for entry in entries if entry["name"] == best.name)
+    return entries[best]
 
 
-def _records(job: _Job, requested: list[Run]) -> dict[Run, dict[str, Any]]:
-    """The records of the requested runs, in their order. Makes the runs that are not finished."""
-    records = read_records(job.options.out, requested)
-    missing = [run for run in requested if run not in records]
+def _records(options: Options, model: ModelFolder, data: TaskData[Any], runs: list[Run]) -> dict[Run, dict[str, Any]]:
+    """The records of the runs, in their order. Makes the runs that are not finished."""
+    records = read_records(options.out, runs)
+    missing = [run for run in runs if run not in records]
     if missing:
-        _train(job, records, missing)
-    return {run: records[run] for run in requested}
+        # The libraries fetch nothing, and their messages are of no use here.
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
+        # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # One GPU is enough. The Trainer would use all of them, and multiply the batch by their number.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        from stages.finetune.training import FineTuning  # 4 s
 
-
-def _train(job: _Job, records: dict[Run, dict[str, Any]], missing: list[Run]) -> None:
-    """Make the missing runs and add them to `records`; the model of the best pretrained one is kept."""
-    # The libraries fetch nothing, and their messages are of no use here.
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false")
-    # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # One GPU is enough. The Trainer would use all of them, and multiply the batch by their number.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    import torch  # 2 s, with transformers 4 s
-    from transformers.utils import logging
-
-    from stages.devices import choose_device, in_bfloat16
-    from stages.finetune.training import Settings, epoch_steps, fine_tune
-    from stages.words.model_folder import write_tokenizer
-    from stages.words.tokenizer_class import read_tokenizer_class
-
-    logging.disable_progress_bar()
-    options, task = job.options, job.task
-    device = choose_device(options.device)
-    bfloat16 = in_bfloat16(device, options.precision)
-    settings = Settings(task, options.batch_size, options.pass_size, device, bfloat16)
-    tokenizer = read_tokenizer_class(job.model.path)
-    data = _data(job, tokenizer)
-    steps = sum(run.epochs for run in missing) * epoch_steps(len(data.train), options.batch_size)
-    progress = Progress(STAGE, "examples", steps * options.batch_size)
-    try:
-        for run in missing:
-            model, figures = fine_tune(job.model, settings, run, data, progress)
-            best = best_run(task, records)
-            record = rounded(figures)
-            # The first of equal runs is the best, and runs are made in order.
-            is_best = run.pretrained and is_better(task, record["dev"], records[best]["dev"] if best else None)
-            with tempfile.TemporaryDirectory(prefix="finetune-") as folder:
-                if is_best:
-                    model.save_pretrained(folder)
-                    vocabulary = os.path.join(job.model.path, "vocab.txt")
-                    write_tokenizer(folder, vocabulary, tokenizer.subword_tokenizer_type, tokenizer.model_max_length)
-                write_record(options.out, run, record, folder if is_best else None)
-            records[run] = record
-            if is_best:
-                remove_models(options.out, run)
-    except torch.OutOfMemoryError:
-        raise Retryable("the device has not enough memory; with a smaller --micro-batch the same command resumes")
-    progress.close()
-
-
-def _data(job: _Job, tokenizer: Any) -> Any:
-    """Both sets as rows."""
-    from stages.finetune.inputs import span_rows, tag_rows, text_rows
-    from stages.finetune.training import LONGEST_ANSWER, Data
-
-    task, max_length, (train, dev, _) = job.task, job.max_length, job.parts
-    if isinstance(train, Questions) and isinstance(dev, Questions):
-        usable = [question for question in train.questions if question.start is not None]
-        dropped = len(train.questions) - len(usable)
-        if not usable:
-            raise Refusal("no answer of the training set is in its context at answer_start; give an unchanged file")
-        if dropped:
-            print(f"{STAGE}: {dropped:,} training questions left out: no answer at answer_start", file=sys.stderr)
-        train_spans = span_rows(tokenizer, Questions(train.contexts, usable), max_length)
-        dev_spans = span_rows(tokenizer, dev, max_length)
-        return Data(train_spans.rows, dev_spans.rows, dev_spans, max(LONGEST_ANSWER, train_spans.longest))
-    if task.kind == "tagging":
-        tags = [tag_rows(tokenizer, cast(list[Sentence], part), task.labels, max_length) for part in (train, dev)]
-        return Data(tags[0].rows, tags[1].rows, dev_tags=tags[1])
-    texts = [text_rows(tokenizer, cast(list[Example], part), task, max_length) for part in (train, dev)]
-    return Data(texts[0], texts[1])
-
-
-def _finish(out: str, decisive: dict[str, Any], inputs: dict[str, Any], best: dict[str, Any]) -> None:
-    models = [f"{MODEL}/{name}" for name in storage.names(storage.join(out, MODEL))]
-    files = {name: describe(storage.join(out, name)) for name in (RESULTS, TABLE, *models)}
-    libraries = ("torch", "transformers", "accelerate", "safetensors", "tinysegmenter3")
-    versions = {name: version(name) for name in libraries}
-    write_manifest(STAGE, out, decisive, inputs, files, best=best, versions=versions)
-    print(f"{STAGE}: wrote {storage.join(out, MODEL)}", file=sys.stderr)
+        FineTuning(options, model, data).make(missing, records)
+    return {run: records[run] for run in runs}
 
 
 if __name__ == "__main__":
-    sys.exit(run(STAGE, main))
+    sys.exit(run("finetune", main))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.estimates import NORMAL
-from stages.finetune.examples import Entity
 
 RESAMPLES = 1000
 
@@ -61,18 +60,21 @@ def character_f1(prediction: str, reference: str) -> float:
 
 
 def answer_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
-    """Mean exact match and mean F1 of the questions. The best of a question's references counts."""
-    f1 = [max(character_f1(text, one) for one in each) for text, each in zip(predictions, references, strict=True)]
-    return {"exact_match": sum(exact_matches(predictions, references)) / len(f1), "f1": sum(f1) / len(f1)}
+    """Mean exact match and mean F1 of the questions."""
+    metrics = {"exact_match": exact_match, "f1": character_f1}
+    scores = {name: best_scores(metric, predictions, references) for name, metric in metrics.items()}
+    return {name: sum(values) / len(values) for name, values in scores.items()}
 
 
-def exact_matches(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """For each question 1 where the prediction matches one of its references, else 0."""
-    return [max(exact_match(text, one) for one in each) for text, each in zip(predictions, references, strict=True)]
+def best_scores(
+    metric: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[float]:
+    """The score of each question's prediction: the best of its references counts."""
+    return [max(metric(text, one) for one in each) for text, each in zip(predictions, references, strict=True)]
 
 
 def entity_scores(
-    predictions: Sequence[Collection[Entity]], truth: Sequence[Collection[Entity]]
+    predictions: Sequence[Collection[Hashable]], truth: Sequence[Collection[Hashable]]
 ) -> dict[str, float | None]:
     """Precision, recall and F1 of the entities of all sentences together. Span and type must both be right.
 
@@ -87,21 +89,10 @@ def entity_scores(
 
 
 def entity_counts(
-    predictions: Sequence[Collection[Entity]], truth: Sequence[Collection[Entity]]
+    predictions: Sequence[Collection[Hashable]], truth: Sequence[Collection[Hashable]]
 ) -> list[tuple[int, int, int]]:
     """For each sentence the numbers of correct predictions, of predictions, of entities."""
     return [(len({*a} & {*b}), len({*a}), len({*b})) for a, b in zip(predictions, truth, strict=True)]
-
-
-def scores_by_type(
-    predictions: Sequence[Collection[Entity]], truth: Sequence[Collection[Entity]]
-) -> dict[str, dict[str, float | None]]:
-    """Type → the number of its entities, and its `entity_scores`."""
-    scores = {}
-    for name in sorted({entity.type for entities in (*predictions, *truth) for entity in entities}):
-        a, b = ([[entity for entity in each if entity.type == name] for each in side] for side in (predictions, truth))
-        scores[name] = {"entities": sum(map(len, b)), **entity_scores(a, b)}
-    return scores
 
 
 def correlation_interval(correlation: float | None, count: int) -> list[float] | None:

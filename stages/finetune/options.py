@@ -1,14 +1,16 @@
 """The options of finetune."""
 
+import functools
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from stages.command.options import REQUIRED, option, path
-from stages.finetune.grid import GRIDS, Grid
-from stages.finetune.tasks import TASKS, Task
+from stages.finetune.runs import GRIDS, Run, runs
+from stages.finetune.tasks import TASKS
 from stages.formats.pretraining import PRECISIONS
 
-MOST = 10**9
+_MOST = 10**9
+_count = functools.partial(option, least=1, most=_MOST)
 _LENGTHS = ", ".join(f"{task.name} {task.max_length}" for task in TASKS.values())
 
 
@@ -25,13 +27,11 @@ class Options:
         decides=True,
     )
     learning_rate: Tuple[float, ...] = option(
-        (), "peak rates of AdamW (default: 5e-05)", unit="R", least=1e-12, most=MOST, several=True, decides=True
+        (), "peak rates of AdamW (default: 5e-05)", unit="R", least=1e-12, most=_MOST, several=True, decides=True
     )
-    epochs: Tuple[int, ...] = option(
-        (), "times through the examples (default: 3)", least=1, most=MOST, several=True, decides=True
-    )
+    epochs: Tuple[int, ...] = _count((), "times through the examples (default: 3)", several=True, decides=True)
     seed: Tuple[int, ...] = option(
-        (42,), "of new layers and of the order", unit="S", least=0, most=MOST, several=True, decides=True
+        (42,), "of new layers and of the order", unit="S", least=0, most=_MOST, several=True, decides=True
     )
     # Clusters name a folder by SCRATCH.
     scratch: bool = option(
@@ -40,18 +40,16 @@ class Options:
         variable="",
         decides=True,
     )
-    batch: Optional[int] = option(
-        None, "examples a step (default: the published 32, of jcommonsenseqa 64)", least=1, most=MOST, decides=True
+    batch: Optional[int] = _count(
+        None, "examples a step (default: the published 32, of jcommonsenseqa 64)", decides=True
     )
-    micro_batch: Optional[int] = option(
-        None,
-        "examples in one pass; gradients of a batch's passes are added up (default: the batch)",
-        least=1, most=MOST,
-    )  # fmt: skip
+    micro_batch: Optional[int] = _count(
+        None, "examples in one pass; gradients of a batch's passes are added up (default: the batch)"
+    )
     max_length: Optional[int] = option(
         None,
         f"tokens a row (default: {_LENGTHS}; JGLUE's as published), the model's positions at most",
-        least=16, most=MOST,
+        least=16, most=_MOST,
     )  # fmt: skip
     device: str = option("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=True)
     precision: str = option("auto", "auto: bfloat16 where it is faster, else float32", choices=PRECISIONS, decides=True)
@@ -66,10 +64,12 @@ class Options:
         return min(self.micro_batch or self.batch_size, self.batch_size)
 
     @property
-    def runs(self) -> Grid:
-        """Rates and epochs of the runs."""
-        chosen = Grid(self.learning_rate or (5e-5,), self.epochs or (3,))
-        return GRIDS[self.grid] if self.grid else chosen
+    def rates_and_epochs(self) -> Tuple[Tuple[float, ...], Tuple[int, ...]]:
+        return GRIDS[self.grid] if self.grid else (self.learning_rate or (5e-5,), self.epochs or (3,))
+
+    @property
+    def runs(self) -> List[Run]:
+        return runs(*self.rates_and_epochs, self.seed)
 
     def conflict(self) -> Optional[str]:
         if self.grid and (self.learning_rate or self.epochs):
@@ -78,6 +78,7 @@ class Options:
             return f"--micro-batch {self.micro_batch} does not divide the batch of {self.batch_size}"
         return None
 
-    def max_tokens(self, task: Task, positions: int) -> int:
-        """The tokens of a row for a model with so many positions."""
-        return min(self.max_length or task.max_length, positions)
+    def row_length(self, settings: Dict[str, Any]) -> int:
+        """The most tokens of a row for a model with these settings."""
+        longest: int = settings["max_position_embeddings"]
+        return min(self.max_length or TASKS[self.task].max_length, longest)

@@ -1,12 +1,13 @@
-"""The records of finished runs → the best run, and a table in Markdown."""
+"""The records of finished runs → a table in Markdown."""
 
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from stages.finetune.grid import Run
+from stages.finetune.runs import Run
 from stages.finetune.tasks import Task
 
 HEADINGS = {
@@ -40,23 +41,6 @@ PUBLISHED = {
 }
 
 
-def is_better(task: Task, figures: dict[str, Any], best: dict[str, Any] | None) -> bool:
-    """Whether figures exceed the best ones by the task's first metric. Undefined ones are the lowest."""
-    if best is None:
-        return True
-    new, old = (-2.0 if value is None else value for value in (figures[task.metrics[0]], best[task.metrics[0]]))
-    return bool(new > old)
-
-
-def best_run(task: Task, records: dict[Run, dict[str, Any]]) -> Run | None:
-    """The best run, the first of equal ones; None without records."""
-    best: Run | None = None
-    for run, record in records.items():
-        if is_better(task, record["dev"], records[best]["dev"] if best else None):
-            best = run
-    return best
-
-
 def table(
     task: Task,
     records: dict[Run, dict[str, Any]],
@@ -69,33 +53,24 @@ def table(
 
     untrained: the record of the run without pretraining.
     """
-    headings = [HEADINGS[name] for name in task.metrics]
-    rows = [
-        [
-            f"{run.learning_rate:g}",
-            str(run.epochs),
-            str(run.seed),
-            *_figures(task, record["dev"]),
-            "best" * (run == best),
-        ]
-        for run, record in records.items()
-    ]
+    metric, headings = task.metrics[0], [HEADINGS[name] for name in task.metrics]
+    rows, groups = [], defaultdict(list)
+    for run, record in records.items():
+        settings = (f"{run.learning_rate:g}", str(run.epochs))
+        rows.append([*settings, str(run.seed), *_figures(task, record["dev"]), "best" * (run == best)])
+        groups[settings].append(record["dev"])
     lines = [f"# {task.title}", "", source, "", *_markdown(["learning rate", "epochs", "seed", *headings, ""], rows)]
     seeds = len({run.seed for run in records})
     if seeds > 1:
-        groups: dict[tuple[float, int], list[dict[str, Any]]] = {}
-        for run, record in records.items():
-            groups.setdefault((run.learning_rate, run.epochs), []).append(record["dev"])
         rows = [
-            [f"{rate:g}", str(epochs), *(_mean([figures[name] for figures in group]) for name in task.metrics)]
-            for (rate, epochs), group in groups.items()
+            [*settings, *(_mean([figures[name] for figures in group]) for name in task.metrics)]
+            for settings, group in groups.items()
         ]
         lines += ["", f"Mean and standard deviation over {seeds} seeds:", ""]
         lines += _markdown(["learning rate", "epochs", *headings], rows)
     if len(records) > 1:
         note = "The best run was chosen by the same examples that it is measured on: on others expect less."
         lines += ["", note]
-    metric = task.metrics[0]
     runs = {"best run": records[best], "without pretraining": untrained}
     rows = [[name, _figure(run["dev"][metric]), _interval(run["interval"])] for name, run in runs.items() if run]
     rows += [[BASELINES[name], _figure(figure), ""] for name, figure in baselines.items()]

@@ -21,7 +21,7 @@ class Task:
     """`texts`: the names of the text fields. `labels`: the values of the label field; the index is the number.
 
     The labels of `ner` are those of the training data. `metrics`: the first one chooses the best run. `ends`: the ends
-    of the file names. `one_file`: one file may hold both sets (see parts.py).
+    of the file names. `groups`: examples that stay together where one file holds both sets; "" if it may not.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Task:
     batch: int = 32
     label: str = "label"
     ends: tuple[str, ...] = (".json", ".jsonl")
-    one_file: bool = False
+    groups: str = ""
     home: str = "github.com/yahoojapan/JGLUE has it under datasets"
 
 
@@ -49,12 +49,12 @@ TASKS = {
         Task("jsquad", "JSQuAD", "span", (), (), ("exact_match", "f1"), 384),
         Task(
             "jsick", "JSICK", "classification", ("sentence_A_Ja", "sentence_B_Ja"), NLI_LABELS, ("accuracy",), 128,
-            label="entailment_label_Ja", ends=(".tsv",), one_file=True,
+            label="entailment_label_Ja", ends=(".tsv",), groups="first sentences",
             home="github.com/verypluming/JSICK has it under jsick",
         ),
         Task(
             "ner", "NER", "tagging", ("text",), (), ("f1", "precision", "recall"), 512,
-            ends=(".json",), one_file=True,
+            ends=(".json",), groups="pages",
             home="github.com/stockmarkteam/ner-wikipedia-dataset has it",
         ),
     )

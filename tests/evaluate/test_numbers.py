@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stages.estimates import Ratios, exponential, share, wilson
-from stages.evaluate.calibration import Calibration
-from stages.evaluate.figures import interval, number, percent
 from stages.evaluate.kinds import continues_word, kind
+from stages.evaluate.scores import Calibration
+from stages.evaluate.summary import interval, number, percent
 
 
 def test_a_ratio_is_that_of_the_sums_however_the_units_come() -> None:
@@ -75,7 +75,7 @@ def test_the_calibration_error_weighs_each_bin_by_its_predictions() -> None:
     calibration = Calibration()
     calibration.add(np.full((3, 10), 0.95), np.zeros((3, 10), bool))  # 30 that never come true
     calibration.add(np.full(10, 0.4), np.arange(10) < 5)
-    assert calibration.error() == pytest.approx((30 * 0.95 + 10 * 0.1) / 40)
+    assert calibration.as_json()["expected_calibration_error"] == pytest.approx((30 * 0.95 + 10 * 0.1) / 40)
     assert Calibration().as_json() == {"expected_calibration_error": None, "predictions": 0, "bins": []}
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from stages.finetune.baselines import baselines, best_rule, dictionary, longest_matches, overlaps
-from stages.finetune.examples import Entity, Example, Questions, Sentence
+from stages.finetune.entities import Entity, EntityData, Sentence, dictionary, longest_matches
+from stages.finetune.questions import QuestionData
 from stages.finetune.tasks import TASKS
+from stages.finetune.texts import Example, TextData, best_rule, overlaps
 
 
 def test_overlap_is_the_share_of_characters_in_common() -> None:
@@ -32,21 +33,23 @@ def test_classification_has_chance_majority_and_overlap() -> None:
     train = [Example(("あい", "あい"), 0), Example(("あい", "うえ"), 2), Example(("あう", "いえ"), 2)]
     dev = [Example(("か", "か"), 0), Example(("か", "き"), 1), Example(("か", "く"), 2), Example(("け", "け"), 0)]
     expected = {"chance": pytest.approx(1 / 3), "majority": 0.25, "overlap": 0.75}
-    assert baselines(TASKS["jsick"], train, dev) == baselines(TASKS["jnli"], train, dev) == expected
+    for task in ("jsick", "jnli"):
+        assert TextData(TASKS[task], train, dev).baselines() == expected
 
 
 def test_one_text_has_no_overlap() -> None:
     train = [Example(("良い",), 0), Example(("悪い",), 1), Example(("悪い",), 1)]
-    assert baselines(TASKS["marc-ja"], train, train[:2]) == {"chance": 0.5, "majority": 0.5}
+    assert TextData(TASKS["marc-ja"], train, train[:2]).baselines() == {"chance": 0.5, "majority": 0.5}
 
 
 def test_the_choice_with_the_largest_overlap_is_taken() -> None:
     examples = [Example(("夜の星は？", "雨", "石", "星", "道", "米"), 2), Example(("夜は？", *"雨石星道米"), 3)]
-    assert baselines(TASKS["jcommonsenseqa"], examples, examples) == {"chance": 0.2, "majority": 0.5, "overlap": 0.5}
+    figures = TextData(TASKS["jcommonsenseqa"], examples, examples).baselines()
+    assert figures == {"chance": 0.2, "majority": 0.5, "overlap": 0.5}
 
 
 def test_questions_have_no_baseline() -> None:
-    assert baselines(TASKS["jsquad"], Questions([], []), Questions([], [])) == {}
+    assert QuestionData(TASKS["jsquad"], [], []).baselines() == {}
 
 
 def test_the_dictionary_takes_the_longest_name_with_its_most_frequent_type() -> None:
@@ -62,4 +65,4 @@ def test_the_dictionary_takes_the_longest_name_with_its_most_frequent_type() -> 
     ]  # fmt: skip
     assert longest_matches("林", {}) == []
     # Of three entities of train, two are found with their type in the last two sentences, and one with another type.
-    assert baselines(TASKS["ner"], train, train[1:2]) == {"dictionary": 0.5}
+    assert EntityData(TASKS["ner"], train, train[1:2]).baselines() == {"dictionary": 0.5}

@@ -7,16 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.finetune.entities import best_tags, decode_tags, encode_tags, tag_constraints, tag_labels
-from stages.finetune.examples import Entity, Sentence
-from stages.finetune.spans import Offsets
+from stages.finetune.entities import (
+    Entity,
+    Sentence,
+    best_tags,
+    decode_tags,
+    encode_tags,
+    tag_constraints,
+    tag_labels,
+)
+from stages.finetune.inputs import Offsets
 
 LABELS = ("O", "B-人名", "I-人名", "B-地名", "I-地名")
 
 
 def offsets(*pairs: tuple[int, int]) -> Offsets:
-    starts, stops = np.array(pairs, np.int32).reshape(-1, 2).T
-    return Offsets(starts, stops)
+    return np.array(pairs, np.int32).reshape(-1, 2)
 
 
 CHARACTERS = offsets(*((n, n + 1) for n in range(6)))

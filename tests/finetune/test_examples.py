@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 
 from stages.command.refusal import Refusal
-from stages.finetune.examples import (
-    Entity,
-    Example,
-    Question,
-    Sentence,
-    read_examples,
-    read_questions,
-    read_sentences,
-    read_table,
-)
+from stages.finetune.entities import Entity, Sentence, read_sentences
+from stages.finetune.questions import Question, read_questions
 from stages.finetune.tasks import TASKS
+from stages.finetune.texts import Example, read_examples
 from tests.finetune.samples import (
     JCOMMONSENSEQA,
     JNLI,
@@ -54,11 +47,11 @@ def test_empty_lines_and_digits_in_quotes_are_taken(tmp_path: Path) -> None:
 def test_questions_are_read_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text(json.dumps(jsquad()), encoding="utf-8")
-    document = read_questions(str(path))
-    assert len(document.contexts) == 2
-    assert document.questions[0] == Question("みどり湖の周囲は？", 0, ("約１２㌔", "１２㌔"), 26)
-    assert document.contexts[0][26:].startswith("約１２㌔")
-    assert document.questions[4].context == 1
+    questions = read_questions(str(path), TASKS["jsquad"])
+    first, second = dict.fromkeys(question.context for question in questions)
+    assert questions[0] == Question("みどり湖の周囲は？", first, ("約１２㌔", "１２㌔"), 26)
+    assert first[26:].startswith("約１２㌔")
+    assert questions[4].context == second
 
 
 def test_an_answer_elsewhere_has_no_place(tmp_path: Path) -> None:
@@ -67,7 +60,7 @@ def test_an_answer_elsewhere_has_no_place(tmp_path: Path) -> None:
     answers[0]["answers"][0]["answer_start"] += 1
     answers[1]["answers"][0]["answer_start"] = -1
     (tmp_path / "train.json").write_text(json.dumps(document))
-    questions = read_questions(str(tmp_path / "train.json")).questions
+    questions = read_questions(str(tmp_path / "train.json"), TASKS["jsquad"])
     assert [question.start is None for question in questions] == [True, True, False, False, False, False]
     assert questions[0].answers == ("約１２㌔", "１２㌔")
 
@@ -135,19 +128,19 @@ def test_a_bad_document_is_named_with_the_place(tmp_path: Path, document: Any, w
     path = tmp_path / "train.json"
     path.write_text(json.dumps(document))
     with pytest.raises(Refusal) as refusal:
-        read_questions(str(path))
+        read_questions(str(path), TASKS["jsquad"])
     assert str(path) in str(refusal.value)
     assert words in str(refusal.value)
 
 
 def test_a_table_is_read_with_its_column_data(tmp_path: Path) -> None:
     write_table(tmp_path / "jsick.tsv", [{**JSICK[0], "data": "trial"}, *JSICK[1:]])
-    rows = read_table(str(tmp_path / "jsick.tsv"), TASKS["jsick"])
-    assert rows[0] == (Example(("犬が公園を走っています。", "公園で犬が走っている。"), 0), "trial")
-    assert [part for _, part in rows[1:]] == [""] * 7
+    examples = read_examples(str(tmp_path / "jsick.tsv"), TASKS["jsick"])
+    assert examples[0] == Example(("犬が公園を走っています。", "公園で犬が走っている。"), 0, "trial")
+    assert [example.part for example in examples[1:]] == [""] * 7
     data = (tmp_path / "jsick.tsv").read_bytes()
     (tmp_path / "windows.tsv").write_bytes(data.replace(b"\n", b"\r\n"))
-    assert read_table(str(tmp_path / "windows.tsv"), TASKS["jsick"]) == rows
+    assert read_examples(str(tmp_path / "windows.tsv"), TASKS["jsick"]) == examples
 
 
 HEADINGS = "sentence_A_Ja\tsentence_B_Ja\tentailment_label_Ja\n"
@@ -168,7 +161,7 @@ def test_a_bad_table_is_named(tmp_path: Path, table: str, words: str) -> None:
     path = tmp_path / "train.tsv"
     path.write_text(table, encoding="utf-8")
     with pytest.raises(Refusal) as refusal:
-        read_table(str(path), TASKS["jsick"])
+        read_examples(str(path), TASKS["jsick"])
     assert str(refusal.value).startswith(str(path))
     assert words in str(refusal.value)
 
@@ -176,7 +169,7 @@ def test_a_bad_table_is_named(tmp_path: Path, table: str, words: str) -> None:
 def test_a_table_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(b"ab\xff")
     with pytest.raises(Refusal, match=r"train.tsv, byte 3: not UTF-8"):
-        read_table(str(tmp_path / "train.tsv"), TASKS["jsick"])
+        read_examples(str(tmp_path / "train.tsv"), TASKS["jsick"])
 
 
 def test_sentences_are_read_with_their_entities_in_order(tmp_path: Path) -> None:
@@ -184,7 +177,7 @@ def test_sentences_are_read_with_their_entities_in_order(tmp_path: Path) -> None
     shuffled = {**NER[0], "entities": NER[0]["entities"][::-1]}
     without_page = {name: value for name, value in NER[2].items() if name != "curid"}
     path.write_text(json.dumps([shuffled, without_page]), encoding="utf-8")
-    assert read_sentences(str(path)) == [
+    assert read_sentences(str(path), TASKS["ner"]) == [
         Sentence("田中は青空食堂で働いている。", (Entity(0, 2, "人名"), Entity(3, 7, "施設名")), "1"),
         Sentence("空は青い。", (), "空は青い。"),
     ]
@@ -219,6 +212,6 @@ def test_a_bad_sentence_is_named_with_the_place(tmp_path: Path, document: Any, w
     path = tmp_path / "ner.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(Refusal) as refusal:
-        read_sentences(str(path))
+        read_sentences(str(path), TASKS["ner"])
     assert str(refusal.value).startswith(str(path))
     assert words in str(refusal.value)

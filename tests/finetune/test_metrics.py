@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.finetune.examples import Entity
+from stages.finetune.entities import Entity, scores_by_type
 from stages.finetune.metrics import (
     accuracy,
     answer_scores,
@@ -15,7 +15,6 @@ from stages.finetune.metrics import (
     normalize,
     ranks,
     ratio_interval,
-    scores_by_type,
 )
 
 

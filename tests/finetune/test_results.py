@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from stages.command.refusal import Refusal
-from stages.finetune.files import DataFiles, find_data
-from stages.finetune.grid import GRIDS, Run, runs
-from stages.finetune.results import best_run, table
+from stages.finetune.data import find_files
+from stages.finetune.results import table
+from stages.finetune.runs import GRIDS, Run, best_run, runs
 from stages.finetune.tasks import TASKS
 
 
 def test_the_published_grid_is_six_runs_a_seed() -> None:
-    grid = runs(GRIDS["jglue"], [42])
+    grid = runs(*GRIDS["jglue"], [42])
     assert [(run.learning_rate, run.epochs) for run in grid] == [
         (5e-5, 3), (5e-5, 4), (3e-5, 3), (3e-5, 4), (2e-5, 3), (2e-5, 4),
     ]  # fmt: skip
     assert grid[0].name == "rate-5e-05-epochs-3-seed-42"
-    assert len({run.name for run in runs(GRIDS["jglue"], [1, 2, 2])}) == 12
+    assert len({run.name for run in runs(*GRIDS["jglue"], [1, 2, 2])}) == 12
 
 
 def test_the_published_lengths_and_batches() -> None:
@@ -94,33 +94,33 @@ def touch(folder: Path, *names: str) -> str:
 def test_a_folder_of_one_task_or_of_them_all(tmp_path: Path) -> None:
     jsts = touch(tmp_path / "jsts-v1.3", "train-v1.3.json", "valid-v1.3.json", "test-v1.3.json")
     marc = touch(tmp_path / "marc_ja-v1.2", "train-v1.2.json", "dev.jsonl")
-    expected = DataFiles(f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
-    assert find_data(jsts, TASKS["jsts"]) == find_data(str(tmp_path), TASKS["jsts"]) == expected
-    assert find_data(str(tmp_path), TASKS["marc-ja"]) == DataFiles(f"{marc}/train-v1.2.json", f"{marc}/dev.jsonl")
+    expected = (f"{jsts}/train-v1.3.json", f"{jsts}/valid-v1.3.json")
+    assert find_files(jsts, TASKS["jsts"]) == find_files(str(tmp_path), TASKS["jsts"]) == expected
+    assert find_files(str(tmp_path), TASKS["marc-ja"]) == (f"{marc}/train-v1.2.json", f"{marc}/dev.jsonl")
 
 
 def test_jsick_and_entities_may_be_one_file(tmp_path: Path) -> None:
     jsick = touch(tmp_path / "jsick", "train.tsv", "test.tsv", "jsick.tsv")
-    assert find_data(str(tmp_path), TASKS["jsick"]) == DataFiles(f"{jsick}/train.tsv", f"{jsick}/train.tsv")
+    assert find_files(str(tmp_path), TASKS["jsick"]) == (f"{jsick}/train.tsv", f"{jsick}/train.tsv")
     ner = touch(tmp_path / "ner-wikipedia", "ner.json", "README.md")
-    assert find_data(ner, TASKS["ner"]) == DataFiles(f"{ner}/ner.json", f"{ner}/ner.json")
+    assert find_files(ner, TASKS["ner"]) == (f"{ner}/ner.json", f"{ner}/ner.json")
     touch(tmp_path / "ner-wikipedia", "train.json", "valid.json")
-    assert find_data(ner, TASKS["ner"]) == DataFiles(f"{ner}/train.json", f"{ner}/valid.json")
+    assert find_files(ner, TASKS["ner"]) == (f"{ner}/train.json", f"{ner}/valid.json")
     two = touch(tmp_path / "two", "a.json", "b.json")
     with pytest.raises(Refusal, match=r"two has no file train\*.json; .*NER, as github.com/stockmarkteam"):
-        find_data(two, TASKS["ner"])
+        find_files(two, TASKS["ner"])
 
 
 def test_ambiguous_folders_are_refused(tmp_path: Path) -> None:
     jsts = TASKS["jsts"]
     with pytest.raises(Refusal, match=r"there is no folder .*/none; it must hold"):
-        find_data(str(tmp_path / "none"), jsts)
+        find_files(str(tmp_path / "none"), jsts)
     one = touch(tmp_path / "jsts-v1.1", "train-v1.1.json")
     with pytest.raises(Refusal, match=r"jsts-v1.1 has no file valid\*.json or dev\*.json; .* one version of JSTS"):
-        find_data(one, jsts)
+        find_files(one, jsts)
     touch(tmp_path / "jsts-v1.3")
     with pytest.raises(Refusal, match=r"has jsts-v1.1/, jsts-v1.3/; name one of them"):
-        find_data(str(tmp_path), jsts)
+        find_files(str(tmp_path), jsts)
     touch(tmp_path / "jsts-v1.1", "train-v1.2.json", "valid.json")
     with pytest.raises(Refusal, match=r"has 2 files train\*.json"):
-        find_data(one, jsts)
+        find_files(one, jsts)

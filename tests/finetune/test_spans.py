@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.finetune.spans import STEP, Offsets, best_span, span_text, token_span, windows
+from stages.finetune.inputs import Offsets, token_span
+from stages.finetune.questions import STEP, best_span, span_text, windows
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # Characters that become several, several that become one, white space, full-width digits, a special token.
@@ -48,8 +49,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> list[Tokenizer]:
 
 def offsets_of(tokenizer: Tokenizer, text: str) -> Offsets:
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    pairs = np.array(encoding["offset_mapping"], np.int32).reshape(-1, 2)
-    return Offsets(pairs[:, 0], pairs[:, 1])
+    return np.array(encoding["offset_mapping"], np.int32).reshape(-1, 2)
 
 
 @settings(max_examples=300)
@@ -61,12 +61,11 @@ def test_an_answer_is_the_fewest_tokens_that_hold_it(
     stop = data.draw(st.integers(start + 1, len(text)))
     for tokenizer in tokenizers:
         offsets = offsets_of(tokenizer, text)
-        assert (np.diff(offsets.starts) >= 0).all()
-        assert (np.diff(offsets.stops) >= 0).all()
-        holding = [n for n, (a, b) in enumerate(zip(*offsets, strict=True)) if a < stop and start < b]
+        assert (np.diff(offsets, axis=0) >= 0).all()
+        holding = [n for n, (a, b) in enumerate(offsets) if a < stop and start < b]
         span = token_span(offsets, start, stop)
         assert span == ((holding[0], holding[-1]) if holding else None)
-        if span and offsets.starts[span[0]] == start and offsets.stops[span[1]] == stop:
+        if span and offsets[span[0], 0] == start and offsets[span[1], 1] == stop:
             assert span_text(text, offsets, *span) == text[start:stop]
         if span is None:
             assert not text[start:stop].strip()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.evaluate.neighbours import CLS, MASK, PAD, SEP, Neighbours
+from stages.evaluate.baselines import CLS, MASK, PAD, SEP, Neighbours
 
 A, B, C = 5, 6, 7
 # Two examples of a vocabulary of eight: "a b a [SEP] c [SEP]" and "a b c [SEP]".

@@ -1,4 +1,4 @@
-"""Text → P(token | left, right): a model of a token by the two tokens beside it.
+"""Text → two models of a token that need no training: its share in the text, and counts of the two tokens beside it.
 
 P(t) = (count + 1) / (tokens + entries) is the unigram model. The others are interpolated with it by the method of
 Witten and Bell (1991; Chen and Goodman 1999, section 2.5): P = (count + kinds · lower) / (total + kinds). `total`:
@@ -8,15 +8,34 @@ tokens in the context; `kinds`: different ones of them; `lower`: the model with 
 - P(t | l, r), from counts of (l, t, r); lower: P(t | l) · P(t | r) / P(t), normalized: l and r independent given t.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.evaluate.scores import TOP, Guesses
+from stages.formats.batches import Batch
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 PAD, CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
-GUESSES = 5
 # Gaps whose distributions are in memory together: 17 MB an array for 32,768 entries.
 _CHUNK = 64
+
+
+class Unigram:
+    """P(entry) = (count + 1) / (tokens + entries): add-one smoothing over the whole vocabulary (Laplace).
+
+    counts: (entries,). `best`: the most frequent entries, equal ones by id.
+    """
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self.tokens = int(counts.sum())
+        self.losses = np.log(self.tokens + len(counts)) - np.log1p(counts)  # in nats, (entries,)
+        self.best = np.argsort(-counts, kind="stable")[:TOP]
+
+    def predict(self, left: NDArray[np.int32], right: NDArray[np.int32], labels: NDArray[np.int32]) -> Guesses:
+        """As `Neighbours.predict`."""
+        return Guesses(self.losses[labels], np.broadcast_to(self.best, (len(labels), TOP)))
 
 
 class Neighbours:
@@ -44,17 +63,15 @@ class Neighbours:
         lower = self.left.smooth(before, self.unigram) * self.right.smooth(after, self.unigram) / self.unigram
         return self.both.smooth(self._pairs(before, after), lower / lower.sum(1, keepdims=True))
 
-    def predict(
-        self, left: NDArray[np.int32], right: NDArray[np.int32], labels: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """-ln P(label) in nats and the GUESSES most probable entries for each of n gaps: (n,), (n, GUESSES)."""
-        losses, best = np.zeros(len(labels)), np.zeros((len(labels), GUESSES), np.int64)
+    def predict(self, left: NDArray[np.int32], right: NDArray[np.int32], labels: NDArray[np.int32]) -> Guesses:
+        """Guesses for n gaps by the ids beside them; the losses of `labels`, all (n,)."""
+        losses, best = np.zeros(len(labels)), np.zeros((len(labels), TOP), np.int64)
         for first in range(0, len(labels), _CHUNK):
             part = slice(first, first + _CHUNK)
             shares = self.distributions(left[part], right[part])
             losses[part] = -np.log(shares[np.arange(len(shares)), labels[part]])
-            best[part] = np.argpartition(-shares, range(GUESSES), 1)[:, :GUESSES]
-        return losses, best
+            best[part] = np.argpartition(-shares, range(TOP), 1)[:, :TOP]
+        return Guesses(losses, best)
 
 
 class _Counts:
@@ -82,3 +99,29 @@ class _Counts:
 def _contexts(ids: NDArray[np.int32]) -> NDArray[np.int64]:
     """Neighbours as numbers of contexts: their ids, -1 for unknown ones."""
     return np.where(np.isin(ids, (PAD, CLS, MASK)), -1, ids.astype(np.int64))
+
+
+Baseline = Unigram | Neighbours
+
+
+def predict_batch(baseline: Baseline, batch: Batch) -> Guesses:
+    """Guesses for the masked tokens, in the order of np.nonzero(batch.weights).
+
+    The neighbours are those in the model's input: maybe [MASK] or a random entry.
+    """
+    examples, slots = np.nonzero(batch.weights)
+    ids, positions = np.pad(batch.ids, ((0, 0), (1, 1))), batch.positions[examples, slots]
+    return baseline.predict(ids[examples, positions], ids[examples, positions + 2], batch.labels[examples, slots])
+
+
+def unmask(batch: Batch) -> NDArray[np.int32]:
+    """The token ids before masking: (B, L)."""
+    ids = batch.ids.copy()
+    examples, slots = np.nonzero(batch.weights)
+    ids[examples, batch.positions[examples, slots]] = batch.labels[examples, slots]
+    return ids
+
+
+def unmasked_text(batches: Iterable[Batch]) -> NDArray[np.int32]:
+    """The ids of all examples before masking, concatenated, without padding: (tokens,)."""
+    return np.concatenate([np.empty(0, np.int32), *(unmask(batch)[batch.mask > 0] for batch in batches)])
