@@ -21,8 +21,9 @@ def keep_freed_memory() -> None:
     The system clears each page that it gives again. 100 steps of 16 examples of 512 took 67 s so, and take 52.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in (_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD) if mallopt else ():
-        mallopt(parameter, value)
+    if mallopt:
+        for parameter, value in (_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD):
+            mallopt(parameter, value)
 
 
 def choose_device(device: str) -> str:

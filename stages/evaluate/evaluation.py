@@ -67,7 +67,7 @@ def evaluate(
     tokenizer = tokenizers[MODEL]
     if options.corpus:
         articles = (documents(options.corpus, name, description) for name, description in files)
-        texts = (sentence for article in itertools.chain.from_iterable(articles) for sentence in article)
+        texts: Iterator[str] = (sentence for article in itertools.chain.from_iterable(articles) for sentence in article)
     else:
         texts = sentences.from_records(held_out_records(), tokenizer)
     longest = min(shards.seq_length, *(folder.settings["max_position_embeddings"] for folder in folders.values()))
@@ -134,8 +134,10 @@ def _masking(shards: Shards, entries: list[str]) -> DynamicMasking | None:
     if not options.get("unmasked"):
         return None
     numbers = {entry: number for number, entry in enumerate(entries)}
-    settings = (options[name] for name in ("seq_length", "max_predictions", "masked_lm_prob", "ngram"))
-    return DynamicMasking(numbers, *settings, SEED)
+    sequence, predictions, probability, ngram = (
+        options[name] for name in ("seq_length", "max_predictions", "masked_lm_prob", "ngram")
+    )
+    return DynamicMasking(numbers, sequence, predictions, probability, ngram, SEED)
 
 
 def _first(batches: Iterator[Batch], count: int, size: int) -> Iterator[Batch]:

@@ -97,13 +97,13 @@ class Model:
 
     def token_losses(
         self, sentences: list[list[int]], tokens: int, progress: Callable[[int], None]
-    ) -> list[NDArray[np.float64]]:
+    ) -> list[NDArray[np.floating]]:
         """The loss in nats of each token, when it alone is masked: an array for each sentence.
 
         sentences: ids with [CLS] and [SEP], which are never masked. tokens: of a batch, with padding. `progress` is
         called with the number of tokens masked since the last call.
         """
-        losses = [np.zeros(len(ids) - 2) for ids in sentences]
+        losses: list[NDArray[np.floating]] = [np.zeros(len(ids) - 2) for ids in sentences]
         for batch in _batches(sentences, tokens):
             predictions = self.predict_masked([(sentences[number], position) for number, position in batch])
             for (number, position), loss in zip(batch, predictions.losses.tolist(), strict=True):

@@ -64,7 +64,7 @@ def choose(
     return chosen, left_out
 
 
-def pseudo_perplexity(losses: list[NDArray[np.float64]], texts: list[str]) -> dict[str, Any]:
+def pseudo_perplexity(losses: list[NDArray[np.floating]], texts: list[str]) -> dict[str, Any]:
     """Loss a token, pseudo-perplexity, and bits a character, which are comparable between vocabularies.
 
     Salazar et al. 2020 (Masked Language Model Scoring), sections 2.1 and 2.3: PLL(W) = Σ ln P(token | all the others),

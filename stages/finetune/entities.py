@@ -37,8 +37,10 @@ class Sentence(NamedTuple):
     entities: tuple[Entity, ...]
     group: str
 
-    # A file of NER does not say which sentences are measured on (see data.py).
-    part = ""
+    @property
+    def part(self) -> str:
+        """A file of NER does not say which sentences are measured on (see data.py)."""
+        return ""
 
 
 def read_sentences(path: str, task: Task) -> list[Sentence]:

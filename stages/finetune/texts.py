@@ -136,7 +136,8 @@ class TextData(TaskData[Example]):
         inputs = []
         for example, label in zip(examples, labels, strict=True):
             first, *others = (next(ids) for _ in example.texts)
-            inputs.append(Input([encode_row(tokenizer, first, each, max_length) for each in others or [None]], label))
+            seconds: list[list[int] | None] = [*others] or [None]
+            inputs.append(Input([encode_row(tokenizer, first, each, max_length) for each in seconds], label))
         return inputs
 
     def _labels(self, examples: list[Example]) -> NDArray[Any]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from stages.command.refusal import Refusal
 from stages import devices
+from stages.command.refusal import Refusal
 from stages.train.options import Options
 
 # Examples in one forward and backward pass. Larger passes are no faster and take more memory.

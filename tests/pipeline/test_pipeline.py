@@ -22,12 +22,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pipeline")
 
 
+def environment() -> dict[str, str]:
+    """The environment without the variables of the make that runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 def make(folder: Path, *words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    # Variables of the make that runs the tests must not leak in.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
         ["make", "--no-print-directory", "RUNNER=venv", f"DATA={folder}/data", f"MODELS={folder}/models", *words],
-        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8",
+        cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8",
     )  # fmt: skip
     # make itself turns any failure into 2.
     assert done.returncode == code, done.stdout + done.stderr
@@ -76,3 +79,18 @@ def test_other_options_are_refused(folder: Path) -> None:
     assert "DEVICE=cpu" in done.stderr
     done = make(folder, "convert", "MODEL=character", "SIZE=base", code=2)
     assert "make tpu-train" in done.stderr
+
+
+def test_the_page_of_commands_trains_a_model(tmp_path: Path) -> None:
+    """scripts/pretrain.sh on the sample, with two steps."""
+    variables = {name: value for name, _, value in (size.partition("=") for size in SIZES)}
+    places = {"DATA": f"{tmp_path}/data", "MODELS": f"{tmp_path}/models", "RUNNER": "venv"}
+    sizes = {"STEPS": "2", "BATCH": "2", "DEVICE": "cpu", "SIZE": "tiny"}
+    done = subprocess.run(
+        ["scripts/pretrain.sh"],
+        cwd=ROOT, env={**environment(), **variables, **places, **sizes}, capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[-6:] == ["き", "を", "し", "ま", "す", "。"]
+    assert (tmp_path / "models/character/tiny/model.safetensors").exists()
+    assert (tmp_path / "data/evaluations/character/tiny/report.html").exists()
