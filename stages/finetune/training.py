@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import shutil
 import tempfile
 from typing import Any
 
@@ -29,7 +30,6 @@ from stages.finetune.runs import WARMUP, Run, best_run, remove_models, write_mod
 from stages.finetune.tagging import AlbertTagger
 from stages.finetune.tasks import Kind, Task
 from stages.formats.model_folder import ModelFolder
-from stages.words.model_folder import write_tokenizer
 from stages.words.tokenizer_class import read_tokenizer_class
 
 HEADS = {
@@ -77,8 +77,8 @@ class FineTuning:
     def _write_model(self, run: Run, model: Any) -> None:
         with tempfile.TemporaryDirectory(prefix="finetune-") as local:
             model.save_pretrained(local)
-            vocabulary, tokenizer = os.path.join(self.folder.path, "vocab.txt"), self.tokenizer
-            write_tokenizer(local, vocabulary, tokenizer.subword_tokenizer_type, tokenizer.model_max_length)
+            self.tokenizer.save_pretrained(local)  # With every setting of the source's.
+            shutil.copyfile(os.path.join(self.folder.path, "vocab.txt"), os.path.join(local, "vocab.txt"))
             write_model(self.options.out, run, local)
 
     def _fine_tune(self, run: Run, progress: Progress) -> tuple[Any, dict[str, Any]]:

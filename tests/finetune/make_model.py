@@ -1,5 +1,6 @@
 """For the training stage's Python: a small random ALBERT as a model folder, for characters."""
 
+import json
 import os
 import tempfile
 
@@ -13,6 +14,8 @@ CONFIG = {
     "embedding_size": 16, "hidden_size": 24, "intermediate_size": 48, "max_position_embeddings": 64,
     "num_attention_heads": 2, "num_hidden_layers": 1, "type_vocab_size": 2, "initializer_range": 0.1,
 }  # fmt: skip
+# Other settings than write_tokenizer's.
+TOKENIZER = {"never_split": ["◎◎"], "truncation_side": "left"}
 
 
 def main(folder: str, characters: str) -> None:
@@ -23,6 +26,12 @@ def main(folder: str, characters: str) -> None:
         with open(vocabulary, "w", encoding="utf-8") as stream:
             stream.writelines(entry + "\n" for entry in entries)
         write_tokenizer(folder, vocabulary, "character", 64)
+    # Settings that a user may have changed. They change nothing for the texts of the tests.
+    config = os.path.join(folder, "tokenizer_config.json")
+    with open(config, encoding="utf-8") as stream:
+        settings = json.load(stream)
+    with open(config, "w", encoding="utf-8") as stream:
+        json.dump({**settings, **TOKENIZER}, stream)
     torch.manual_seed(1)
     config = model_config({**CONFIG, "vocab_size": len(entries)})
     AlbertForPreTraining(AlbertConfig(**config)).save_pretrained(folder)

@@ -73,6 +73,16 @@ def test_the_folder_holds_results_a_model_and_no_pickle(learned: Learned) -> Non
         assert {path.suffix for path in (out / "runs").iterdir()} == {".json"}
 
 
+def test_the_tokenizer_is_that_of_the_source_with_all_settings(learned: Learned) -> None:
+    """Words that are never split, the side of truncation: settings that a vocabulary and a kind do not tell."""
+    source, tuned = (
+        json.loads((folder / "tokenizer_config.json").read_text())
+        for folder in (learned.folder / "model", learned.out("jnli") / "model")
+    )
+    assert (tuned["never_split"], tuned["truncation_side"]) == (["◎◎"], "left")
+    assert {name: tuned.get(name) for name in source} == source
+
+
 def test_the_table_names_the_best_run(learned: Learned) -> None:
     """Two epochs are too few to learn the examples, and 40 are enough."""
     out = learned.out("jnli")
