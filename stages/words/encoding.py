@@ -199,7 +199,7 @@ def _original_places(
     """Places in the concatenated normalised parts → starts and stops in the original texts, each (tokens,)."""
     lengths = np.fromiter(map(len, normalised), np.int64, len(normalised))
     counts = np.diff(tokens.ends, prepend=0)
-    shift = np.repeat(np.array(origins, np.int64) - (lengths.cumsum() - lengths), counts)
+    shift: NDArray[np.int64] = np.repeat(np.array(origins, np.int64) - (lengths.cumsum() - lengths), counts)
     starts, stops = tokens.starts + shift, tokens.stops + shift
     for part, (normal, original) in enumerate(zip(normalised, originals, strict=True)):
         if normal is original or normal == original:
