@@ -16,7 +16,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from stages.command.refusal import Refusal
-from stages.compiled import at, fields, library
+from stages.compiled import at, library, structure
 from stages.formats.encoding import SOURCE, has_crc_instruction
 from stages.handover import storage
 
@@ -39,22 +39,10 @@ _TYPES = (np.int32, np.uint8, np.uint8, np.uint8, np.int32, np.int32, np.float32
 _AGAIN = "make the TFRecords again"
 
 
-class CRecords(ctypes.Structure):
-    """TFRecord frames (encoding.h)."""
-
-    _fields_ = fields("data", "size entries by_instruction")
-
-
-class CChunk(ctypes.Structure):
-    """`Chunk` (encoding.h)."""
-
-    _fields_ = fields("ids mask segments starts positions labels weights swapped", "count sequence predictions")
-
-
-class CTold(ctypes.Structure):
-    """The bytes that were read, and the fault of the record after them (encoding.h)."""
-
-    _fields_ = [("bytes", ctypes.c_int64), ("wrong", ctypes.c_int32), ("feature", ctypes.c_int32)]
+# The structures of encoding.h. CTold: the bytes that were read, and the fault of the record after them.
+CRecords = structure("CRecords", "data", "size entries by_instruction")
+CChunk = structure("CChunk", "ids mask segments starts positions labels weights swapped", "count sequence predictions")
+CTold = structure("CTold", "", "bytes", wrong=ctypes.c_int32, feature=ctypes.c_int32)
 
 
 class Chunk(NamedTuple):
@@ -170,7 +158,7 @@ _FAULTS = {
 _OUT_OF_RANGE = 6
 
 
-def _fault(outcome: CTold, into: Chunk) -> str:
+def _fault(outcome: ctypes.Structure, into: Chunk) -> str:
     """The fault of a record, by the numbers of encoding.c."""
     if outcome.wrong in _FAULTS:
         return _FAULTS[outcome.wrong]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from stages.command.refusal import Refusal
 from stages.formats.albert_config import read_config
 from stages.formats.batches import DynamicMasking
-from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.pretraining import check_vocabulary, disagreements, trained_config
 from stages.formats.shards import Shards, find_shards
 from stages.handover.checks import Checks, check_writable
 from stages.handover.manifests import read_manifest
@@ -41,7 +41,7 @@ def preflight(options: Options) -> Setup:
         checks.refusals += refusals
         config = None if refusals else trained_config(config, shards, options)
     if shards:
-        checks.found.append(("tfrecords", said_of(shards)))
+        checks.found.append(("tfrecords", shards.summary()))
     if config:
         shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
         checks.found.append(("config", f"{options.config}: {shape}"))

@@ -17,7 +17,7 @@ import numpy as np
 import tinysegmenter.tinysegmenter as package
 from numpy.typing import NDArray
 
-from stages.compiled import at, fields, library
+from stages.compiled import at, library, structure
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.c")
 # Sizes of words.c.
@@ -30,22 +30,10 @@ MARKS = ("B3", "B2", "B1", "E1", "E2", "E3")
 Symbols = tuple[str, ...]
 
 
-class CTables(ctypes.Structure):
-    """TinySegmenter's weights (words.h)."""
-
-    _fields_ = fields("codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
-
-
-class CTexts(ctypes.Structure):
-    """`Texts` (words.h)."""
-
-    _fields_ = fields("points ends", "count")
-
-
-class CTokens(ctypes.Structure):
-    """`Tokens` (words.h)."""
-
-    _fields_ = fields("ids first starts stops ends", "count")
+# The structures of words.h.
+CTables = structure("CTables", "codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
+CTexts = structure("CTexts", "points ends", "count")
+CTokens = structure("CTokens", "ids first starts stops ends", "count")
 
 
 class Texts(NamedTuple):
@@ -54,7 +42,7 @@ class Texts(NamedTuple):
     points: NDArray[np.uint32]  # (characters,)
     ends: NDArray[np.int64]  # (texts,) where each ends in points
 
-    def addresses(self) -> CTexts:
+    def addresses(self) -> ctypes.Structure:
         """The structure of addresses for C. These arrays must outlive it."""
         return CTexts(at(self.points, np.uint32), at(self.ends, np.int64), len(self.ends))
 
