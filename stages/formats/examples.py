@@ -188,7 +188,7 @@ def ordinary(entries: dict[str, int]) -> list[int]:
 
 @functools.cache
 def _library() -> Any:
-    """The library. Raises NotCompiled where it is not there."""
+    """The library. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     address = ctypes.c_void_p
     passes, tokens, masking, examples = map(ctypes.POINTER, (CPasses, CTokens, CMasking, CExamples))

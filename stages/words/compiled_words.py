@@ -177,7 +177,7 @@ def _address(begins: NDArray[np.uint8], texts: Texts) -> int:
 
 @functools.cache
 def _words() -> ctypes.CDLL:
-    """The library with its tables filled. Raises NotCompiled where it is not there."""
+    """The library with its tables filled. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     tables, texts, tokens = map(ctypes.POINTER, (CTables, CTexts, CTokens))
