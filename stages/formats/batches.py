@@ -147,18 +147,18 @@ class TrainingData:
         """Shuffled examples from a position on, in chunks, each with its position."""
         first_group, taken = position["group"], position["taken"]
         for epoch in itertools.count(position["epoch"]):
-            found = False
+            has_examples = False
             order = Generator(_bits(self._seed, _ORDER, epoch)).permutation(len(self._files))
             groups = [[self._files[n] for n in order[i : i + FILES]] for i in range(0, len(order), FILES)]
             for group in range(first_group, len(groups)):
                 before = 0
                 for chunk in self._shuffled(groups[group], Generator(_bits(self._seed, _SHUFFLE, epoch, group))):
-                    found = True
+                    has_examples = True
                     skipped = max(0, taken - before)
                     yield {"epoch": epoch, "group": group, "taken": before + skipped}, chunk.rows(slice(skipped, None))
                     before += len(chunk.ids)
                 taken = 0
-            if not (found or first_group):
+            if not (has_examples or first_group):
                 raise Refusal(
                     f"there are no examples in {groups[0][0]} and {len(order) - 1} others; make the TFRecords again"
                 )

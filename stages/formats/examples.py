@@ -36,7 +36,6 @@ COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "s
 A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
 LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
 
-
 # The structures of examples.h.
 CPasses = structure("CPasses", "sentences documents", "document_count copies room", short_share=ctypes.c_double)
 CTokens = structure("CTokens", "ids starts")

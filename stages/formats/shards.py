@@ -52,8 +52,8 @@ def has_manifest(folder: str) -> bool:
 
 def find_shards(folder: str, held_out: Optional[int]) -> Shards:
     """The TFRecords of a folder by its manifest, compared with the sizes and first bytes of its files."""
-    found = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
-    if found and not has_manifest(folder):
+    files = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
+    if files and not has_manifest(folder):
         raise Refusal(f"{folder} has no {MANIFEST}, which make tfrecords writes; make tpu-train reads others")
     manifest = read_manifest(folder, "tfrecords")
     path = storage.join(folder, MANIFEST)
@@ -68,7 +68,7 @@ def find_shards(folder: str, held_out: Optional[int]) -> Shards:
         raise Refusal(f"{path} is not what tfrecords writes ({error}); make the TFRecords again")
     present = storage.files_below(folder)
     for name, size in sizes.items():
-        if name not in found:
+        if name not in files:
             raise Refusal(f"{path} lists {name}, which is missing; make the TFRecords again")
         if present[name] != size:
             file = storage.join(folder, name)

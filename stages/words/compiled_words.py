@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 import weakref
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,6 @@ DECISIONS = "UBO"
 # What stands before and behind a text.
 MARKS = ("B3", "B2", "B1", "E1", "E2", "E3")
 Symbols = tuple[str, ...]
-
 
 # The structures of words.h.
 CTables = structure("CTables", "codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
@@ -90,7 +90,8 @@ class CompiledVocabulary:
         )
         if not self._vocabulary:
             raise MemoryError
-        weakref.finalize(self, self._library.vocabulary_free, self._vocabulary)
+        # Not at the end of the program, when other threads may still look words up.
+        weakref.finalize(self, self._library.vocabulary_free, self._vocabulary).atexit = False
 
     def look_up(self, texts: Texts, begins: NDArray[np.uint8], places: bool = False) -> Tokens:
         """The tokens of texts whose pieces begin at `begins` (characters,), which are cut at white space.
@@ -129,15 +130,12 @@ class Entries:
         self.bytes = np.frombuffer(b"".join(texts), np.uint8)
         self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         self.begins = np.concatenate([[0], self.lengths.cumsum()])
-        self._library = _words()
 
     def lines(self, ids: NDArray[np.int32], ends: NDArray[np.int64]) -> bytes:
         """The entries of texts whose ids end at `ends` (texts,): joined by spaces, each text a line, in UTF-8."""
-        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.lengths):
-            raise ValueError(f"ids from {ids.min()} to {ids.max()}; there are {len(self.lengths)} entries")
         out = np.empty(int(self.lengths[ids].sum()) + len(ids) + len(ends), np.uint8)
         tokens = CTokens(ids=at(ids, np.int32), ends=at(ends, np.int64), count=len(ends))
-        size = self._library.join(at(self.bytes, np.uint8), at(self.begins, np.int64), tokens, at(out, np.uint8))
+        size = _words().join(at(self.bytes, np.uint8), at(self.begins, np.int64), tokens, at(out, np.uint8))
         return out[:size].tobytes()
 
 
@@ -149,7 +147,7 @@ class WordCounts:
         self._counts = self._library.counts_new()
         if not self._counts:
             raise MemoryError
-        weakref.finalize(self, self._library.counts_free, self._counts)
+        weakref.finalize(self, self._library.counts_free, self._counts).atexit = False
 
     def add(self, texts: Texts, begins: NDArray[np.uint8]) -> None:
         """Count the words of texts whose pieces begin at `begins` (characters,), which are cut at white space."""
@@ -241,9 +239,9 @@ def _numbered(name: str, decisions: int, types: int) -> NDArray[np.int32]:
 def _prepare(loaded: ctypes.CDLL) -> None:
     """Hand the package's tables to the library: 15 ms."""
     single, double, triple = _by_symbols("UW", 6, 1), _by_symbols("BW", 3, 2), _by_symbols("TW", 4, 3)
-    met = dict.fromkeys(symbol for symbols in (*single, *double, *triple) for symbol in symbols)
+    symbols = itertools.chain(*single, *double, *triple, MARKS)
     # Number 0 is every character that no table names.
-    number = {symbol: place for place, symbol in enumerate(dict.fromkeys((*met, *MARKS)), 1)}
+    number = {symbol: place for place, symbol in enumerate(dict.fromkeys(symbols), 1)}
     heads = sorted({(number[a], number[b]) for a, b, *_ in (*double, *triple)})
     assert max(len(number) - SYMBOLS, len(heads) - MOST_ROWS, len(triple) - MOST_TRIPLES) < 0
 
