@@ -28,7 +28,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stages.command.refusal import Refusal, Retryable
 
@@ -44,18 +44,8 @@ SIZE_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 PACKAGES = ("isal", "numpy", "tinysegmenter3", "zlib-ng")
 
 
-class Work(NamedTuple):
-    """What a worker gets once: the function, where paths begin, and what it must have for the same bytes."""
-
-    function: Callable[[Any], Any]
-    folder: str
-    ingredients: tuple[tuple[str, str], ...]
-
-
-class Failed(NamedTuple):
-    """An error of the function that is for a person, not for a programmer."""
-
-    error: Exception
+# What a worker gets once: the function, where paths begin, and what it must have for the same bytes.
+Work = tuple[Callable[[Any], Any], str, tuple[tuple[str, str], ...]]
 
 
 class Cluster:
@@ -88,8 +78,8 @@ class Cluster:
                 f"the workers at {self._name(item)} were lost {TRIES} times, most likely for lack of memory; "
                 "with more of it on each machine, the same command resumes"
             )
-        if isinstance(result, Failed):
-            raise result.error
+        if isinstance(result, Exception):
+            raise result
         return result
 
     def __enter__(self) -> Cluster:
@@ -105,7 +95,7 @@ class Cluster:
         try:
             with self._connected():
                 try:
-                    self._work = self._ray.put(Work(self._function, os.getcwd(), ingredients()))
+                    self._work = self._ray.put((self._function, os.getcwd(), ingredients()))
                 except ModuleNotFoundError as error:
                     raise Refusal(f"the head of the cluster has not the code of this driver ({error}); use one image")
                 self._call = self._ray.remote(num_cpus=1, max_retries=TRIES - 1)(call)
@@ -202,12 +192,13 @@ def _last_line(error: BaseException) -> str:
 
 
 def call(work: Work, item: Any) -> Any:
-    """In a worker: the function's result, or the error that is for a person."""
+    """In a worker: the function's result, or an error that is for a person. Ray would wrap one that is raised."""
+    function, folder, expected = work
     try:
-        _refuse_others(work.ingredients, work.folder)
-        return work.function(item)
+        _refuse_others(expected, folder)
+        return function(item)
     except (Refusal, OSError) as error:
-        return Failed(error)
+        return error
 
 
 def ingredients() -> tuple[tuple[str, str], ...]:
