@@ -159,7 +159,7 @@ def killed_while_it_answers(number: int, record: Path) -> dict[int, str]:
     return {number: "x" * (6 << 20)}
 
 
-def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(tmp_path: Path) -> None:
+def test_the_run_continues_when_a_worker_is_killed_while_it_answers(tmp_path: Path) -> None:
     """What it had begun to send would never come to its end."""
     program = (
         "import functools, pathlib, sys; from stages.engine.ordered import in_order\n"
@@ -173,7 +173,7 @@ def test_a_worker_that_is_killed_while_it_answers_is_not_waited_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_worker_that_is_killed_when_all_is_done_is_not_waited_for(killed: int) -> None:
+def test_the_run_ends_when_a_worker_is_killed_after_the_last_item(killed: int) -> None:
     """It may hold the lock behind which the other one waits for being told to end."""
     program = (
         "import os, signal, sys, threading, time\n"
@@ -230,7 +230,7 @@ def test_an_error_while_workers_start_ends_all_of_them() -> None:
     assert done.stderr == ""
 
 
-def test_a_terminated_run_says_so_and_takes_its_workers_with_it() -> None:
+def test_a_terminated_run_ends_its_workers_and_says_so() -> None:
     program = (
         "import sys, time; from stages.command.running import run\n"
         "from stages.engine.ordered import in_order\n"

@@ -49,7 +49,7 @@ def test_a_file_belongs_to_one_item_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("data", [b"from elsewhere", b"from elsewhere" * KEPT_BYTES])
-def test_another_process_sees_it(files: list[int], data: bytes) -> None:
+def test_a_value_reaches_another_process(files: list[int], data: bytes) -> None:
     process = multiprocessing.get_context("fork").Process(target=put, args=(files[0], data))
     process.start()
     process.join()
