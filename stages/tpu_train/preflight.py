@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from stages.command.refusal import Refusal
 from stages.formats.albert_config import read_config
-from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.pretraining import check_vocabulary, disagreements, trained_config
 from stages.formats.shards import Shards, find_shards, has_manifest
 from stages.handover import storage
 from stages.handover.checks import Checks, check_writable
@@ -38,7 +38,7 @@ def preflight(options: Options) -> Setup:
         checks.refusals += refusals
         config = None if refusals else trained_config(config, shards, options)
     if shards:
-        checks.found.append(("tfrecords", said_of(shards)))
+        checks.found.append(("tfrecords", shards.summary()))
     if config:
         shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
         checks.found.append(("config", "%s: %s" % (options.config, shape)))

@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 from stages.command.refusal import Refusal
 from stages.formats.albert_config import read_config
 from stages.formats.batches import DynamicMasking
-from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.pretraining import check_vocabulary, disagreements, trained_config
 from stages.formats.shards import Shards, find_shards
-from stages.handover import storage
 from stages.handover.checks import Checks, check_writable
 from stages.handover.manifests import read_manifest
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
-from stages.words import vocabulary_file
+from stages.words.reading import read_vocabulary
 
 
 class Setup(NamedTuple):
@@ -42,7 +41,7 @@ def preflight(options: Options) -> Setup:
         checks.refusals += refusals
         config = None if refusals else trained_config(config, shards, options)
     if shards:
-        checks.found.append(("tfrecords", said_of(shards)))
+        checks.found.append(("tfrecords", shards.summary()))
     if config:
         shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
         checks.found.append(("config", f"{options.config}: {shape}"))
@@ -91,13 +90,7 @@ def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
         return None
     if not options.vocab:
         raise Refusal("--dynamic-masking replaces tokens by others of the vocabulary; name it with --vocab")
-    try:
-        with storage.fetched(options.vocab) as local:
-            entries = vocabulary_file.read(local)
-    except OSError as error:
-        raise Refusal(f"cannot read {options.vocab}: {error.strerror}")
-    except ValueError as error:
-        raise Refusal(str(error))
+    entries = read_vocabulary(options.vocab)
     records = read_manifest(options.tfrecords, "tfrecords")["options"]
     lengths = records["seq_length"], records["max_predictions"]
     return DynamicMasking(entries, *lengths, records["masked_lm_prob"], records["ngram"], options.seed)

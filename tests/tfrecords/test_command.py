@@ -214,7 +214,7 @@ def test_a_shard_of_several_blocks(run_stage: Any, vocab: Path, tmp_path: Path, 
     assert max(seen[:1000]) > 5000, "shuffled within the block"
 
 
-def test_a_killed_run_goes_on(run_stage: Any, corpus: Path, vocab: Path, tfrecords: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes(run_stage: Any, corpus: Path, vocab: Path, tfrecords: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(tfrecords, out)
     first, second = (out / MODELS[1] / f"pretrain_0000{n}.tfrecord.gz" for n in (0, 1))
@@ -280,7 +280,7 @@ def test_another_run_is_refused(run_stage: Any, corpus: Path, vocab: Path, tfrec
     assert "options.dupe_factor was 3 and is now 5" in done.stderr
 
 
-def test_unmasked_records_hold_the_text_as_it_is(
+def test_unmasked_records_hold_the_text_unchanged(
     run_stage: Any, corpus: Path, vocab: Path, tfrecords: Path, tmp_path: Path
 ) -> None:
     arguments = ("--vocab", vocab, "--out", tmp_path / "t", *SIZES, "--unmasked", "--model", "character")
@@ -307,7 +307,7 @@ def test_unmasked_records_hold_the_text_as_it_is(
         (("--model", "bytes"), "invalid choice"),
     ],
 )
-def test_options_that_cannot_be(
+def test_invalid_options_are_refused(
     run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path, arguments: Any, said: str
 ) -> None:
     done = run_stage("tfrecords", "--corpus", corpus, "--vocab", vocab, "--out", tmp_path / "t", *arguments, code=2)
@@ -315,7 +315,7 @@ def test_options_that_cannot_be(
     assert not (tmp_path / "t").exists()
 
 
-def test_inputs_that_are_none(run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path) -> None:
+def test_missing_and_invalid_inputs_are_refused(run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path) -> None:
     def refusal(corpus: Path, vocab: Path) -> str:
         return str(run_stage("tfrecords", "--corpus", corpus, "--vocab", vocab, "--out", tmp_path / "t", code=2).stderr)
 
@@ -335,7 +335,9 @@ def test_inputs_that_are_none(run_stage: Any, corpus: Path, vocab: Path, tmp_pat
     assert "has special entries only" in refusal(corpus, changed)
 
 
-def test_the_published_vocabularies_are_taken(run_stage: Any, corpus: Path, shared_data: Path, tmp_path: Path) -> None:
+def test_the_published_vocabularies_are_accepted(
+    run_stage: Any, corpus: Path, shared_data: Path, tmp_path: Path
+) -> None:
     run_stage(
         "tfrecords", "--corpus", corpus, "--vocab", shared_data / "vocab", "--out", tmp_path / "t", "--dupe-factor", 1
     )

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZES = ("--vocab-size", 3000, "--alphabet-size", 1200)
 
 
-def test_five_runs_are_one(run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path) -> None:
+def test_five_runs_give_the_same_bytes(run_stage: Any, corpus: Path, vocab: Path, tmp_path: Path) -> None:
     for number in range(4):
         out = tmp_path / str(number)
         run_stage("vocab", "--corpus", corpus, "--out", out, *SIZES, "--jobs", 1 + number % 2)
@@ -22,7 +22,7 @@ def test_five_runs_are_one(run_stage: Any, corpus: Path, vocab: Path, tmp_path: 
             assert (out / name).read_bytes() == (vocab / name).read_bytes()
 
 
-def test_what_it_writes(vocab: Path, corpus: Path) -> None:
+def test_the_vocabularies_and_their_manifest(vocab: Path, corpus: Path) -> None:
     manifest = json.loads((vocab / "manifest.json").read_text())
     wordpiece = read_vocabulary(str(vocab / "wordpiece_tinysegmenter/vocab.txt"))
     character = read_vocabulary(str(vocab / "character/vocab.txt"))
@@ -65,11 +65,11 @@ def test_a_small_corpus_gives_a_small_vocabulary_and_says_so(run_stage: Any, cor
         (("--jobs", -1), "--jobs: -1 is no whole number from 1 to 10000"),
     ],
 )
-def test_sizes_that_cannot_be(run_stage: Any, corpus: Path, tmp_path: Path, arguments: Any, said: str) -> None:
+def test_invalid_options_are_refused(run_stage: Any, corpus: Path, tmp_path: Path, arguments: Any, said: str) -> None:
     assert said in run_stage("vocab", "--corpus", corpus, "--out", tmp_path / "v", *arguments, code=2).stderr
 
 
-def test_corpus_folders_that_are_none(run_stage: Any, corpus: Path, tmp_path: Path) -> None:
+def test_missing_and_changed_corpora_are_refused(run_stage: Any, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "v"
     done = run_stage("vocab", "--corpus", tmp_path / "nothing", "--out", out, code=2)
     assert "there is no folder" in done.stderr
