@@ -20,10 +20,6 @@ SIZES = (
 ACTIVATIONS = ("gelu", "relu", "tanh", "linear")
 
 
-class Mismatch(ValueError):
-    """A configuration or checkpoint of another architecture: names the field or variable."""
-
-
 def check_config(config: Any, path: str) -> Dict[str, Any]:
     """``config`` as read from ``path``, when Google's ALBERT can be built from it."""
     if not isinstance(config, dict):
@@ -60,14 +56,14 @@ def model_config(config: Dict[str, Any]) -> Dict[str, Any]:
     )  # fmt: skip
     for name in needed:
         if not isinstance(config.get(name), int) or config[name] < 1:
-            raise Mismatch("the configuration has no %s (a whole number); is it one of an ALBERT?" % name)
+            raise Refusal("the configuration has no %s (a whole number); is it one of an ALBERT?" % name)
     for name, only in (("net_structure_type", 0), ("num_memory_blocks", 0)):
         if config.get(name, only) != only:
-            raise Mismatch(
+            raise Refusal(
                 "%s is %s in the configuration; transformers' ALBERT knows %s alone" % (name, config[name], only)
             )
     if config["hidden_size"] % config["num_attention_heads"]:
-        raise Mismatch("hidden_size is not a multiple of num_attention_heads in the configuration")
+        raise Refusal("hidden_size is not a multiple of num_attention_heads in the configuration")
     activation = config.get("hidden_act", "gelu")
     return {
         **{name: config[name] for name in needed},

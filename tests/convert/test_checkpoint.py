@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.convert.checkpoint import BadCheckpoint, Checkpoint
+from stages.command.refusal import Refusal
+from stages.convert.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +26,7 @@ numpy.savez(sys.argv[2], **{name.replace("/", "|"): reader.get_tensor(name) for 
         check=True,
         capture_output=True,
     )
-    checkpoint = Checkpoint(str(checkpoints / "groups"))
+    checkpoint = Checkpoint(str(checkpoints / "groups"), "groups")
     with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
         assert {name.replace("|", "/") for name in arrays} == set(checkpoint.variables)
         for name, expected in arrays.items():
@@ -37,7 +38,7 @@ numpy.savez(sys.argv[2], **{name.replace("/", "|"): reader.get_tensor(name) for 
 
 
 def read_all(prefix: Path) -> None:
-    checkpoint = Checkpoint(str(prefix))
+    checkpoint = Checkpoint(str(prefix), prefix.name)
     for name in checkpoint.variables:
         checkpoint.read(name)
 
@@ -59,7 +60,7 @@ def test_a_flipped_bit_anywhere_is_seen(checkpoints: Path, tmp_path: Path) -> No
             damaged = bytearray(whole)
             damaged[at] ^= 4
             path.write_bytes(damaged)
-            with pytest.raises(BadCheckpoint):
+            with pytest.raises(Refusal):
                 read_all(prefix)
         path.write_bytes(whole)
 
@@ -75,7 +76,7 @@ def test_flipped_bits_at_random_are_seen_or_change_nothing(checkpoints: Path, tm
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
         try:
             assert everything(prefix) == expected, (suffix, at, bit)
-        except BadCheckpoint:
+        except Refusal:
             refused += 1
         path.write_bytes(whole)
     # Only the footer's padding and the handle of the empty meta index are of no consequence.
@@ -83,7 +84,7 @@ def test_flipped_bits_at_random_are_seen_or_change_nothing(checkpoints: Path, tm
 
 
 def everything(prefix: Path) -> dict[str, bytes]:
-    checkpoint = Checkpoint(str(prefix))
+    checkpoint = Checkpoint(str(prefix), prefix.name)
     return {name: checkpoint.read(name).tobytes() for name in checkpoint.variables}
 
 
@@ -94,6 +95,6 @@ def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:
         whole = path.read_bytes()
         for size in (0, 30, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:size])
-            with pytest.raises(BadCheckpoint):
+            with pytest.raises(Refusal):
                 read_all(prefix)
         path.write_bytes(whole)
