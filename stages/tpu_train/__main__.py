@@ -7,6 +7,7 @@ SIGINT save a checkpoint first. Folders may be local or gs://.
 
 import errno
 import os
+import platform
 import sys
 from typing import Any, Dict, List
 
@@ -15,7 +16,7 @@ from stages.command.refusal import Retryable, unwritable
 from stages.command.running import run
 from stages.command.stopping import Stop, Stopped
 from stages.formats.pretraining import sentence as sentence_of
-from stages.handover import lock, storage
+from stages.handover import storage
 from stages.handover.manifests import claim, read_manifest, write_manifest
 from stages.handover.storage import describe
 from stages.tpu_train import files
@@ -34,44 +35,33 @@ def main(arguments: List[str]) -> None:
             print("tpu-train: %s" % mode, file=sys.stderr)
         setup = preflight(options)
         if options.check:
-            for name, sentence in setup.findings:
-                print("%-9s  %s" % (name, sentence))
+            for finding in setup.findings:
+                print("%-9s  %s" % finding)
             return
+        inputs = {"config": setup.config, "tfrecords": setup.shards.identity}
         try:
-            best = _run(options, setup, stop)
+            if not claim(STAGE, options.out, options.decisive(), inputs):
+                _train(options, setup, stop, inputs)
         except Stopped as stopped:
             print(
                 "tpu-train: stopped at step %s, checkpoint saved; the same command resumes" % format(stopped.step, ","),
                 file=sys.stderr,
             )
             sys.exit(128 + stopped.signum)
-    print("%s: step %d, %s" % (storage.join(options.out, "model.ckpt-best"), best["step"], sentence_of(best)))
+        best: Dict[str, Any] = read_manifest(options.out, STAGE)["best"]
+    print("%s: step %d, %s" % (storage.join(options.out, files.BEST), best["step"], sentence_of(best)))
 
 
-def _run(options: Options, setup: Setup, stop: Stop) -> Dict[str, Any]:
-    """Train in OUT unless its run is finished. Return the best evaluation."""
-    decisive, inputs = options.decisive(), {"config": setup.config, "tfrecords": setup.shards.identity}
-    if not claim(STAGE, options.out, decisive, inputs):
-        try:
-            _train(options, setup, stop, decisive, inputs)
-        finally:
-            lock.release(options.out)
-    best = read_manifest(options.out, STAGE)["best"]
-    assert isinstance(best, dict)
-    return best
-
-
-def _train(options: Options, setup: Setup, stop: Stop, decisive: Dict[str, Any], inputs: Dict[str, Any]) -> None:
+def _train(options: Options, setup: Setup, stop: Stop, inputs: Dict[str, Any]) -> None:
     # Imported late: TensorFlow takes seconds to load.
     from stages.tpu_train.tensorflow_albert import tf
-    from stages.tpu_train.training import output_files, train, versions
+    from stages.tpu_train.training import output_files, train
 
     try:
         with files.workspace(options, setup.shards) as workspace:
-            out = workspace.options.out
-            files.remove_unfinished(out)
-            best = train(workspace.options, workspace.shards, setup.config, stop, workspace.publish)
-            outputs = {name: describe(storage.join(out, name)) for name in output_files(out)}
+            files.remove_unfinished(workspace.out)
+            best = train(options, workspace, setup.config, stop)
+            outputs = {name: describe(storage.join(workspace.out, name)) for name in output_files(workspace.out)}
             workspace.publish()
     except tf.errors.ResourceExhaustedError as error:
         # TensorFlow raises this for a full disk and for a lack of memory.
@@ -82,7 +72,8 @@ def _train(options: Options, setup: Setup, stop: Stop, decisive: Dict[str, Any],
             % error.message.splitlines()[0]
         )
     counts = {"train_files": len(setup.shards.train), "held_out_examples": setup.shards.held_out_examples}
-    write_manifest(STAGE, options.out, decisive, inputs, outputs, best=best, versions=versions(), counts=counts)
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
+    write_manifest(STAGE, options.out, options.decisive(), inputs, outputs, best=best, versions=versions, counts=counts)
 
 
 if __name__ == "__main__":

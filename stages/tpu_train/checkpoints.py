@@ -1,43 +1,46 @@
 """TensorFlow checkpoints: the last one of a run, the variables of a configuration, the copy of the best one."""
 
 import re
-import shutil
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from stages.command.refusal import Refusal
 from stages.handover import storage
 from stages.handover.manifests import read_json, write_json
+from stages.tpu_train.files import BEST, BEST_RECORD, LIST
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
-BEST = "model.ckpt-best"
-# TensorFlow's list of the checkpoints in a folder, and the index of a checkpoint.
-LIST = "checkpoint"
 INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
 
 
-def last_step(out: str) -> int:
-    """The step of the newest checkpoint in OUT, after a check of all its bytes; 0 in a new run.
+def last_step(folder: str, out: str) -> int:
+    """The step of the newest checkpoint of a run, after a check of all its bytes; 0 in a new run.
 
-    Without its list, or a checkpoint of the list, TensorFlow starts again from step 0 and prints nothing. So a list
-    that differs from the files is rewritten here. ``Refusal`` for a damaged checkpoint, and for a run that has lost all
-    of them. A damaged checkpoint outside the list was being saved when the run was killed; it is not used.
+    ``folder``: OUT or its copy. Without its list, or a checkpoint of the list, TensorFlow starts again from step 0 and
+    prints nothing. So a list that differs from the files is rewritten here. ``Refusal`` for a damaged checkpoint, and
+    for a run that has lost all of them. A damaged checkpoint outside the list was being saved when the run was killed;
+    it is not used.
     """
-    names = storage.names(out)
+    names = storage.names(folder)
     steps = sorted(int(match.group(1)) for match in map(INDEX.fullmatch, names) if match)
-    listed = _listed(out)
-    while steps:
-        newest = storage.join(out, "model.ckpt-%d" % steps[-1])
+    paths = [storage.join(folder, "model.ckpt-%d" % step) for step in steps]
+    state = tf.train.get_checkpoint_state(folder)
+    listed = list(state.all_model_checkpoint_paths) if state else None
+    while paths:
+        newest = storage.name_of(paths[-1])
         try:
-            read_through(newest)
+            read_through(paths[-1], storage.join(out, newest))
             break
         except Refusal as damage:
-            if LIST in names and (listed is None or newest in listed):
-                previous = "model.ckpt-%d" % steps[-2] if len(steps) > 1 else "the beginning"
-                raise Refusal("%s; remove %s.*, and the same command resumes from %s" % (damage, newest, previous))
-            print("tpu-train: model.ckpt-%d is incomplete and not used" % steps[-1], file=sys.stderr)
-            steps.pop()
-    if not steps:
+            if LIST in names and (listed is None or paths[-1] in listed):
+                previous = storage.name_of(paths[-2]) if len(paths) > 1 else "the beginning"
+                raise Refusal(
+                    "%s; remove %s.*, and the same command resumes from %s"
+                    % (damage, storage.join(out, newest), previous)
+                )
+            print("tpu-train: %s is incomplete and not used" % newest, file=sys.stderr)
+            paths.pop()
+    if not paths:
         traces = [name for name in names if name == LIST or name.startswith(BEST) or name.endswith((".tsv", ".jsonl"))]
         if traces:
             raise Refusal(
@@ -45,37 +48,33 @@ def last_step(out: str) -> int:
                 % (out, traces[0])
             )
         return 0
-    paths = [storage.join(out, "model.ckpt-%d" % step) for step in steps]
     if listed != paths:
-        with storage.whole_file(storage.join(out, LIST), "w") as stream:
+        with storage.whole_file(storage.join(folder, LIST), "w") as stream:
             # Names without folders, so that the folder can be moved.
-            stream.write('model_checkpoint_path: "%s"\n' % storage.name_of(paths[-1]))
+            stream.write('model_checkpoint_path: "%s"\n' % newest)
             stream.writelines('all_model_checkpoint_paths: "%s"\n' % storage.name_of(path) for path in paths)
-    if steps[-1]:
-        print("tpu-train: resuming from step %s" % format(steps[-1], ","), file=sys.stderr)
-    return steps[-1]
+    step = steps[len(paths) - 1]
+    if step:
+        print("tpu-train: resuming from step %s" % format(step, ","), file=sys.stderr)
+    return step
 
 
-def _listed(out: str) -> Optional[List[str]]:
-    """The checkpoints in TensorFlow's list, oldest first; None without a readable list."""
-    state = tf.train.get_checkpoint_state(out)
-    return list(state.all_model_checkpoint_paths) if state else None
+def read_through(prefix: str, name: str) -> Dict[str, List[int]]:
+    """The shape of every variable of a checkpoint. ``Refusal`` if a byte is missing or a checksum differs.
 
-
-def read_through(prefix: str) -> Dict[str, List[int]]:
-    """The shape of every variable of a checkpoint. ``Refusal`` if a byte is missing or a checksum differs."""
+    ``name``: the prefix as errors give it.
+    """
     try:
         reader = tf.train.load_checkpoint(prefix)
         shapes: Dict[str, List[int]] = reader.get_variable_to_shape_map()
-        for name in shapes:
-            reader.get_tensor(name)
+        for variable in shapes:
+            reader.get_tensor(variable)
     except (tf.errors.OpError, ValueError) as error:
         if isinstance(error, (tf.errors.NotFoundError, ValueError)) or not storage.exists(prefix + ".index"):
             raise Refusal(
-                "there is no readable TensorFlow checkpoint %s (files %s.index and %s.data-…)"
-                % (prefix, prefix, prefix)
+                "there is no readable TensorFlow checkpoint %s (files %s.index and %s.data-…)" % (name, name, name)
             )
-        raise Refusal("the checkpoint %s is damaged (%s)" % (prefix, str(error.message).partition("\n")[0]))
+        raise Refusal("the checkpoint %s is damaged (%s)" % (name, str(error.message).partition("\n")[0]))
     return shapes
 
 
@@ -119,7 +118,7 @@ def pretraining_logits(config: Dict[str, Any], inputs: Dict[str, Any]) -> Tuple[
 
 def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
     """``Refusal`` if ``prefix`` is no complete checkpoint, or lacks a variable of ``config``'s model."""
-    shapes = read_through(prefix)
+    shapes = read_through(prefix, prefix)
     with tf.Graph().as_default():
         token = tf.zeros([1, 1], tf.int32)
         names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
@@ -140,24 +139,19 @@ def data_sha256(prefix: str) -> List[str]:
     return [storage.sha256(path) for path in sorted(tf.gfile.Glob(prefix + ".data-*"))]
 
 
-def keep_best(out: str, path: str, row: Dict[str, Any]) -> None:
-    """Copy the checkpoint ``path`` to OUT/model.ckpt-best.*, unless it is there.
+def keep_best(folder: str, path: str, row: Dict[str, Any]) -> None:
+    """Copy the checkpoint ``path`` to model.ckpt-best.*, unless it is there. ``folder``: OUT or its copy.
 
     model.ckpt-best.json holds ``row``, its evaluation, with the SHA-256 of the data. It is removed first and written
     last, so that it always describes the files beside it.
     """
-    record = storage.join(out, BEST + ".json")
-    present = storage.names(out)
-    if BEST + ".json" in present:
+    best, record = storage.join(folder, BEST), storage.join(folder, BEST_RECORD)
+    present = [name for name in storage.names(folder) if name.startswith(BEST + ".")]
+    if BEST_RECORD in present:
         if read_json(record)["step"] == row["step"]:
             return
         storage.remove(record)
-    for name in present:
-        if name.startswith(BEST + ".") and name != BEST + ".json":
-            storage.remove(storage.join(out, name))
+    storage.remove_all(folder, present)
     for source in sorted(tf.gfile.Glob(path + ".*")):
-        with storage.reading(source) as stream, storage.whole_file(
-            storage.join(out, BEST + source[len(path) :])
-        ) as copy:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-    write_json(record, dict(row, sha256=data_sha256(storage.join(out, BEST))))
+        storage.fetch(source, best + source[len(path) :])
+    write_json(record, dict(row, sha256=data_sha256(best)))

@@ -9,8 +9,7 @@ import platform
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from stages.command.refusal import Refusal
-from stages.formats.albert_config import read_config
-from stages.formats.pretraining import check_vocabulary, disagreements, said_of, trained_config
+from stages.formats.pretraining import check_inputs
 from stages.formats.shards import Shards, find_shards, has_manifest
 from stages.handover import storage
 from stages.handover.checks import Checks, check_writable
@@ -30,29 +29,16 @@ def preflight(options: Options) -> Setup:
     """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check."""
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
-    config = checks.of(read_config, options.config)
     find = find_shards if has_manifest(options.tfrecords) else foreign.read_shards
-    shards = checks.of(find, options.tfrecords, options.held_out)
-    if config and shards:
-        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
-        checks.refusals += refusals
-        config = None if refusals else trained_config(config, shards, options)
-    if shards:
-        checks.found.append(("tfrecords", said_of(shards)))
-    if config:
-        shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
-        checks.found.append(("config", "%s: %s" % (options.config, shape)))
-    for name, check, arguments in (
-        ("vocab", check_vocabulary, (options.vocab, shards, config) if options.vocab else None),
-        ("init", _check_checkpoint, (options.init_checkpoint, config) if options.init_checkpoint and config else None),
-        ("storage", files.mode_sentence, (options,)),
-        ("out", check_writable, (options.out,)),
-        ("tpu", _find_tpu, (options,) if options.on_tpu and options.tpu_name else None),
-        ("versions", _versions, () if options.check else None),
-    ):
-        sentence = checks.of(check, *arguments) if arguments is not None else None
-        if sentence:
-            checks.found.append((name, sentence))
+    config, shards = check_inputs(checks, options, find)
+    if options.init_checkpoint and config:
+        checks.report("init", _check_checkpoint, options.init_checkpoint, config)
+    checks.report("storage", files.mode_sentence, options)
+    checks.report("out", check_writable, options.out)
+    if options.on_tpu and options.tpu_name:
+        checks.report("tpu", _find_tpu, options)
+    if options.check:
+        checks.report("versions", _versions)
     checks.end()
     return Setup(config, shards, checks.found)
 
@@ -97,9 +83,9 @@ def _check_checkpoint(prefix: str, config: Dict[str, Any]) -> str:
 
 
 def _find_tpu(options: Options) -> str:
-    from stages.tpu_train.cloud_tpu import find
+    from stages.tpu_train.tensorflow_albert import find_tpu
 
-    return "%s is at %s" % (options.tpu_name, find(options).get_master())
+    return "%s is at %s" % (options.tpu_name, find_tpu(options).get_master())
 
 
 def _versions() -> str:
