@@ -18,7 +18,7 @@ from stages.command.refusal import Refusal, unwritable
 from stages.command.running import run
 from stages.convert.options import Options
 from stages.convert.provenance import provenance
-from stages.convert.sources import CONFIG, MODEL, Source, opened
+from stages.convert.sources import CONFIG, MODEL, Source, read_source
 from stages.handover import storage
 from stages.handover.manifests import claim, write_manifest
 from stages.handover.storage import describe, sha256
@@ -30,33 +30,33 @@ PACKAGES = ("torch", "transformers", "safetensors", "tinysegmenter3", "onnx", "o
 def main(arguments: list[str]) -> None:
     """Check everything that needs no large library, then convert."""
     options = parse(Options, "convert", __doc__, arguments)
-    with opened(options) as source:
-        for name, array in source.arrays.items():
-            # A sum of finite float32 values is finite in float64.
-            if not np.isfinite(array.sum(dtype=np.float64)):
-                raise Refusal(
-                    f"weight {name} of {source.place} holds NaN or infinity; take a checkpoint from before it diverged"
-                )
-        vocabulary = _read_vocabulary(options.vocab, source.settings["vocab_size"])
-        has_pieces = any(entry.startswith("##") and len(entry) > 2 for entry in vocabulary)
-        subwords = options.subwords or ("wordpiece" if has_pieces else "character")
-        chosen = {name: value for name, value in decisive(options).items() if value}
-        record = {**chosen, "subwords": subwords, "verify": options.verify}
-        inputs: dict[str, Any] = {
-            "checkpoint": source.digests,
-            "config": sha256(source.config_file),
-            "vocabulary": sha256(options.vocab),
-        }
-        origin = provenance(options.checkpoint, source.config, inputs["vocabulary"], options.tfrecords, options.corpus)
-        if origin:
-            inputs["provenance"] = origin
-        if claim("convert", options.out, record, inputs):
-            print(f"convert: {options.out} is finished already", file=sys.stderr)
-            return
-        try:
-            _convert(options, source, record, inputs)
-        except OSError as error:
-            raise unwritable(options.out, error)
+    source = read_source(options)
+    for name, array in source.arrays.items():
+        # A sum of finite float32 values is finite in float64.
+        if not np.isfinite(array.sum(dtype=np.float64)):
+            raise Refusal(
+                f"weight {name} of {source.place} holds NaN or infinity; take a checkpoint from before it diverged"
+            )
+    vocabulary = _read_vocabulary(options.vocab, source.settings["vocab_size"])
+    has_pieces = any(entry.startswith("##") and len(entry) > 2 for entry in vocabulary)
+    subwords = options.subwords or ("wordpiece" if has_pieces else "character")
+    chosen = {name: value for name, value in decisive(options).items() if value}
+    record = {**chosen, "subwords": subwords, "verify": options.verify}
+    inputs: dict[str, Any] = {
+        "checkpoint": source.digests,
+        "config": sha256(source.config_file),
+        "vocabulary": sha256(options.vocab),
+    }
+    origin = provenance(options.checkpoint, source.config, inputs["vocabulary"], options.tfrecords, options.corpus)
+    if origin:
+        inputs["provenance"] = origin
+    if claim("convert", options.out, record, inputs):
+        print(f"convert: {options.out} is finished already", file=sys.stderr)
+        return
+    try:
+        _convert(options, source, record, inputs)
+    except OSError as error:
+        raise unwritable(options.out, error)
 
 
 def _read_vocabulary(path: str, size: int) -> dict[str, int]:

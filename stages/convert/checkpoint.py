@@ -5,8 +5,8 @@ The index is a sorted table in LevelDB's format with BundleEntryProto messages a
 compared.
 """
 
+import hashlib
 import math
-import os
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from stages.command.refusal import Refusal
+from stages.handover import storage
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -49,20 +50,17 @@ MESSAGES: Any = message_factory.GetMessageClassesForFiles(["checkpoint_index.pro
 
 
 class Checkpoint:
-    """The variables of a checkpoint: their entries in the index by name. `read` loads an array.
+    """The variables of a checkpoint: their entries in the index by name. `read` gives an array.
 
-    `prefix` is on this machine; `name` is the prefix as the errors give it. Raises Refusal for a file that is missing
-    or damaged, also where only the optimizer's variables are.
+    `prefix`: local or at gs://. Raises Refusal for a file that is missing or damaged, also where only the optimizer's
+    variables are.
     """
 
-    def __init__(self, prefix: str, name: str) -> None:
-        self.name = name
+    def __init__(self, prefix: str) -> None:
         self.variables: dict[str, Any] = {}
-        shards = 0
+        index, shards = prefix + ".index", 0
         try:
-            with open(prefix + ".index", "rb") as stream:
-                data = stream.read()
-            for key, value in _table(data):
+            for key, value in _table(read_bytes(index)):
                 if not key:
                     shards = MESSAGES["Header"].FromString(value).num_shards
                     continue
@@ -72,38 +70,47 @@ class Checkpoint:
                 self.variables[key.decode()] = entry
         except OSError as error:
             raise Refusal(
-                f"cannot read {name}.index: {error.strerror}; --checkpoint takes the prefix of a TensorFlow "
+                f"cannot read {index}: {error.strerror}; --checkpoint takes the prefix of a TensorFlow "
                 "checkpoint, such as …/model.ckpt-best, or the folder of a PyTorch one, such as …/best"
             )
         except (DecodeError, IndexError, OverflowError, struct.error, UnicodeDecodeError):
-            raise Refusal(f"{name}.index is damaged or not the index of a TensorFlow checkpoint")
+            raise Refusal(f"{index} is damaged or not the index of a TensorFlow checkpoint")
         except ValueError as error:
-            raise Refusal(f"{name}.index: {error}")
-        suffixes = [f".data-{shard:05d}-of-{shards:05d}" for shard in range(shards)]
-        self.data_files = [prefix + suffix for suffix in suffixes]
-        self._names = [name + suffix for suffix in suffixes]
-        for path, shown in zip(self.data_files, self._names, strict=True):
-            if not os.path.exists(path):
-                raise Refusal(f"{shown} is missing; a checkpoint is its .index and all of its .data files")
-        for variable, entry in self.variables.items():
+            raise Refusal(f"{index}: {error}")
+        self._paths = [f"{prefix}.data-{shard:05d}-of-{shards:05d}" for shard in range(shards)]
+        self._files = []
+        for path in self._paths:
+            try:
+                self._files.append(read_bytes(path))
+            except FileNotFoundError:
+                raise Refusal(f"{path} is missing; a checkpoint is its .index and all of its .data files")
+        for name, entry in self.variables.items():
             if entry.dtype in DTYPES:
-                self.read(variable)
+                self.read(name)
 
-    def shape(self, variable: str) -> tuple[int, ...]:
-        return tuple(dim.size for dim in self.variables[variable].shape.dim)
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each data file, in order."""
+        return [hashlib.sha256(data).hexdigest() for data in self._files]
 
-    def read(self, variable: str) -> NDArray[Any]:
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(dim.size for dim in self.variables[name].shape.dim)
+
+    def read(self, name: str) -> NDArray[Any]:
         """The array of a variable of a type in DTYPES."""
-        entry = self.variables[variable]
-        shape, dtype = self.shape(variable), np.dtype(DTYPES[entry.dtype]).newbyteorder("<")
-        with open(self.data_files[entry.shard_id], "rb") as stream:
-            stream.seek(entry.offset)
-            data = stream.read(entry.size)
+        entry = self.variables[name]
+        shape, dtype = self.shape(name), np.dtype(DTYPES[entry.dtype]).newbyteorder("<")
+        data = self._files[entry.shard_id][entry.offset : entry.offset + entry.size]
         if len(data) != math.prod(shape) * dtype.itemsize or _masked_crc(data) != entry.crc32c:
-            path = self._names[entry.shard_id]
-            raise Refusal(f"{path}: the bytes of variable {variable} are damaged (length or CRC-32C)")
+            path = self._paths[entry.shard_id]
+            raise Refusal(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
         array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
         return array
+
+
+def read_bytes(path: str) -> bytes:
+    with storage.reading(path) as stream:
+        return stream.read()
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:

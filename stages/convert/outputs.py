@@ -109,7 +109,7 @@ def _reference_file(source: Source, reference: str | None) -> Iterator[str]:
     """The file with TensorFlow's logits of a checkpoint: that of --reference, or training's, or a new one."""
     if reference and not storage.exists(reference):
         raise Refusal(f"there is no file {reference}")
-    path = reference or source.copy + REFERENCE
+    path = reference or source.place + REFERENCE
     if storage.exists(path):
         with storage.fetched(path) as local:
             yield local
@@ -122,8 +122,13 @@ def _reference_file(source: Source, reference: str | None) -> Iterator[str]:
             f"{' '.join(words)} {source.place} --out FILE (image albert-ja/tpu-train) and name it with --reference"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        path = os.path.join(scratch, "reference.npz")
-        command = [str(python), *words, source.copy, "--out", path]
+        prefix, path = source.place, os.path.join(scratch, "reference.npz")
+        if storage.remote(prefix):
+            folder, name = os.path.split(prefix)
+            parts = [each for each in storage.names(folder) if each.startswith((name + ".index", name + ".data"))]
+            storage.fetch_all(folder, parts, scratch)
+            prefix = os.path.join(scratch, name)
+        command = [str(python), *words, prefix, "--out", path]
         process = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if process.returncode:
             raise Refusal(f"TensorFlow could not run the checkpoint: {process.stderr.strip().splitlines()[-1]}")
@@ -133,8 +138,9 @@ def _reference_file(source: Source, reference: str | None) -> Iterator[str]:
 def _pytorch(model: AlbertForPreTraining, source: Source) -> Iterator[tuple[Logits, Logits]]:
     """The logits of the checkpoint's own weights, and those of the model."""
     checkpoint = AlbertForPreTraining(AlbertConfig(**source.settings)).eval()
-    # Tied weights may lack their second names.
-    checkpoint.load_state_dict(load_file(source.copy), strict=False)
+    with storage.fetched(source.place) as path:
+        # Tied weights may lack their second names.
+        checkpoint.load_state_dict(load_file(path), strict=False)
     for batch in _random_batches(source.settings):
         yield _logits(checkpoint, batch), _logits(model, batch)
 

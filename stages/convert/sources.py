@@ -1,24 +1,22 @@
 """`--checkpoint`, of TensorFlow or of train → its weights under transformers' names, and what is known of it."""
 
-import contextlib
+import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 
 from stages.command.refusal import Refusal
-from stages.convert.checkpoint import DTYPES, Checkpoint
+from stages.convert.checkpoint import DTYPES, Checkpoint, read_bytes
 from stages.convert.mapping import rules
 from stages.convert.options import Options
 from stages.formats.albert_config import model_config
 from stages.formats.pretraining import METRICS
 from stages.handover import storage
 from stages.handover.manifests import read_json
-from stages.handover.storage import sha256
 
 BEST = "model.ckpt-best"
 MODEL, CONFIG, STATE = "model.safetensors", "albert_config.json", "state.json"
@@ -28,14 +26,15 @@ TIED = {
     "predictions.decoder.bias": "predictions.bias",
 }
 Arrays = dict[str, NDArray[np.float32]]
+# Weights, step, metrics and digests: see Source.
+Found = tuple[Arrays, int | None, dict[str, float], list[str]]
 
 
 class Source(NamedTuple):
     """A checkpoint that passed its checks."""
 
     program: str  # "TensorFlow" or "PyTorch"
-    place: str  # a prefix of TensorFlow, or a file of weights
-    copy: str  # the same on this machine
+    place: str  # a prefix of TensorFlow, or a file of weights; local or at gs://
     config_file: str
     config: dict[str, Any]  # in TensorFlow's form
     settings: dict[str, Any]  # in transformers' form
@@ -45,49 +44,40 @@ class Source(NamedTuple):
     digests: list[str]  # SHA-256 of each file of weights
 
 
-@contextlib.contextmanager
-def opened(options: Options) -> Iterator[Source]:
-    """The checkpoint. One at gs:// is copied to the temporary folder while the body runs. Raises Refusal."""
-    folder, name = _find(options.checkpoint)
-    if name is None:
-        path = storage.join(folder, MODEL)
-        with storage.fetched(path) as copy:
-            yield _pytorch(path, copy, options.config or storage.join(folder, CONFIG))
-        return
-    config_file = options.config or storage.join(folder, CONFIG)
-    if not options.config and not storage.exists(config_file):
+def read_source(options: Options) -> Source:
+    """The checkpoint of --checkpoint. Raises Refusal."""
+    program, place = _find(options.checkpoint)
+    config_file = options.config or storage.join(os.path.dirname(place), CONFIG)
+    if program == "TensorFlow" and not options.config and not storage.exists(config_file):
         raise Refusal(
             f"a TensorFlow checkpoint needs --config, and {options.checkpoint} is not the folder of a PyTorch one"
         )
-    with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
-        local = folder
-        if storage.remote(folder):
-            parts = tuple(name + part for part in (".index", ".data", ".reference.npz"))
-            storage.fetch_all(folder, [each for each in storage.names(folder) if each.startswith(parts)], scratch)
-            local = scratch
-        yield _tensorflow(storage.join(folder, name), os.path.join(local, name), config_file)
+    config = read_json(config_file)
+    if not isinstance(config, dict):
+        raise Refusal(f"{config_file} holds no configuration (a JSON object)")
+    settings = model_config(config)
+    read = _tensorflow if program == "TensorFlow" else _pytorch
+    return Source(program, place, config_file, config, settings, *read(place, settings))
 
 
-def _find(path: str) -> tuple[str, str | None]:
-    """The folder of a checkpoint, and the name of a TensorFlow one in it, None for a PyTorch one.
+def _find(path: str) -> tuple[str, str]:
+    """The program and the place of a checkpoint.
 
     `path`: a prefix of TensorFlow, a folder, a file of the checkpoint, or a run, whose best checkpoint is taken.
     """
     prefix = path.removesuffix(".index").removesuffix(".meta")
     for each in (storage.join(prefix, BEST), prefix):
         if storage.exists(each + ".index"):
-            return os.path.split(each)
+            return "TensorFlow", each
     folder = os.path.dirname(path) if storage.name_of(path) == MODEL else path
     for each in (folder or ".", storage.join(folder, "best")):
         if MODEL in storage.names(each):
-            return each, None
-    return os.path.split(prefix)
+            return "PyTorch", storage.join(each, MODEL)
+    return "TensorFlow", prefix
 
 
-def _tensorflow(prefix: str, copy: str, config_file: str) -> Source:
-    config = _read_config(config_file)
-    checkpoint = Checkpoint(copy, prefix)
-    settings = model_config(config)
+def _tensorflow(prefix: str, settings: dict[str, Any]) -> Found:
+    checkpoint = Checkpoint(prefix)
     wanted = {rule.tensorflow: rule for rule in rules(settings)}
     stored = {
         name: (checkpoint.shape(name), DTYPES.get(entry.dtype, f"TensorFlow's type {entry.dtype}"))
@@ -102,50 +92,44 @@ def _tensorflow(prefix: str, copy: str, config_file: str) -> Source:
         for name, rule in wanted.items()
     }
     step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
-    digests = [sha256(path) for path in checkpoint.data_files]
     # tpu-train writes the evaluation of its best checkpoint beside it.
     row = read_json(prefix + ".json") if storage.exists(prefix + ".json") else None
-    metrics = _metrics(row) if isinstance(row, dict) and row.get("sha256") == digests else {}
-    return Source("TensorFlow", prefix, copy, config_file, config, settings, arrays, step, metrics, digests)
+    digests = checkpoint.digests
+    return arrays, step, _metrics(row) if isinstance(row, dict) and row.get("sha256") == digests else {}, digests
 
 
-def _pytorch(path: str, copy: str, config_file: str) -> Source:
-    config = _read_config(config_file)
-    settings = model_config(config)
+def _pytorch(path: str, settings: dict[str, Any]) -> Found:
     shapes = {rule.transformers: rule.shape[::-1] if rule.transposed else rule.shape for rule in rules(settings)}
     try:
-        with safe_open(copy, framework="numpy") as stream:
-            slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118 - it is no dict
-            stored = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-            tied = {name: stream.get_tensor(name) for name in TIED if stored.pop(name, None)}
-            arrays = _arrays(path, "weight", stored, shapes, "F32", stream.get_tensor)
+        data = read_bytes(path)
+        tensors: dict[str, Any] = dict(deserialize(data))
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror or error}")
     except SafetensorError as error:
         raise Refusal(f"{path} is damaged, or no safetensors file ({error})")
-    for name, array in tied.items():
-        if not np.array_equal(array, arrays[TIED[name]]):
+
+    def read(name: str) -> NDArray[np.float32]:
+        return np.frombuffer(tensors[name]["data"], "<f4").reshape(tensors[name]["shape"])
+
+    stored = {name: (tuple(part["shape"]), part["dtype"]) for name, part in tensors.items()}
+    shapes |= {name: shapes[first] for name, first in TIED.items() if name in stored}
+    arrays = _arrays(path, "weight", stored, shapes, "F32", read)
+    for name in [name for name in TIED if name in arrays]:
+        if not np.array_equal(arrays.pop(name), arrays[TIED[name]]):
             raise Refusal(f"weight {name} of {path} differs from {TIED[name]}, which it is tied to in ALBERT")
-    digest, state_file = sha256(copy), storage.join(os.path.dirname(path), STATE)
+    digest, state_file = hashlib.sha256(data).hexdigest(), storage.join(os.path.dirname(path), STATE)
     if not storage.exists(state_file):
-        return Source("PyTorch", path, copy, config_file, config, settings, arrays, None, {}, [digest])
+        return arrays, None, {}, [digest]
     state = read_json(state_file)
     step = state.get("step") if isinstance(state, dict) else None
     if not isinstance(step, int):
         raise Refusal(f"{state_file} is not the state of a checkpoint: it has no step")
     if state.get("sha256", digest) != digest:
-        # While training replaces both, too.
+        # As while training replaces both.
         raise Refusal(
             f"{state_file} is of other weights than {MODEL} beside it; try again once training has written both"
         )
-    return Source("PyTorch", path, copy, config_file, config, settings, arrays, step, _metrics(state), [digest])
-
-
-def _read_config(path: str) -> dict[str, Any]:
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise Refusal(f"{path} holds no configuration (a JSON object)")
-    return config
+    return arrays, step, _metrics(state), [digest]
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, float]:

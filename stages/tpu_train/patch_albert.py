@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import os
 import sys
-from typing import List, Optional
+from typing import List
 
 import whatthepatch  # type: ignore[import-untyped]
 
@@ -18,8 +18,9 @@ from stages.command.running import run
 from stages.handover.storage import whole_file
 
 PATCH = os.path.join(os.path.dirname(__file__), "compression_type.patch")
-# SHA-256 of run_pretraining.py in albert-tensorflow 1.1.
+# SHA-256 of run_pretraining.py in albert-tensorflow 1.1, and of the same file with the patch.
 UPSTREAM = "e8443150567383cd3c0a7f4f3aa03fae9649afc6f437ef716299938ecbd8746a"
+PATCHED = "43bf1380f21155ebc0c58c7c2bf3fbe7f8483d6a32370a00d9d2424ce1b88326"
 
 
 def main(arguments: List[str]) -> None:
@@ -36,31 +37,21 @@ def main(arguments: List[str]) -> None:
             source = stream.read()
     except OSError as error:
         raise Refusal("cannot read %s: %s" % (module, error.strerror))
-    if _is_upstream(_apply_patch(source, reverse=True)):
+    digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
+    if digest == PATCHED:
         print("tpu-train: %s already patched" % module, file=sys.stderr)
         return
-    if not _is_upstream(source):
+    if digest != UPSTREAM:
         raise Refusal("%s is not the file that the patch was made for; reinstall albert-tensorflow==1.1" % module)
-    patched = _apply_patch(source)
-    if patched is None:
-        raise Refusal("%s does not apply to %s; reinstall albert-tensorflow==1.1" % (PATCH, module))
-    with whole_file(module, "w") as stream:
-        stream.write(patched)
-    print("tpu-train: %s patched" % module, file=sys.stderr)
-
-
-def _apply_patch(source: str, reverse: bool = False) -> Optional[str]:
-    """``source`` with the patch applied (or reverted); None if a line of the patch is missing."""
     try:
         with open(PATCH, encoding="utf-8") as stream:
             (diff,) = whatthepatch.parse_patch(stream.read())
-        return "\n".join(whatthepatch.apply_diff(diff, source, reverse=reverse)) + "\n"
+        lines = whatthepatch.apply_diff(diff, source)
     except (ValueError, whatthepatch.exceptions.HunkApplyException):
-        return None
-
-
-def _is_upstream(source: Optional[str]) -> bool:
-    return source is not None and hashlib.sha256(source.encode("utf-8")).hexdigest() == UPSTREAM
+        raise Refusal("%s does not apply to %s; reinstall albert-tensorflow==1.1" % (PATCH, module))
+    with whole_file(module, "w") as stream:
+        stream.write("\n".join(lines) + "\n")
+    print("tpu-train: %s patched" % module, file=sys.stderr)
 
 
 if __name__ == "__main__":

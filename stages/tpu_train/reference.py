@@ -1,7 +1,7 @@
-"""A checkpoint + its configuration → TensorFlow 1.15's own logits for fixed inputs, as plain arrays.
+"""A checkpoint + its configuration → TensorFlow 1.15's own logits for fixed inputs, with which convert compares.
 
-convert compares its model with them. The inputs depend on the configuration alone: sequences of several lengths with
-padding, both segments, masked positions, and random token ids with a fixed seed.
+The inputs depend on the configuration alone: sequences of several lengths with padding, both segments, masked
+positions, and random token ids with a fixed seed.
 """
 
 import argparse
@@ -50,25 +50,20 @@ def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict
 
 
 def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences: int = SEQUENCES) -> None:
-    """Run the model of ``checkpoint`` (a prefix, ``…/model.ckpt-best``) and write the npz file ``out``.
+    """Run the model of ``checkpoint``, a prefix, and write the npz file ``out``; README.md lists its arrays.
 
-    It holds the arrays of ``reference_inputs``, float32 masked_lm_logits [B, P, V] and sentence_order_logits [B, 2]
-    (before the softmax), the strings checkpoint_sha256 (one for each data file, in the order of names) and config_json.
     ``Refusal`` for a checkpoint of another model.
     """
     checkpoints.check_checkpoint(checkpoint, config)
-    inputs = reference_inputs(config, sequences)
+    arrays = reference_inputs(config, sequences)
     with tf.Graph().as_default(), tf.Session() as session:
-        logits = checkpoints.pretraining_logits(config, {name: tf.constant(array) for name, array in inputs.items()})
+        logits = checkpoints.pretraining_logits(config, {name: tf.constant(array) for name, array in arrays.items()})
         tf.train.Saver(tf.trainable_variables()).restore(session, checkpoint)
         masked, order = session.run(logits)
-    arrays = dict(
-        inputs,
-        masked_lm_logits=masked.reshape((*inputs["masked_lm_positions"].shape, -1)),
-        sentence_order_logits=order,
-        checkpoint_sha256=np.array(checkpoints.data_sha256(checkpoint)),
-        config_json=np.array(json.dumps(config, sort_keys=True)),
-    )
+    arrays["masked_lm_logits"] = masked.reshape((*arrays["masked_lm_positions"].shape, -1))
+    arrays["sentence_order_logits"] = order
+    arrays["checkpoint_sha256"] = np.array(checkpoints.data_sha256(checkpoint))
+    arrays["config_json"] = np.array(json.dumps(config, sort_keys=True))
     # A zip writer seeks, which a mounted bucket does not support.
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)

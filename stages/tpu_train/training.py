@@ -23,22 +23,26 @@ CONFIG = "albert_config.json"
 LOSS_EVERY = 100
 
 
-class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
-    """Collects the training loss and shows progress while an Estimator trains.
+class Watch(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
+    """Collects the training loss, shows progress, and ends training after the step in which a signal comes.
 
     A row is the mean of the losses since the row before; a TPU reports one loss per loop. The file is written just
     before each checkpoint, so it is never behind it. After an interruption it may be ahead: ``read_losses`` drops the
     rows after the checkpoint.
     """
 
-    def __init__(self, out: str, rows: List[Tuple[int, float]], every: int, batch: int, progress: Progress) -> None:
-        self.out, self.rows, self.every, self.batch, self.progress = out, rows, every, batch, progress
+    def __init__(self, options: Options, out: str, step: int, stop: Stop) -> None:
+        self.out, self.batch, self.stop = out, options.batch, stop
+        self.rows = results.read_losses(out, step)
+        self.every = max(1, min(LOSS_EVERY, options.steps // 100))
+        self.progress = Progress("tpu-train", "steps", options.steps - step)
 
     def begin(self) -> None:
         self.loss = tf.get_collection(tf.GraphKeys.LOSSES)[-1]
         self.global_step = tf.train.get_or_create_global_step()
 
     def after_create_session(self, session: Any, coord: Any) -> None:
+        self.stop.training = True
         self.step = self.first = int(session.run(self.global_step))
         self.start = time.monotonic()
         self.losses: List[float] = []
@@ -54,6 +58,8 @@ class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
         if not self.rows or step // self.every > self.step // self.every:
             self._add_row(step)
         self.step = step
+        if self.stop.signum is not None:
+            run_context.request_stop()
 
     def end(self, session: Any) -> None:
         if self.losses:
@@ -63,20 +69,6 @@ class LossCurve(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
     def _add_row(self, step: int) -> None:
         self.rows.append((step, sum(self.losses) / len(self.losses)))
         self.losses = []
-
-
-class StopHook(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
-    """Ends training after the step in which a signal comes."""
-
-    def __init__(self, stop: Stop) -> None:
-        self.stop = stop
-
-    def after_create_session(self, session: Any, coord: Any) -> None:
-        self.stop.training = True
-
-    def after_run(self, run_context: Any, run_values: Any) -> None:
-        if self.stop.signum is not None:
-            run_context.request_stop()
 
 
 class SaveHook(tf.train.CheckpointSaverHook):  # type: ignore[misc,unused-ignore]
@@ -107,25 +99,22 @@ def train(options: Options, workspace: Workspace, config: Dict[str, Any], stop: 
     train_input = run_pretraining.input_fn_builder(
         shards.paths(shards.train), shards.seq_length, shards.max_predictions, is_training=True
     )
-    every = max(1, min(LOSS_EVERY, options.steps // 100))
     with _refusals(options, shards):
         rows = _evaluate_new(estimator, options, workspace)
-        progress = Progress("tpu-train", "steps", options.steps - step)
-        curve = LossCurve(out, results.read_losses(out, step), every, options.batch, progress)
+        watch = Watch(options, out, step, stop)
         while step < options.steps:
             step = min(options.steps, (step // options.save_every + 1) * options.save_every)
             try:
                 # Hooks end in this order.
-                hooks = [StopHook(stop), curve, SaveHook(out, options.steps)]
-                estimator.train(train_input, max_steps=step, hooks=hooks)
+                estimator.train(train_input, max_steps=step, hooks=[watch, SaveHook(out, options.steps)])
             finally:
                 stop.training = False
             workspace.publish()
             if stop.signum is not None:
-                progress.close()
+                watch.progress.close()
                 raise Stopped(stop.signum, checkpoints.saved(out)[-1][0])
             rows = _evaluate_new(estimator, options, workspace)
-        progress.close()
+        watch.progress.close()
     best = best_evaluation(rows)
     assert best is not None, "the last step was evaluated"
     prefix = storage.join(out, BEST)

@@ -26,7 +26,7 @@ numpy.savez(sys.argv[2], **{name.replace("/", "|"): reader.get_tensor(name) for 
         check=True,
         capture_output=True,
     )
-    checkpoint = Checkpoint(str(checkpoints / "groups"), "groups")
+    checkpoint = Checkpoint(str(checkpoints / "groups"))
     with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
         assert {name.replace("|", "/") for name in arrays} == set(checkpoint.variables)
         for name, expected in arrays.items():
@@ -38,7 +38,7 @@ numpy.savez(sys.argv[2], **{name.replace("/", "|"): reader.get_tensor(name) for 
 
 
 def read_all(prefix: Path) -> None:
-    checkpoint = Checkpoint(str(prefix), prefix.name)
+    checkpoint = Checkpoint(str(prefix))
     for name in checkpoint.variables:
         checkpoint.read(name)
 
@@ -84,7 +84,7 @@ def test_flipped_bits_at_random_are_seen_or_change_nothing(checkpoints: Path, tm
 
 
 def everything(prefix: Path) -> dict[str, bytes]:
-    checkpoint = Checkpoint(str(prefix), prefix.name)
+    checkpoint = Checkpoint(str(prefix))
     return {name: checkpoint.read(name).tobytes() for name in checkpoint.variables}
 
 
