@@ -6,10 +6,11 @@ compared.
 """
 
 import hashlib
+import io
 import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
@@ -117,14 +118,15 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a table, in order. Raises ValueError for its fault."""
     if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8)[0] != MAGIC:
         raise ValueError("it is cut short, or not the index of a TensorFlow checkpoint")
-    # The footer begins with the handles of the meta index, which is empty, and of the index.
-    _, position = _numbers(data, len(data) - FOOTER, 2)
-    for _, handle in _block(data, *_numbers(data, position, 2)[0]):
-        yield from _block(data, *_numbers(handle, 0, 2)[0])
+    footer = io.BytesIO(data[-FOOTER:])
+    _number(footer), _number(footer)  # the place of the meta index, which is empty
+    for _, place in _block(data, footer):
+        yield from _block(data, io.BytesIO(place))
 
 
-def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _block(data: bytes, place: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a block. A key is stored without the prefix that it shares with the previous key."""
+    offset, size = _number(place), _number(place)
     content = data[offset : offset + size + 1]
     (crc,) = struct.unpack_from("<I", data, offset + size + 1)
     if _masked_crc(content) != crc:
@@ -133,26 +135,22 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         raise ValueError("it is compressed, but TensorFlow's own checkpoints are not")
     (restarts,) = struct.unpack_from("<I", content, size - 4)
     end = size - 4 * (restarts + 1)
-    position, key = 0, b""
-    while position < end:
-        (shared, unshared, length), position = _numbers(content, position, 3)
-        key = key[:shared] + content[position : position + unshared]
-        position += unshared
-        yield key, content[position : position + length]
-        position += length
+    stream, key = io.BytesIO(content), b""
+    while stream.tell() < end:
+        shared, unshared, length = _number(stream), _number(stream), _number(stream)
+        key = key[:shared] + stream.read(unshared)
+        yield key, stream.read(length)
 
 
-def _numbers(data: bytes, position: int, count: int) -> tuple[list[int], int]:
-    """`count` numbers of variable length from `position` on, and the position after them."""
-    numbers = []
-    for _ in range(count):
-        value = shift = 0
-        while data[position] > 127:
-            value |= (data[position] & 127) << shift
-            position, shift = position + 1, shift + 7
-        numbers.append(value | data[position] << shift)
-        position += 1
-    return numbers, position
+def _number(stream: IO[bytes]) -> int:
+    """The next number, in seven bits of each byte."""
+    value = shift = 0
+    while True:
+        byte = stream.read(1)[0]
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value
+        shift += 7
 
 
 def _masked_crc(data: bytes) -> int:

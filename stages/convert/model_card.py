@@ -10,12 +10,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader
 
-METRICS = {
-    "masked_lm_accuracy": "masked LM accuracy",
-    "masked_lm_loss": "masked LM loss (nats)",
-    "sentence_order_accuracy": "sentence order accuracy",
-    "sentence_order_loss": "sentence order loss (nats)",
-}
 # The default licence of models of Wikipedia's text. Models of other texts have no default.
 WIKIPEDIA_LICENCE = "cc-by-sa-4.0"
 
@@ -30,10 +24,15 @@ def model_card(config: dict[str, Any], record: dict[str, Any], inputs: dict[str,
         file["kind"] == "cirrussearch" and "wiki" in str(file["name"]) for file in files
     )
     licence = record.get("license") or (WIKIPEDIA_LICENCE if from_wikipedia else None)
+    # masked_lm_loss → masked LM loss (nats)
+    labels = {
+        name: name.replace("_lm_", " LM ").replace("_", " ") + " (nats)" * name.endswith("_loss")
+        for name in facts["metrics"]
+    }
     results = [
         EvalResult(
             task_type="fill-mask", dataset_type="held-out", dataset_name="held-out shards", metric_type=name,
-            metric_name=METRICS[name], metric_value=value,
+            metric_name=labels[name], metric_value=value,
         )
         for name, value in facts["metrics"].items()
     ]  # fmt: skip
@@ -54,6 +53,6 @@ def model_card(config: dict[str, Any], record: dict[str, Any], inputs: dict[str,
     text: str = templates.get_template("model_card.jinja").render(
         **record, **facts, **provenance,
         config=config, checkpoint=inputs["checkpoint"][0], provenance=provenance, metadata=metadata, names=names,
-        date=date and "-".join(date.groups()), licence=licence, from_wikipedia=from_wikipedia, metric_names=METRICS,
+        date=date and "-".join(date.groups()), licence=licence, from_wikipedia=from_wikipedia, metric_names=labels,
     )  # fmt: skip
     return text

@@ -16,12 +16,13 @@ from stages.command.refusal import Retryable, unwritable
 from stages.command.running import run
 from stages.command.stopping import Stop, Stopped
 from stages.formats.pretraining import sentence as sentence_of
+from stages.formats.shards import Shards
 from stages.handover import storage
 from stages.handover.manifests import claim, read_manifest, write_manifest
 from stages.handover.storage import describe
 from stages.tpu_train import files
 from stages.tpu_train.options import Options
-from stages.tpu_train.preflight import Setup, preflight
+from stages.tpu_train.preflight import preflight
 
 STAGE = "tpu-train"
 
@@ -33,15 +34,15 @@ def main(arguments: List[str]) -> None:
         mode = files.mode_sentence(options)
         if mode:
             print("tpu-train: %s" % mode, file=sys.stderr)
-        setup = preflight(options)
+        config, shards, findings = preflight(options)
         if options.check:
-            for finding in setup.findings:
+            for finding in findings:
                 print("%-9s  %s" % finding)
             return
-        inputs = {"config": setup.config, "tfrecords": setup.shards.identity}
+        inputs = {"config": config, "tfrecords": shards.identity}
         try:
             if not claim(STAGE, options.out, options.decisive(), inputs):
-                _train(options, setup, stop, inputs)
+                _train(options, shards, stop, inputs)
         except Stopped as stopped:
             print(
                 "tpu-train: stopped at step %s, checkpoint saved; the same command resumes" % format(stopped.step, ","),
@@ -52,15 +53,15 @@ def main(arguments: List[str]) -> None:
     print("%s: step %d, %s" % (storage.join(options.out, files.BEST), best["step"], sentence_of(best)))
 
 
-def _train(options: Options, setup: Setup, stop: Stop, inputs: Dict[str, Any]) -> None:
+def _train(options: Options, shards: Shards, stop: Stop, inputs: Dict[str, Any]) -> None:
     # Imported late: TensorFlow takes seconds to load.
     from stages.tpu_train.tensorflow_albert import tf
     from stages.tpu_train.training import output_files, train
 
     try:
-        with files.workspace(options, setup.shards) as workspace:
+        with files.workspace(options, shards) as workspace:
             files.remove_unfinished(workspace.out)
-            best = train(options, workspace, setup.config, stop)
+            best = train(options, workspace, inputs["config"], stop)
             outputs = {name: describe(storage.join(workspace.out, name)) for name in output_files(workspace.out)}
             workspace.publish()
     except tf.errors.ResourceExhaustedError as error:
@@ -71,7 +72,7 @@ def _train(options: Options, setup: Setup, stop: Stop, inputs: Dict[str, Any]) -
             "TensorFlow has not enough memory (%s); with more, the same command resumes; a smaller --batch needs less"
             % error.message.splitlines()[0]
         )
-    counts = {"train_files": len(setup.shards.train), "held_out_examples": setup.shards.held_out_examples}
+    counts = {"train_files": len(shards.train), "held_out_examples": shards.held_out_examples}
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}
     write_manifest(STAGE, options.out, options.decisive(), inputs, outputs, best=best, versions=versions, counts=counts)
 

@@ -1,25 +1,31 @@
-"""TensorFlow checkpoints: the last one of a run, the variables of a configuration, the copy of the best one."""
+"""The content of a run's folder: TensorFlow's checkpoints, the copy of the best one, evaluations and losses.
 
+``folder`` is OUT or its copy, in which TensorFlow works; ``out`` is OUT, as errors name it.
+"""
+
+import json
 import re
 import sys
 from typing import Any, Dict, List, Tuple
 
 from stages.command.refusal import Refusal
+from stages.formats.pretraining import METRICS, Row
 from stages.handover import storage
 from stages.handover.manifests import read_json, write_json
-from stages.tpu_train.files import BEST, BEST_RECORD, LIST
-from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
+from stages.tpu_train.files import BEST, BEST_RECORD, LIST, LOSSES
+from stages.tpu_train.tensorflow_albert import tf
 
 INDEX = re.compile(r"model\.ckpt-(\d+)\.index")
+EVALUATIONS = "eval_results.jsonl"
+PUBLISHED = "eval_results.txt"
 
 
 def last_step(folder: str, out: str) -> int:
     """The step of the newest checkpoint of a run, after a check of all its bytes; 0 in a new run.
 
-    ``folder``: OUT or its copy. Without its list, or a checkpoint of the list, TensorFlow starts again from step 0 and
-    prints nothing. So a list that differs from the files is rewritten here. ``Refusal`` for a damaged checkpoint, and
-    for a run that has lost all of them. A damaged checkpoint outside the list was being saved when the run was killed;
-    it is not used.
+    Without its list, or a checkpoint of the list, TensorFlow starts again from step 0 and prints nothing. So a list
+    that differs from the files is rewritten here. ``Refusal`` for a damaged checkpoint, and for a run that has lost all
+    of them. A damaged checkpoint outside the list was being saved when the run was killed; it is not used.
     """
     names = storage.names(folder)
     steps = sorted(int(match.group(1)) for match in map(INDEX.fullmatch, names) if match)
@@ -78,60 +84,11 @@ def read_through(prefix: str, name: str) -> Dict[str, List[int]]:
     return shapes
 
 
-def saved(out: str) -> List[Tuple[int, str]]:
+def saved(folder: str) -> List[Tuple[int, str]]:
     """The complete checkpoints of a run as (step, path), oldest first."""
-    state = tf.train.get_checkpoint_state(out)
+    state = tf.train.get_checkpoint_state(folder)
     paths = [path for path in state.all_model_checkpoint_paths if tf.train.checkpoint_exists(path)] if state else []
     return sorted((int(path.rpartition("-")[2]), path) for path in paths)
-
-
-def pretraining_logits(config: Dict[str, Any], inputs: Dict[str, Any]) -> Tuple[Any, Any]:
-    """ALBERT with both heads, in the current graph.
-
-    ``inputs``: int32 tensors input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P]. Return masked
-    language model logits [B * P, V] and sentence order logits [B, 2], before the softmax.
-    """
-    albert = modeling.AlbertConfig.from_dict(config)
-    model = modeling.AlbertModel(
-        config=albert,
-        is_training=False,
-        input_ids=inputs["input_ids"],
-        input_mask=inputs["input_mask"],
-        token_type_ids=inputs["segment_ids"],
-    )
-    positions = inputs["masked_lm_positions"]
-    zeros = tf.zeros_like(positions)
-    _, _, masked = run_pretraining.get_masked_lm_output(
-        albert,
-        model.get_sequence_output(),
-        model.get_embedding_table(),
-        positions,
-        zeros,
-        tf.cast(zeros, tf.float32),
-    )
-    _, _, order = run_pretraining.get_sentence_order_output(albert, model.get_pooled_output(), zeros[:, 0])
-    # Both functions return log-probabilities. The logits are the inputs of their LogSoftmax.
-    for log_probabilities in (masked, order):
-        assert log_probabilities.op.type == "LogSoftmax", log_probabilities.op
-    return masked.op.inputs[0], order.op.inputs[0]
-
-
-def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
-    """``Refusal`` if ``prefix`` is no complete checkpoint, or lacks a variable of ``config``'s model."""
-    shapes = read_through(prefix, prefix)
-    with tf.Graph().as_default():
-        token = tf.zeros([1, 1], tf.int32)
-        names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
-        pretraining_logits(config, dict.fromkeys(names, token))
-        for variable in tf.trainable_variables():
-            name, shape = variable.op.name, variable.shape.as_list()
-            if name not in shapes:
-                raise Refusal("%s has no variable %s; it is of another architecture" % (prefix, name))
-            if shapes[name] != shape:
-                raise Refusal(
-                    "%s has variable %s of shape %s, the configuration needs %s; they are of different models"
-                    % (prefix, name, shapes[name], shape)
-                )
 
 
 def data_sha256(prefix: str) -> List[str]:
@@ -140,7 +97,7 @@ def data_sha256(prefix: str) -> List[str]:
 
 
 def keep_best(folder: str, path: str, row: Dict[str, Any]) -> None:
-    """Copy the checkpoint ``path`` to model.ckpt-best.*, unless it is there. ``folder``: OUT or its copy.
+    """Copy the checkpoint ``path`` to model.ckpt-best.*, unless it is there.
 
     model.ckpt-best.json holds ``row``, its evaluation, with the SHA-256 of the data. It is removed first and written
     last, so that it always describes the files beside it.
@@ -155,3 +112,42 @@ def keep_best(folder: str, path: str, row: Dict[str, Any]) -> None:
     for source in sorted(tf.gfile.Glob(path + ".*")):
         storage.fetch(source, best + source[len(path) :])
     write_json(record, dict(row, sha256=data_sha256(best)))
+
+
+def read_evaluations(folder: str, out: str) -> List[Row]:
+    """The rows of eval_results.jsonl; empty without the file. ``Refusal`` if it is damaged."""
+    try:
+        return [json.loads(line) for line in _lines(folder, EVALUATIONS)]
+    except ValueError as error:
+        path = storage.join(out, EVALUATIONS)
+        raise Refusal("%s is damaged (%s); remove it, and the checkpoints are evaluated again" % (path, error))
+
+
+def write_evaluations(folder: str, rows: List[Row]) -> None:
+    """Write all rows as JSON lines, and as the ``name = value`` lines of Google's program."""
+    with storage.whole_file(storage.join(folder, EVALUATIONS), "w") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+    with storage.whole_file(storage.join(folder, PUBLISHED), "w") as stream:
+        for row in rows:
+            stream.write("global_step = %s\n" % row["step"])
+            stream.writelines("%s = %s\n" % (name, row[name]) for name in METRICS)
+
+
+def read_losses(folder: str, last_step: int) -> List[Tuple[int, float]]:
+    """The rows (step, loss) of train_loss.tsv up to ``last_step``, from which training resumes."""
+    rows = [line.split("\t") for line in _lines(folder, LOSSES)[1:]]
+    return [(int(step), float(loss)) for step, loss in rows if int(step) <= last_step]
+
+
+def write_losses(folder: str, rows: List[Tuple[int, float]]) -> None:
+    with storage.whole_file(storage.join(folder, LOSSES), "w") as stream:
+        stream.write("step\tloss\n")
+        stream.writelines("%d\t%.6f\n" % row for row in rows)
+
+
+def _lines(folder: str, name: str) -> List[str]:
+    """The lines of a file; none without the file."""
+    if name not in storage.names(folder):
+        return []
+    with storage.reading(storage.join(folder, name)) as stream:
+        return stream.read().decode().splitlines()

@@ -6,7 +6,7 @@ TPU, a checkpoint, or TFRecords without a manifest.
 
 import os
 import platform
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from stages.command.refusal import Refusal
 from stages.formats.pretraining import check_inputs
@@ -17,16 +17,11 @@ from stages.tpu_train import files, foreign
 from stages.tpu_train.options import Options
 
 
-class Setup(NamedTuple):
-    """The inputs of a run."""
+def preflight(options: Options) -> Tuple[Dict[str, Any], Shards, List[Tuple[str, str]]]:
+    """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check.
 
-    config: Dict[str, Any]
-    shards: Shards
-    findings: List[Tuple[str, str]]  # name and sentence of each check, for a person
-
-
-def preflight(options: Options) -> Setup:
-    """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check."""
+    Return the configuration, the shards, and name and sentence of each check, for a person.
+    """
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
     find = find_shards if has_manifest(options.tfrecords) else foreign.read_shards
@@ -40,7 +35,7 @@ def preflight(options: Options) -> Setup:
     if options.check:
         checks.report("versions", _versions)
     checks.end()
-    return Setup(config, shards, checks.found)
+    return config, shards, checks.found
 
 
 def contradictions(options: Options) -> Iterator[str]:
@@ -76,7 +71,7 @@ def contradictions(options: Options) -> Iterator[str]:
 
 
 def _check_checkpoint(prefix: str, config: Dict[str, Any]) -> str:
-    from stages.tpu_train.checkpoints import check_checkpoint
+    from stages.tpu_train.reference import check_checkpoint
 
     check_checkpoint(prefix, config)
     return "%s has every variable of the model" % prefix

@@ -8,22 +8,72 @@ import argparse
 import io
 import json
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
 from stages.command.options import HelpFormatter
+from stages.command.refusal import Refusal
 from stages.command.running import run
 from stages.formats.albert_config import check_config
 from stages.handover import storage
 from stages.handover.manifests import read_json
 from stages.tpu_train import checkpoints
-from stages.tpu_train.tensorflow_albert import tf
+from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 SEQUENCES = 4
 LENGTH = 128
 POSITIONS = 8
 SEED = 20230424
+
+
+def pretraining_logits(config: Dict[str, Any], inputs: Dict[str, Any]) -> Tuple[Any, Any]:
+    """ALBERT with both heads, in the current graph.
+
+    ``inputs``: int32 tensors input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P]. Return masked
+    language model logits [B * P, V] and sentence order logits [B, 2], before the softmax.
+    """
+    albert = modeling.AlbertConfig.from_dict(config)
+    model = modeling.AlbertModel(
+        config=albert,
+        is_training=False,
+        input_ids=inputs["input_ids"],
+        input_mask=inputs["input_mask"],
+        token_type_ids=inputs["segment_ids"],
+    )
+    positions = inputs["masked_lm_positions"]
+    zeros = tf.zeros_like(positions)
+    _, _, masked = run_pretraining.get_masked_lm_output(
+        albert,
+        model.get_sequence_output(),
+        model.get_embedding_table(),
+        positions,
+        zeros,
+        tf.cast(zeros, tf.float32),
+    )
+    _, _, order = run_pretraining.get_sentence_order_output(albert, model.get_pooled_output(), zeros[:, 0])
+    # Both functions return log-probabilities. The logits are the inputs of their LogSoftmax.
+    for log_probabilities in (masked, order):
+        assert log_probabilities.op.type == "LogSoftmax", log_probabilities.op
+    return masked.op.inputs[0], order.op.inputs[0]
+
+
+def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
+    """``Refusal`` if ``prefix`` is no complete checkpoint, or lacks a variable of ``config``'s model."""
+    shapes = checkpoints.read_through(prefix, prefix)
+    with tf.Graph().as_default():
+        token = tf.zeros([1, 1], tf.int32)
+        names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
+        pretraining_logits(config, dict.fromkeys(names, token))
+        for variable in tf.trainable_variables():
+            name, shape = variable.op.name, variable.shape.as_list()
+            if name not in shapes:
+                raise Refusal("%s has no variable %s; it is of another architecture" % (prefix, name))
+            if shapes[name] != shape:
+                raise Refusal(
+                    "%s has variable %s of shape %s, the configuration needs %s; they are of different models"
+                    % (prefix, name, shapes[name], shape)
+                )
 
 
 def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict[str, Any]:
@@ -54,10 +104,10 @@ def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences
 
     ``Refusal`` for a checkpoint of another model.
     """
-    checkpoints.check_checkpoint(checkpoint, config)
+    check_checkpoint(checkpoint, config)
     arrays = reference_inputs(config, sequences)
     with tf.Graph().as_default(), tf.Session() as session:
-        logits = checkpoints.pretraining_logits(config, {name: tf.constant(array) for name, array in arrays.items()})
+        logits = pretraining_logits(config, {name: tf.constant(array) for name, array in arrays.items()})
         tf.train.Saver(tf.trainable_variables()).restore(session, checkpoint)
         masked, order = session.run(logits)
     arrays["masked_lm_logits"] = masked.reshape((*arrays["masked_lm_positions"].shape, -1))

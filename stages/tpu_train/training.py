@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List
 
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal
@@ -12,7 +12,7 @@ from stages.formats.pretraining import METRICS, Row, best_evaluation, sentence
 from stages.formats.shards import Shards
 from stages.handover import storage
 from stages.handover.manifests import write_json
-from stages.tpu_train import checkpoints, reference, results
+from stages.tpu_train import checkpoints, reference
 from stages.tpu_train.files import BEST, LOSSES, Workspace
 from stages.tpu_train.foreign import damaged_file
 from stages.tpu_train.options import Options
@@ -33,7 +33,7 @@ class Watch(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
 
     def __init__(self, options: Options, out: str, step: int, stop: Stop) -> None:
         self.out, self.batch, self.stop = out, options.batch, stop
-        self.rows = results.read_losses(out, step)
+        self.rows = checkpoints.read_losses(out, step)
         self.every = max(1, min(LOSS_EVERY, options.steps // 100))
         self.progress = Progress("tpu-train", "steps", options.steps - step)
 
@@ -64,7 +64,7 @@ class Watch(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
     def end(self, session: Any) -> None:
         if self.losses:
             self._add_row(self.step)
-        results.write_losses(self.out, self.rows)
+        checkpoints.write_losses(self.out, self.rows)
 
     def _add_row(self, step: int) -> None:
         self.rows.append((step, sum(self.losses) / len(self.losses)))
@@ -124,7 +124,7 @@ def train(options: Options, workspace: Workspace, config: Dict[str, Any], stop: 
 
 def output_files(out: str) -> List[str]:
     """The names of the files that the manifest of a finished run lists."""
-    outputs = (CONFIG, results.EVALUATIONS, results.PUBLISHED, LOSSES)
+    outputs = (CONFIG, checkpoints.EVALUATIONS, checkpoints.PUBLISHED, LOSSES)
     return [name for name in storage.names(out) if name in outputs or name.startswith(BEST + ".")]
 
 
@@ -186,7 +186,7 @@ def _evaluate_new(estimator: Any, options: Options, workspace: Workspace) -> Lis
 
     paths = dict(checkpoints.saved(out))
     # Rows after the last checkpoint are of removed checkpoints, whose steps are trained again.
-    rows = [row for row in results.read_evaluations(out, options.out) if row["step"] <= max(paths, default=0)]
+    rows = [row for row in checkpoints.read_evaluations(out, options.out) if row["step"] <= max(paths, default=0)]
     due = {step for step in paths if step % options.save_every == 0 or step == options.steps}
     for step in sorted(due - {row["step"] for row in rows}):
         path = paths[step]
@@ -194,7 +194,7 @@ def _evaluate_new(estimator: Any, options: Options, workspace: Workspace) -> Lis
         values = estimator.evaluate(input_fn, steps=-(-examples // batch), checkpoint_path=path)
         row = {name: float(values[name]) for name in METRICS}
         rows = sorted([*rows, dict(row, step=step, examples=examples)], key=lambda row: row["step"])
-        results.write_evaluations(out, rows)
+        checkpoints.write_evaluations(out, rows)
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
         print("%stpu-train: step %s: %s" % (clear, format(step, ","), sentence(row)), file=sys.stderr)
     best = best_evaluation(rows)
