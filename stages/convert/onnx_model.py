@@ -49,16 +49,11 @@ def write_onnx(folder: str, config: dict[str, Any], arrays: dict[str, Array], co
     if sum(tensor.ByteSize() for tensor in graph.tensors.values()) > LARGEST:
         raise Refusal("the model has over 2 GB, more than one ONNX file can hold")
     shape = ["batch", "sequence"]
-    content = helper.make_graph(
-        graph.nodes,
-        "albert_masked_lm",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*shape, config["vocab_size"]])],
-        list(graph.tensors.values()),
-    )
-    model = helper.make_model(
-        content, producer_name="albert-ja", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]
-    )
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS]
+    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*shape, config["vocab_size"]])
+    content = helper.make_graph(graph.nodes, "albert_masked_lm", inputs, [logits], list(graph.tensors.values()))
+    operators = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(content, producer_name="albert-ja", ir_version=IR, opset_imports=operators)
     onnx.checker.check_model(model)
     with whole_file(os.path.join(folder, NAME)) as stream:
         stream.write(model.SerializeToString(deterministic=True))
@@ -77,9 +72,8 @@ class _Graph:
         ids, mask, types = INPUTS
         size = self.node("Shape", ids)  # (batch, sequence)
         length = self.node("Shape", ids, start=1, end=2)
-        self.by_head = self.node(
-            "Concat", size, self.constant("heads", [self.config["num_attention_heads"], -1]), axis=0
-        )
+        heads = self.constant("heads", [self.config["num_attention_heads"], -1])
+        self.by_head = self.node("Concat", size, heads, axis=0)
         # (batch, 1, 1, sequence): 0 for tokens, the smallest float32 for padding, whose attention becomes 0.
         padding = self.node("Equal", mask, self.constant("zero", 0))
         least = self.constant("least", np.finfo(np.float32).min, np.float32)
@@ -105,7 +99,7 @@ class _Graph:
         # The decoder is the table of word embeddings with its own bias.
         logits = self.node("Gemm", hidden, self.weight(WORDS), self.weight("predictions.bias"), transB=1)
         shape = self.node("Concat", size, self.constant("to_the_end", [-1]), axis=0)
-        self.node("Reshape", logits, shape, to=OUTPUT)
+        self.node("Reshape", logits, shape, output=OUTPUT)
 
     def layer(self, name: str, hidden: str, bias: str) -> str:
         """Attention and feed-forward network, each followed by its residual connection and layer normalisation."""
@@ -149,16 +143,14 @@ class _Graph:
         if stored in self.tensors:
             return name
         if name != WORDS:
-            self.constant(stored, array, np.float16)
-            self.nodes.append(helper.make_node("Cast", [stored], [name], name=name, to=TensorProto.FLOAT))
-            return name
+            return self.node("Cast", self.constant(stored, array, np.float16), output=name, to=TensorProto.FLOAT)
         # onnxruntime converts it to float32 when it loads the file.
         blocks = array.reshape(-1, math.gcd(array.shape[1], BLOCK))
         scales = np.maximum(np.abs(blocks).max(1) / 127, np.finfo(np.float32).tiny)
         self.constant(stored, np.rint(blocks / scales[:, None]), np.int8)
         scale = self.constant(f"{name}.scale", scales, np.float32)
         values = self.node("DequantizeLinear", stored, scale, axis=0)
-        return self.node("Reshape", values, self.constant(f"{name}.shape", [-1, array.shape[1]]), to=name)
+        return self.node("Reshape", values, self.constant(f"{name}.shape", [-1, array.shape[1]]), output=name)
 
     def constant(self, name: str, value: Any, kind: Any = np.int64) -> str:
         """Add an array, if it is not there. Returns its name."""
@@ -166,8 +158,8 @@ class _Graph:
             self.tensors[name] = numpy_helper.from_array(np.asarray(value, kind), name)
         return name
 
-    def node(self, kind: str, *inputs: str, to: str = "", **attributes: Any) -> str:
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node with one output. Returns the name of the output."""
-        name = to or f"{kind.lower()}_{len(self.nodes)}"
+        name = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name

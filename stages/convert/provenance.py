@@ -1,8 +1,7 @@
 """Manifests of the earlier stages → the facts on a model's origin for its card.
 
 A manifest counts only if it belongs to this model: training by its configuration, TFRecords by their vocabulary and
-by training's list of them, the corpus by the SHA-256 of its manifest. A manifest of another run is omitted with a
-line on stderr; it does not stop the conversion.
+by training's list of them, the corpus by the SHA-256 of its manifest. Another is omitted with a line on stderr.
 """
 
 import os

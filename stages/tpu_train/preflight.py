@@ -20,7 +20,7 @@ from stages.tpu_train.options import Options
 def preflight(options: Options) -> Tuple[Dict[str, Any], Shards, List[Tuple[str, str]]]:
     """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check.
 
-    Return the configuration, the shards, and name and sentence of each check, for a person.
+    Return the configuration, the shards, and the findings: name and sentence of each check.
     """
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))

@@ -21,6 +21,8 @@ from stages.handover.manifests import read_json
 from stages.tpu_train import checkpoints
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
+# int32 arrays, the first three [B, L], the last one [B, P].
+INPUTS = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
 SEQUENCES = 4
 LENGTH = 128
 POSITIONS = 8
@@ -28,28 +30,16 @@ SEED = 20230424
 
 
 def pretraining_logits(config: Dict[str, Any], inputs: Dict[str, Any]) -> Tuple[Any, Any]:
-    """ALBERT with both heads, in the current graph.
+    """ALBERT with both heads on the tensors INPUTS, in the current graph.
 
-    ``inputs``: int32 tensors input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P]. Return masked
-    language model logits [B * P, V] and sentence order logits [B, 2], before the softmax.
+    Return masked language model logits [B * P, V] and sentence order logits [B, 2], before the softmax.
     """
     albert = modeling.AlbertConfig.from_dict(config)
-    model = modeling.AlbertModel(
-        config=albert,
-        is_training=False,
-        input_ids=inputs["input_ids"],
-        input_mask=inputs["input_mask"],
-        token_type_ids=inputs["segment_ids"],
-    )
-    positions = inputs["masked_lm_positions"]
+    ids, mask, segments, positions = (inputs[name] for name in INPUTS)
+    model = modeling.AlbertModel(albert, is_training=False, input_ids=ids, input_mask=mask, token_type_ids=segments)
     zeros = tf.zeros_like(positions)
     _, _, masked = run_pretraining.get_masked_lm_output(
-        albert,
-        model.get_sequence_output(),
-        model.get_embedding_table(),
-        positions,
-        zeros,
-        tf.cast(zeros, tf.float32),
+        albert, model.get_sequence_output(), model.get_embedding_table(), positions, zeros, tf.cast(zeros, tf.float32)
     )
     _, _, order = run_pretraining.get_sentence_order_output(albert, model.get_pooled_output(), zeros[:, 0])
     # Both functions return log-probabilities. The logits are the inputs of their LogSoftmax.
@@ -62,9 +52,7 @@ def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
     """``Refusal`` if ``prefix`` is no complete checkpoint, or lacks a variable of ``config``'s model."""
     shapes = checkpoints.read_through(prefix, prefix)
     with tf.Graph().as_default():
-        token = tf.zeros([1, 1], tf.int32)
-        names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions")
-        pretraining_logits(config, dict.fromkeys(names, token))
+        pretraining_logits(config, dict.fromkeys(INPUTS, tf.zeros([1, 1], tf.int32)))
         for variable in tf.trainable_variables():
             name, shape = variable.op.name, variable.shape.as_list()
             if name not in shapes:
@@ -77,7 +65,7 @@ def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
 
 
 def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict[str, Any]:
-    """int32 arrays input_ids, input_mask, segment_ids [B, L] and masked_lm_positions [B, P].
+    """The arrays INPUTS.
 
     L is 128 or max_position_embeddings, if that is less. Sequence i has (B - i) / B of L as tokens, the last third of
     them in segment 1. P is 8 or the length of the shortest sequence, if that is less.
@@ -90,13 +78,8 @@ def reference_inputs(config: Dict[str, Any], sequences: int = SEQUENCES) -> Dict
     second = mask & (positions >= np.array([tokens - tokens // 3 for tokens in lengths])[:, None])
     ids = np.where(mask, random.randint(0, config["vocab_size"], (sequences, length)), 0)
     masked = [np.sort(random.permutation(tokens)[: min(POSITIONS, lengths[-1])]) for tokens in lengths]
-    arrays = {
-        "input_ids": ids,
-        "input_mask": mask,
-        "segment_ids": np.minimum(second, config["type_vocab_size"] - 1),
-        "masked_lm_positions": np.stack(masked),
-    }
-    return {name: array.astype(np.int32) for name, array in arrays.items()}
+    arrays = (ids, mask, np.minimum(second, config["type_vocab_size"] - 1), np.stack(masked))
+    return {name: array.astype(np.int32) for name, array in zip(INPUTS, arrays)}
 
 
 def write_reference(checkpoint: str, config: Dict[str, Any], out: str, sequences: int = SEQUENCES) -> None:
