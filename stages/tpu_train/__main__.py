@@ -33,7 +33,7 @@ def main(arguments: List[str]) -> None:
     with stop.watched():
         mode = files.mode_sentence(options)
         if mode:
-            print("tpu-train: %s" % mode, file=sys.stderr)
+            print(f"tpu-train: {mode}", file=sys.stderr)
         config, shards, findings = preflight(options)
         if options.check:
             for finding in findings:
@@ -44,13 +44,11 @@ def main(arguments: List[str]) -> None:
             if not claim(STAGE, options.out, options.decisive(), inputs):
                 _train(options, shards, stop, inputs)
         except Stopped as stopped:
-            print(
-                "tpu-train: stopped at step %s, checkpoint saved; the same command resumes" % format(stopped.step, ","),
-                file=sys.stderr,
-            )
+            sentence = f"stopped at step {stopped.step:,}, checkpoint saved; the same command resumes"
+            print(f"tpu-train: {sentence}", file=sys.stderr)
             sys.exit(128 + stopped.signum)
         best: Dict[str, Any] = read_manifest(options.out, STAGE)["best"]
-    print("%s: step %d, %s" % (storage.join(options.out, files.BEST), best["step"], sentence_of(best)))
+    print(f"{storage.join(options.out, files.BEST)}: step {best['step']}, {sentence_of(best)}")
 
 
 def _train(options: Options, shards: Shards, stop: Stop, inputs: Dict[str, Any]) -> None:
@@ -69,8 +67,8 @@ def _train(options: Options, shards: Shards, stop: Stop, inputs: Dict[str, Any])
         if os.strerror(errno.ENOSPC) in error.message or os.strerror(errno.EDQUOT) in error.message:
             raise unwritable(options.out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         raise Retryable(
-            "TensorFlow has not enough memory (%s); with more, the same command resumes; a smaller --batch needs less"
-            % error.message.splitlines()[0]
+            f"TensorFlow has not enough memory ({error.message.splitlines()[0]}); with more, the same command resumes; "
+            "a smaller --batch needs less"
         )
     counts = {"train_files": len(shards.train), "held_out_examples": shards.held_out_examples}
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__}

@@ -29,7 +29,7 @@ def last_step(folder: str, out: str) -> int:
     """
     names = storage.names(folder)
     steps = sorted(int(match.group(1)) for match in map(INDEX.fullmatch, names) if match)
-    paths = [storage.join(folder, "model.ckpt-%d" % step) for step in steps]
+    paths = [storage.join(folder, f"model.ckpt-{step}") for step in steps]
     state = tf.train.get_checkpoint_state(folder)
     listed = list(state.all_model_checkpoint_paths) if state else None
     while paths:
@@ -40,28 +40,26 @@ def last_step(folder: str, out: str) -> int:
         except Refusal as damage:
             if LIST in names and (listed is None or paths[-1] in listed):
                 previous = storage.name_of(paths[-2]) if len(paths) > 1 else "the beginning"
-                raise Refusal(
-                    "%s; remove %s.*, and the same command resumes from %s"
-                    % (damage, storage.join(out, newest), previous)
-                )
-            print("tpu-train: %s is incomplete and not used" % newest, file=sys.stderr)
+                remedy = f"remove {storage.join(out, newest)}.*, and the same command resumes from {previous}"
+                raise Refusal(f"{damage}; {remedy}")
+            print(f"tpu-train: {newest} is incomplete and not used", file=sys.stderr)
             paths.pop()
     if not paths:
         traces = [name for name in names if name == LIST or name.startswith(BEST) or name.endswith((".tsv", ".jsonl"))]
         if traces:
             raise Refusal(
-                "%s has lost all checkpoints of its run (%s is left); restore them or remove the folder to start again"
-                % (out, traces[0])
+                f"{out} has lost all checkpoints of its run ({traces[0]} is left); restore them or remove the folder "
+                "to start again"
             )
         return 0
     if listed != paths:
         with storage.whole_file(storage.join(folder, LIST), "w") as stream:
             # Names without folders, so that the folder can be moved.
-            stream.write('model_checkpoint_path: "%s"\n' % newest)
-            stream.writelines('all_model_checkpoint_paths: "%s"\n' % storage.name_of(path) for path in paths)
+            stream.write(f'model_checkpoint_path: "{newest}"\n')
+            stream.writelines(f'all_model_checkpoint_paths: "{storage.name_of(path)}"\n' for path in paths)
     step = steps[len(paths) - 1]
     if step:
-        print("tpu-train: resuming from step %s" % format(step, ","), file=sys.stderr)
+        print(f"tpu-train: resuming from step {step:,}", file=sys.stderr)
     return step
 
 
@@ -77,10 +75,9 @@ def read_through(prefix: str, name: str) -> Dict[str, List[int]]:
             reader.get_tensor(variable)
     except (tf.errors.OpError, ValueError) as error:
         if isinstance(error, (tf.errors.NotFoundError, ValueError)) or not storage.exists(prefix + ".index"):
-            raise Refusal(
-                "there is no readable TensorFlow checkpoint %s (files %s.index and %s.data-…)" % (name, name, name)
-            )
-        raise Refusal("the checkpoint %s is damaged (%s)" % (name, str(error.message).partition("\n")[0]))
+            raise Refusal(f"there is no readable TensorFlow checkpoint {name} (files {name}.index and {name}.data-…)")
+        fault = str(error.message).partition("\n")[0]
+        raise Refusal(f"the checkpoint {name} is damaged ({fault})")
     return shapes
 
 
@@ -120,7 +117,7 @@ def read_evaluations(folder: str, out: str) -> List[Row]:
         return [json.loads(line) for line in _lines(folder, EVALUATIONS)]
     except ValueError as error:
         path = storage.join(out, EVALUATIONS)
-        raise Refusal("%s is damaged (%s); remove it, and the checkpoints are evaluated again" % (path, error))
+        raise Refusal(f"{path} is damaged ({error}); remove it, and the checkpoints are evaluated again")
 
 
 def write_evaluations(folder: str, rows: List[Row]) -> None:
@@ -129,8 +126,8 @@ def write_evaluations(folder: str, rows: List[Row]) -> None:
         stream.writelines(json.dumps(row) + "\n" for row in rows)
     with storage.whole_file(storage.join(folder, PUBLISHED), "w") as stream:
         for row in rows:
-            stream.write("global_step = %s\n" % row["step"])
-            stream.writelines("%s = %s\n" % (name, row[name]) for name in METRICS)
+            stream.write(f"global_step = {row['step']}\n")
+            stream.writelines(f"{name} = {row[name]}\n" for name in METRICS)
 
 
 def read_losses(folder: str, last_step: int) -> List[Tuple[int, float]]:

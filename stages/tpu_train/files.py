@@ -59,7 +59,7 @@ def mode_sentence(options: Options) -> str:
     return {
         "": "",
         NATIVE: "TensorFlow reads and writes gs:// itself (--storage native)",
-        STAGED: "gs:// by copies in %s, uploaded with every checkpoint (--storage staged)" % place,
+        STAGED: f"gs:// by copies in {place}, uploaded with every checkpoint (--storage staged)",
     }[mode(options)]
 
 
@@ -94,21 +94,19 @@ def workspace(options: Options, shards: Shards) -> Iterator[Workspace]:
 def _fetch_shards(shards: Shards, scratch: str) -> str:
     """The folder with copies of the shards. Its name has a checksum of the TFRecords."""
     checksum = zlib.crc32(repr(sorted(shards.identity["files"].items())).encode())
-    folder = os.path.join(scratch, "tfrecords-%08x" % checksum)
+    folder = os.path.join(scratch, f"tfrecords-{checksum:08x}")
     os.makedirs(folder, exist_ok=True)
     sizes, present = storage.files_below(shards.folder), storage.files_below(folder)
     missing = [name for name in shards.train + shards.held_out if present.get(name) != sizes[name]]
     needed, free = sum(sizes[name] for name in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise Refusal(
-            "copies of %s take %.1f GB and %s has room for %.1f GB; name a larger folder with --scratch"
-            % (shards.folder, needed / 1e9, scratch, free / 1e9)
+            f"copies of {shards.folder} take {needed / 1e9:.1f} GB and {scratch} has room for {free / 1e9:.1f} GB; "
+            "name a larger folder with --scratch"
         )
     if missing:
-        print(
-            "tpu-train: fetching %d files, %.1f MB, of %s" % (len(missing), needed / 1e6, shards.folder),
-            file=sys.stderr,
-        )
+        sentence = f"fetching {len(missing)} files, {needed / 1e6:.1f} MB, of {shards.folder}"
+        print(f"tpu-train: {sentence}", file=sys.stderr)
     storage.fetch_all(shards.folder, missing, folder)
     return folder
 

@@ -17,7 +17,7 @@ def read_shards(folder: str, held_out: Optional[int]) -> Shards:
     """The TFRecords of a folder without a manifest, by their first examples. ``Refusal`` if they cannot train."""
     names = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
     if not names:
-        raise Refusal("no files match %s; make tfrecords writes them" % storage.join(folder, "*" + SUFFIX))
+        raise Refusal(f"no files match {storage.join(folder, '*' + SUFFIX)}; make tfrecords writes them")
     # Imported late: TensorFlow takes seconds to load.
     from stages.tpu_train.tensorflow_albert import tf
 
@@ -27,14 +27,14 @@ def read_shards(folder: str, held_out: Optional[int]) -> Shards:
     first = storage.join(folder, train[0])
     examples = [tf.train.Example.FromString(record).features for record in itertools.islice(_records(first), SAMPLE)]
     if not examples:
-        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % first)
+        raise Refusal(f"{first} holds no examples; remove it or make the TFRecords again")
     ids = [example.feature["input_ids"].int64_list.value for example in examples]
     positions = examples[0].feature["masked_lm_positions"].int64_list.value
     if not (all(ids) and positions):
-        raise Refusal("%s holds no ALBERT pretraining examples; remove it or make the TFRecords again" % first)
+        raise Refusal(f"{first} holds no ALBERT pretraining examples; remove it or make the TFRecords again")
     held_out_examples = sum(_count(storage.join(folder, name)) for name in held)
     if not held_out_examples:
-        raise Refusal("the held-out files of %s (%s) hold no examples; remove them" % (folder, ", ".join(held)))
+        raise Refusal(f"the held-out files of {folder} ({', '.join(held)}) hold no examples; remove them")
     return Shards(
         folder=folder,
         train=train,
@@ -72,7 +72,7 @@ def _records(path: str) -> Iterator[bytes]:
         with storage.fetched(path) as local:
             yield from tf.io.tf_record_iterator(local, compressed)
     except tf.errors.OpError as error:
-        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
+        raise Refusal(f"{path} is no gzip TFRecords file, or is damaged: {error.message}")
 
 
 def _count(path: str) -> int:
@@ -87,4 +87,4 @@ def _check_first_example(path: str) -> None:
         with storage.fetched(path) as local, gzip.open(local) as stream:
             stream.read(1)
     except (EOFError, OSError, zlib.error) as error:
-        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error))
+        raise Refusal(f"{path} is no gzip TFRecords file, or is damaged: {error}")

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 from stages.command.options import decisive, option, path
 from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, TrainingOptions, file_identity
 
-_RATES = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
+_RATES = f"peak rate of LAMB (default: {PUBLISHED_RATE:g}, with --device cpu {SHORT_RATE:g})"
 
 
 @dataclass(frozen=True)

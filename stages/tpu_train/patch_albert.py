@@ -36,22 +36,22 @@ def main(arguments: List[str]) -> None:
         with open(module, encoding="utf-8", newline="") as stream:
             source = stream.read()
     except OSError as error:
-        raise Refusal("cannot read %s: %s" % (module, error.strerror))
+        raise Refusal(f"cannot read {module}: {error.strerror}")
     digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
     if digest == PATCHED:
-        print("tpu-train: %s already patched" % module, file=sys.stderr)
+        print(f"tpu-train: {module} already patched", file=sys.stderr)
         return
     if digest != UPSTREAM:
-        raise Refusal("%s is not the file that the patch was made for; reinstall albert-tensorflow==1.1" % module)
+        raise Refusal(f"{module} is not the file that the patch was made for; reinstall albert-tensorflow==1.1")
     try:
         with open(PATCH, encoding="utf-8") as stream:
             (diff,) = whatthepatch.parse_patch(stream.read())
         lines = whatthepatch.apply_diff(diff, source)
     except (ValueError, whatthepatch.exceptions.HunkApplyException):
-        raise Refusal("%s does not apply to %s; reinstall albert-tensorflow==1.1" % (PATCH, module))
+        raise Refusal(f"{PATCH} does not apply to {module}; reinstall albert-tensorflow==1.1")
     with whole_file(module, "w") as stream:
         stream.write("\n".join(lines) + "\n")
-    print("tpu-train: %s patched" % module, file=sys.stderr)
+    print(f"tpu-train: {module} patched", file=sys.stderr)
 
 
 if __name__ == "__main__":

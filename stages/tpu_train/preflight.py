@@ -43,11 +43,11 @@ def contradictions(options: Options) -> Iterator[str]:
     mode = files.mode(options)
     if options.warmup_steps > options.steps:
         yield (
-            "--warmup %d is longer than the run of --steps %d; the rate would never reach its peak"
-            % (options.warmup_steps, options.steps)
+            f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "
+            "reach its peak"
         )
     if mode == files.NATIVE and os.environ.get(files.EMULATOR):
-        yield "TensorFlow 1.15 reaches Google alone, not %s; leave --storage native out" % files.EMULATOR
+        yield f"TensorFlow 1.15 reaches Google alone, not {files.EMULATOR}; leave --storage native out"
     if not options.on_tpu:
         return
     if mode == files.STAGED:
@@ -59,33 +59,33 @@ def contradictions(options: Options) -> Iterator[str]:
         )
         return
     local = [
-        "%s is %s" % (flag, path)
+        f"{flag} is {path}"
         for flag, path in (("--tfrecords", options.tfrecords), ("--out", options.out))
         if not storage.remote(path)
     ]
     if local:
-        yield "a Cloud TPU reads and writes gs:// only; %s (WORK_DIR=gs://…)" % " and ".join(local)
+        yield f"a Cloud TPU reads and writes gs:// only; {' and '.join(local)} (WORK_DIR=gs://…)"
     for flag, batch in (("--batch", options.batch), ("--eval-batch", options.eval_batch)):
         if batch % options.num_tpu_cores:
-            yield "%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores)
+            yield f"{flag} {batch} is not a multiple of the {options.num_tpu_cores} TPU cores"
 
 
 def _check_checkpoint(prefix: str, config: Dict[str, Any]) -> str:
     from stages.tpu_train.reference import check_checkpoint
 
     check_checkpoint(prefix, config)
-    return "%s has every variable of the model" % prefix
+    return f"{prefix} has every variable of the model"
 
 
 def _find_tpu(options: Options) -> str:
     from stages.tpu_train.tensorflow_albert import find_tpu
 
-    return "%s is at %s" % (options.tpu_name, find_tpu(options).get_master())
+    return f"{options.tpu_name} is at {find_tpu(options).get_master()}"
 
 
 def _versions() -> str:
     try:
         from stages.tpu_train.tensorflow_albert import tf
     except ImportError as error:
-        raise Refusal("TensorFlow 1.15.5 and ALBERT are not in this environment (%s); make venv/tpu-train" % error)
-    return "Python %s, TensorFlow %s, ALBERT with the patch for gzip" % (platform.python_version(), tf.__version__)
+        raise Refusal(f"TensorFlow 1.15.5 and ALBERT are not in this environment ({error}); make venv/tpu-train")
+    return f"Python {platform.python_version()}, TensorFlow {tf.__version__}, ALBERT with the patch for gzip"

@@ -56,11 +56,11 @@ def check_checkpoint(prefix: str, config: Dict[str, Any]) -> None:
         for variable in tf.trainable_variables():
             name, shape = variable.op.name, variable.shape.as_list()
             if name not in shapes:
-                raise Refusal("%s has no variable %s; it is of another architecture" % (prefix, name))
+                raise Refusal(f"{prefix} has no variable {name}; it is of another architecture")
             if shapes[name] != shape:
                 raise Refusal(
-                    "%s has variable %s of shape %s, the configuration needs %s; they are of different models"
-                    % (prefix, name, shapes[name], shape)
+                    f"{prefix} has variable {name} of shape {shapes[name]}, the configuration needs {shape}; they are "
+                    "of different models"
                 )
 
 

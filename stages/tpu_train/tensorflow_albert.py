@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 sys.dont_write_bytecode = True
 
 if not tf.__version__.startswith(VERSION + "."):
-    raise Refusal("this is TensorFlow %s, 1.15.5 is needed; make venv/tpu-train" % tf.__version__)
+    raise Refusal(f"this is TensorFlow {tf.__version__}, 1.15.5 is needed; make venv/tpu-train")
 if "compression_type" not in inspect.getsource(run_pretraining):
     raise Refusal("the albert package is not patched; run python -m stages.tpu_train.patch_albert once")
 
@@ -46,11 +46,10 @@ def find_tpu(options: Options) -> Any:
         metadata = {} if "://" in str(options.tpu_name) else resolver._fetch_cloud_tpu_metadata()
     except Exception as error:
         # The cloud's client libraries raise many types: no such node, no sign-in, no network.
-        raise Refusal(
-            "cannot find the TPU %s: %s; look at TPU_NAME and TPU_ZONE (--tpu-name, --tpu-zone)"
-            % (options.tpu_name, (str(error) or type(error).__name__).partition("\n")[0])
-        )
+        fault = (str(error) or type(error).__name__).partition("\n")[0]
+        remedy = "look at TPU_NAME and TPU_ZONE (--tpu-name, --tpu-zone)"
+        raise Refusal(f"cannot find the TPU {options.tpu_name}: {fault}; {remedy}")
     version = str(metadata.get("tensorflowVersion", VERSION))
     if not version.startswith(VERSION):
-        raise Refusal("the TPU %s runs TensorFlow %s, this program needs %s" % (options.tpu_name, version, VERSION))
+        raise Refusal(f"the TPU {options.tpu_name} runs TensorFlow {version}, this program needs {VERSION}")
     return resolver

@@ -54,7 +54,7 @@ class Watch(tf.train.SessionRunHook):  # type: ignore[misc,unused-ignore]
         step = int(run_context.session.run(self.global_step))
         self.losses.append(float(run_values.results))
         speed = (step - self.first) * self.batch / (time.monotonic() - self.start)
-        self.progress.add(step - self.step, "loss %.3f, %s examples/s" % (self.losses[-1], format(speed, ",.0f")))
+        self.progress.add(step - self.step, f"loss {self.losses[-1]:.3f}, {speed:,.0f} examples/s")
         if not self.rows or step // self.every > self.step // self.every:
             self._add_row(step)
         self.step = step
@@ -196,7 +196,7 @@ def _evaluate_new(estimator: Any, options: Options, workspace: Workspace) -> Lis
         rows = sorted([*rows, dict(row, step=step, examples=examples)], key=lambda row: row["step"])
         checkpoints.write_evaluations(out, rows)
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-        print("%stpu-train: step %s: %s" % (clear, format(step, ","), sentence(row)), file=sys.stderr)
+        print(f"{clear}tpu-train: step {step:,}: {sentence(row)}", file=sys.stderr)
     best = best_evaluation(rows)
     if best is not None and best["step"] in paths:
         checkpoints.keep_best(out, paths[best["step"]], best)
@@ -212,13 +212,11 @@ def _refusals(options: Options, shards: Shards) -> Iterator[None]:
     except tf.train.NanLossDuringTrainingError:
         raise Refusal(
             "the loss is not a number; train in another folder with a lower --learning-rate or a longer --warmup "
-            "(%s keeps the checkpoints before that)" % options.out
+            f"({options.out} keeps the checkpoints before that)"
         )
     except tf.errors.DataLossError as error:
         # TensorFlow's error does not name the file.
         print("tpu-train: looking for the damaged file", file=sys.stderr)
-        path = damaged_file(shards) or "a file of %s" % options.tfrecords
-        raise Refusal(
-            "%s is damaged; make the TFRecords again, then the same command resumes (%s)"
-            % (path, str(error.message).partition("\n")[0])
-        )
+        path = damaged_file(shards) or f"a file of {options.tfrecords}"
+        fault = str(error.message).partition("\n")[0]
+        raise Refusal(f"{path} is damaged; make the TFRecords again, then the same command resumes ({fault})")
