@@ -65,10 +65,11 @@ def at(array: "NDArray[Any]", kind: type) -> int:
     return address
 
 
-def fields(addresses: str, sizes: str = "") -> list[tuple[str, Any]]:
-    """The fields of a structure for C, given as names with spaces between: addresses, then integers of 64 bits."""
-    named = (addresses, ctypes.c_void_p), (sizes, ctypes.c_int64)
-    return [(name, kind) for names, kind in named for name in names.split()]
+def structure(name: str, addresses: str, sizes: str = "", **others: Any) -> type[ctypes.Structure]:
+    """The class of a structure of C, by the names of its fields in order: addresses, integers of 64 bits, others."""
+    fields: dict[str, Any] = dict.fromkeys(addresses.split(), ctypes.c_void_p)
+    fields.update(dict.fromkeys(sizes.split(), ctypes.c_int64), **others)
+    return type(name, (ctypes.Structure,), {"_fields_": [*fields.items()]})
 
 
 def compile_source(source: str, cache: str) -> None:

@@ -22,7 +22,7 @@ from stages.convert.sources import CONFIG, MODEL, Source, read_source
 from stages.handover import storage
 from stages.handover.manifests import claim, write_manifest
 from stages.handover.storage import describe, sha256
-from stages.words import vocabulary_file
+from stages.words.reading import read_vocabulary
 
 PACKAGES = ("torch", "transformers", "safetensors", "tinysegmenter3", "onnx", "onnxruntime")
 
@@ -37,7 +37,12 @@ def main(arguments: list[str]) -> None:
             raise Refusal(
                 f"weight {name} of {source.place} holds NaN or infinity; take a checkpoint from before it diverged"
             )
-    vocabulary = _read_vocabulary(options.vocab, source.settings["vocab_size"])
+    vocabulary, size = read_vocabulary(options.vocab, "; make vocab writes it"), source.settings["vocab_size"]
+    if len(vocabulary) != size:
+        raise Refusal(
+            f"{options.vocab} has {len(vocabulary):,} entries, but vocab_size is {size:,} in the configuration; "
+            "take the vocabulary that the model was trained with"
+        )
     has_pieces = any(entry.startswith("##") and len(entry) > 2 for entry in vocabulary)
     subwords = options.subwords or ("wordpiece" if has_pieces else "character")
     chosen = {name: value for name, value in decisive(options).items() if value}
@@ -57,22 +62,6 @@ def main(arguments: list[str]) -> None:
         _convert(options, source, record, inputs)
     except OSError as error:
         raise unwritable(options.out, error)
-
-
-def _read_vocabulary(path: str, size: int) -> dict[str, int]:
-    """The vocabulary. Raises Refusal if it does not have `size` entries."""
-    try:
-        vocabulary = vocabulary_file.read(path)
-    except OSError as error:
-        raise Refusal(f"cannot read {path}: {error.strerror}; make vocab writes it")
-    except ValueError as error:
-        raise Refusal(str(error))
-    if len(vocabulary) != size:
-        raise Refusal(
-            f"{path} has {len(vocabulary):,} entries, but vocab_size is {size:,} in the configuration; "
-            "take the vocabulary that the model was trained with"
-        )
-    return vocabulary
 
 
 def _convert(options: Options, source: Source, record: dict[str, Any], inputs: dict[str, Any]) -> None:

@@ -1,7 +1,11 @@
 """Processes of this machine that work on items.
 
-They are forked, get bytes through memory that they share with this process, and end with it, however it ends. When one
-is killed, those left are replaced by half as many: what kills workers is mostly a lack of memory.
+They are forked, and end with this process, however it ends. When one is killed, half as many take over: the cause is
+mostly a lack of memory.
+
+Items and results are pickled into files in memory that all processes see. A pipe would copy them twice more, in pieces
+of 64 KiB: for a dump that took as long as cleaning it. And whoever reads what a killed process began to write to a pipe
+waits for the rest without end.
 """
 
 from __future__ import annotations
@@ -11,122 +15,137 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple
+from typing import Any
 
 from stages.command.refusal import Retryable
-from stages.engine.slots import Slot, Slots
 
-# A worker that has no item waiting is idle until this process has time for it.
+# A second item waits for each worker, which would be idle until this process has time for it.
 ITEMS_A_JOB = 2
-# Workers that an item may end while it is the only one under way.
-ALONE = 2
-# What a pipe takes whole or not at all (PIPE_BUF), less what is said around a result.
-WHOLE = 3000
+# An item is refused when it has ended so many workers that had nothing beside it.
+TRIES_ALONE = 2
+# The size of a file is kept up to this, for the next item. Most batches have less.
+KEPT_BYTES = 1 << 22
 
 
-class Pickled(NamedTuple):
-    """A result in a slot: through the pipe it would come in parts, and not to its end where its worker is killed."""
+def shared_file() -> int:
+    """The descriptor of a new file without a name: in memory, or in the temporary folder if the system is not Linux."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("item")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
-    place: Slot
+
+def put(file: int, value: Any) -> None:
+    """Write a value to a file, for another process. Processes share the position in a file: one at a time uses it."""
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "wb", closefd=False) as stream:
+        pickle.dump(value, stream)
 
 
-class _Task:
-    """An item under way: the slot for its bytes and its result's, and how many workers it ended."""
+def take(file: int) -> Any:
+    """The value that `put` wrote. Frees the memory of a large one."""
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb", closefd=False) as stream:
+        value = pickle.load(stream)
+    if os.fstat(file).st_size > KEPT_BYTES:
+        os.ftruncate(file, 0)
+    return value
 
-    def __init__(self, item: Any, slot: int) -> None:
-        self.item, self.slot = item, slot
-        self.future: Future[Any] | None = None
-        self.ended = 0
+
+@dataclass(eq=False)
+class Task:
+    """An item under way, and the file for it and its result. `ended`: workers that it ended alone."""
+
+    item: Any
+    file: int
+    future: Future[None]
+    ended: int = 0
 
     def lost(self) -> bool:
-        """Whether its result will never come."""
-        return self.future is None or (self.future.done() and isinstance(self.future.exception(), BrokenProcessPool))
+        """Whether its worker was killed. Waits until it has ended."""
+        return isinstance(self.future.exception(), BrokenProcessPool)
 
 
 class Processes:
-    """`jobs` processes that call `function`; a `Crew` of `stages.engine`."""
+    """`jobs` processes that call `function`: a `WorkerPool`."""
 
     def __init__(self, function: Callable[[Any], Any], jobs: int, name: Callable[[Any], str]) -> None:
         self._function, self._jobs, self._name = function, jobs, name
-        self._slots = Slots(ITEMS_A_JOB * jobs)
-        self._tasks: list[_Task] = []
+        self._files = [shared_file() for _ in range(self.most())]
+        self._free = list(self._files)
+        self._tasks: list[Task] = []
         self._pool = self._new_pool()
 
     def most(self) -> int:
         return ITEMS_A_JOB * self._jobs
 
-    def begin(self, item: Any) -> _Task:
-        task = _Task(item, self._slots.take())
+    def begin(self, item: Any) -> Task:
+        file = self._free.pop()
+        task = Task(item, file, self._submit(item, file))
         self._tasks.append(task)
-        self._submit(task)
         return task
 
-    def end(self, task: _Task) -> Any:
-        while True:
-            if task.future is not None:
-                try:
-                    result = self._result(task.future.result())
-                    break
-                except BrokenProcessPool:
-                    pass
+    def end(self, task: Task) -> Any:
+        while task.lost():
             self._begin_again(task)
+        task.future.result()
+        result = take(task.file)
         self._tasks.remove(task)
-        self._slots.give_back(task.slot)
+        self._free.append(task.file)
         return result
 
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, kind: Any, error: Any, at: Any) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         workers = multiprocessing.active_children()
         if kind is not None:
-            # Nobody takes what they are at, which may be a whole file.
+            # Nobody takes the results of their items, which may be whole files.
             _terminate(workers)
         watch = threading.Thread(target=_end_together, args=(workers,), daemon=True)
         watch.start()
         self._pool.shutdown(cancel_futures=True)
         watch.join()
-        self._slots.close()
-
-    def _result(self, sent: Any) -> Any:
-        """What `_call` was given by the function."""
-        if isinstance(sent, Pickled):
-            return pickle.loads(self._slots.get(sent.place))
-        return self._slots.taken_out(sent)
+        for file in self._files:
+            os.close(file)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # Forked, so that they see the slots; all of them at the first item, before this process has more threads.
+        # Forked, so that they see the files; all of them at the first item, before this process has more threads.
         context = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(self._jobs, context, initializer=_start, initargs=(self._function, self._slots))
+        return ProcessPoolExecutor(self._jobs, context, initializer=_start, initargs=(self._function,))
 
-    def _submit(self, task: _Task) -> None:
-        """Submit one item. That may start the workers: signals wait meanwhile, so that none is left half started."""
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    def _submit(self, item: Any, file: int) -> Future[None]:
+        """Submit an item. That may start the workers: signals wait meanwhile, so that none is left half started."""
+        put(file, item)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
-            task.future = self._pool.submit(_call, self._slots.put_in(task.item, task.slot), task.slot)
-        except BrokenProcessPool:
-            task.future = None
+            return self._pool.submit(_call, file)
+        except BrokenProcessPool as error:
+            lost: Future[None] = Future()
+            lost.set_exception(error)
+            return lost
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def _begin_again(self, first: _Task) -> None:
-        """Half as many processes for the items whose results were lost; `first` is the first of them."""
-        # The pool has ended the workers that were left.
+    def _begin_again(self, first: Task) -> None:
+        """Start half as many processes for the items whose results were lost; `first` is the first of them."""
+        # The pool has ended the other workers.
         self._pool.shutdown()
-        alone = self._jobs == 1
-        if alone:
+        if self._jobs == 1:
             # One worker takes the items in their order.
             first.ended += 1
-            if first.ended == ALONE:
+            if first.ended == TRIES_ALONE:
                 raise Retryable(
-                    f"the worker at {self._name(first.item)} was killed {ALONE} times, also with nothing beside it, "
-                    "most likely for lack of memory; with more of it, the same command resumes"
+                    f"the worker at {self._name(first.item)} was killed {TRIES_ALONE} times, also with nothing beside "
+                    "it, most likely for lack of memory; with more of it, the same command resumes"
                 )
         self._jobs = max(1, self._jobs // 2)
         print(
@@ -135,8 +154,8 @@ class Processes:
             file=sys.stderr,
         )
         self._pool = self._new_pool()
-        for task in filter(_Task.lost, self._tasks):
-            self._submit(task)
+        for task in filter(Task.lost, self._tasks):
+            task.future = self._submit(task.item, task.file)
 
 
 def _end_together(workers: Sequence[BaseProcess]) -> None:
@@ -157,13 +176,12 @@ def _terminate(workers: Sequence[BaseProcess]) -> None:
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 _function: Callable[[Any], Any]
-_slots: Slots
 
 
-def _start(function: Callable[[Any], Any], slots: Slots) -> None:
+def _start(function: Callable[[Any], Any]) -> None:
     """In a worker: keep the function, leave Ctrl-C to the parent, and end when the parent is gone."""
-    global _function, _slots
-    _function, _slots = function, slots
+    global _function
+    _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -177,9 +195,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(item: Any, slot: int) -> Any:
-    result = _function(_slots.taken_out(item))
-    sent = _slots.put_in(result, slot)
-    if len(pickle.dumps(sent)) <= WHOLE:
-        return sent
-    return Pickled(_slots.put(slot, pickle.dumps(result)))
+def _call(file: int) -> None:
+    put(file, _function(take(file)))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.scores import TOP, Guesses
-from stages.formats.batches import Batch
+from stages.formats.batches import Batch, unmasked_ids
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 PAD, CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
@@ -114,14 +114,6 @@ def predict_batch(baseline: Baseline, batch: Batch) -> Guesses:
     return baseline.predict(ids[examples, positions], ids[examples, positions + 2], batch.labels[examples, slots])
 
 
-def unmask(batch: Batch) -> NDArray[np.int32]:
-    """The token ids before masking: (B, L)."""
-    ids = batch.ids.copy()
-    examples, slots = np.nonzero(batch.weights)
-    ids[examples, batch.positions[examples, slots]] = batch.labels[examples, slots]
-    return ids
-
-
 def unmasked_text(batches: Iterable[Batch]) -> NDArray[np.int32]:
     """The ids of all examples before masking, concatenated, without padding: (tokens,)."""
-    return np.concatenate([np.empty(0, np.int32), *(unmask(batch)[batch.mask > 0] for batch in batches)])
+    return np.concatenate([np.empty(0, np.int32), *(unmasked_ids(batch)[batch.mask > 0] for batch in batches)])

@@ -18,7 +18,7 @@ from stages.formats.batches import Batch, DynamicMasking, held_out
 from stages.formats.corpus import documents
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards
-from stages.formats.yardstick import LENGTH, MASKED, yardstick
+from stages.formats.windows import LENGTH, MASKED, held_out_evaluation
 from stages.handover.manifests import read_manifest
 
 # Held-out sentences in the report with a gap, and with the loss of each of their tokens.
@@ -61,7 +61,7 @@ def evaluate(
     # The efficient recipe's own evaluation, with the same number of tokens in a batch.
     length = min(LENGTH, shards.seq_length)
     size = max(1, batch * shards.seq_length // length)
-    windows = _masked_scores(comparable, baselines, _first(yardstick(shards, entries, length), 10**9, size))
+    windows = _masked_scores(comparable, baselines, _first(held_out_evaluation(shards, entries, length), 10**9, size))
 
     tokenizers = {name: each.tokenizer for name, each in models.items()}
     tokenizer = tokenizers[MODEL]

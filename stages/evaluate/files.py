@@ -17,13 +17,14 @@ def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Sha
     shards = find_shards(folder, held_out)
     if shards.vocabulary != model.vocabulary:
         raise Refusal(
-            f"{folder} was made with another vocabulary than {model.path} has (SHA-256 {str(shards.vocabulary)[:12]}…, "
-            f"not {model.vocabulary[:12]}…); name the TFRecords that the model was trained on, or make them again"
+            f"{folder} was made with another vocabulary than {model.address} has "
+            f"(SHA-256 {str(shards.vocabulary)[:12]}…, not {model.vocabulary[:12]}…); name the TFRecords that the "
+            "model was trained on, or make them again"
         )
     positions = model.settings["max_position_embeddings"]
     if shards.seq_length > positions:
         raise Refusal(
-            f"{folder} has examples of {shards.seq_length} tokens, and {model.path} takes {positions} at most; "
+            f"{folder} has examples of {shards.seq_length} tokens, and {model.address} takes {positions} at most; "
             "make TFRecords with a smaller SEQ_LENGTH"
         )
     return shards

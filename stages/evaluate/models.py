@@ -15,7 +15,7 @@ from stages.command.refusal import Refusal
 from stages.evaluate.scores import TOP, Predictions
 from stages.formats.batches import Batch
 from stages.formats.model_folder import ModelFolder
-from stages.words.tokenizer_class import read_tokenizer_class
+from stages.words.model_folder import read_tokenizer_class
 
 # Positions whose logits are in memory together: 130 MB for 32,768 entries.
 _CHUNK = 1024
@@ -30,15 +30,15 @@ class Model:
                 folder.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            raise Refusal(f"cannot read the model of {folder.path}: {str(error).splitlines()[0]}")
+            raise Refusal(f"cannot read the model of {folder.address}: {str(error).splitlines()[0]}")
         missing = sorted(report["missing_keys"])
         if missing:
             raise Refusal(
-                f"{folder.path} has no weights for {missing[0]}; an evaluation needs the heads of pretraining, "
+                f"{folder.address} has no weights for {missing[0]}; an evaluation needs the heads of pretraining, "
                 "as make convert writes them"
             )
         self.folder, self.device = folder, device
-        self.network, self.tokenizer = network.to(device).eval(), read_tokenizer_class(folder.path)
+        self.network, self.tokenizer = network.to(device).eval(), read_tokenizer_class(folder.address)
 
     def description(self) -> dict[str, Any]:
         settings = self.folder.settings

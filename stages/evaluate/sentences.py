@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.estimates import Ratios, exponential, scaled
-from stages.evaluate.baselines import unmask
-from stages.formats.batches import Batch
+from stages.formats.batches import Batch, unmasked_ids
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer as Tokenizer
 
 # The corpus keeps sentences of these lengths in characters; the same limits apply to text of examples.
@@ -24,7 +23,7 @@ _SPARE = 4
 def from_records(batches: Iterable[Batch], tokenizer: Tokenizer) -> Iterator[str]:
     """The unmasked text of examples, cut behind each `。`; a part may start within a sentence."""
     for batch in batches:
-        for ids, mask, segments in zip(unmask(batch), batch.mask, batch.segments, strict=True):
+        for ids, mask, segments in zip(unmasked_ids(batch), batch.mask, batch.segments, strict=True):
             for segment in (0, 1):
                 part = ids[(mask > 0) & (segments == segment)].tolist()
                 tokens: Any = tokenizer.convert_ids_to_tokens(part)

@@ -29,8 +29,7 @@ from stages.finetune.runs import WARMUP, Run, best_run, remove_models, write_mod
 from stages.finetune.tagging import AlbertTagger
 from stages.finetune.tasks import Kind, Task
 from stages.formats.model_folder import ModelFolder
-from stages.words.model_folder import write_tokenizer
-from stages.words.tokenizer_class import read_tokenizer_class
+from stages.words.model_folder import read_tokenizer_class, write_tokenizer
 
 HEADS = {
     "regression": transformers.AlbertForSequenceClassification,
@@ -50,7 +49,7 @@ class FineTuning:
         self.options, self.folder, self.data = options, folder, data
         self.device = choose_device(options.device)
         self.bfloat16 = in_bfloat16(self.device, options.precision)  # Of the matrix products; weights are float32.
-        self.tokenizer = read_tokenizer_class(folder.path)
+        self.tokenizer = read_tokenizer_class(folder.address)
         self.train, self.dev = data.encode(self.tokenizer, options.row_length(folder.settings))
         self.epoch_steps = math.ceil(len(self.train) / options.batch_size)  # The last one may have fewer examples.
 
@@ -160,10 +159,10 @@ def load_model(folder: ModelFolder, task: Task, pretrained: bool, attention: str
             **options,
         )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise Refusal(f"cannot read the model of {folder.path}: {str(error).splitlines()[0]}")
+        raise Refusal(f"cannot read the model of {folder.address}: {str(error).splitlines()[0]}")
     missing = sorted(name for name in report["missing_keys"] if name.startswith("albert."))
     if missing:
-        raise Refusal(f"{folder.path} has no weights for {missing[0]}; make convert writes them all")
+        raise Refusal(f"{folder.address} has no weights for {missing[0]}; make convert writes them all")
     return model
 
 

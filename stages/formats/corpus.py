@@ -10,39 +10,34 @@ from stages.command.refusal import Refusal
 from stages.handover import storage
 from stages.handover.manifests import MANIFEST, is_count, read_manifest
 
-# What the manifest says of a shard beside its size.
-_COUNTED = ("articles", "sentences", "characters")
-
 
 def read_shards(corpus: str) -> list[tuple[str, dict[str, Any]]]:
-    """The files of a corpus in order, each with what the manifest says of it. All are there, in their full length."""
-    manifest = read_manifest(corpus, "corpus")
+    """The files of a corpus in order, each with its entry in the manifest. Refuses a file of another length."""
+    manifest = storage.join(corpus, MANIFEST)
+    shards = sorted(read_manifest(corpus, "corpus")["files"].items())
     present = storage.files_below(corpus)
-    shards = sorted(manifest["files"].items())
     if not shards:
-        raise Refusal("%s lists no files; make the corpus again" % storage.join(corpus, MANIFEST))
+        raise Refusal(f"{manifest} lists no files; make the corpus again")
     for name, described in shards:
-        path = storage.join(corpus, name)
+        path, size = storage.join(corpus, name), described["bytes"]
         if name not in present:
-            raise Refusal("%s is missing; make the corpus again" % path)
-        if present[name] != described["bytes"]:
+            raise Refusal(f"{path} is missing; make the corpus again")
+        if present[name] != size:
             raise Refusal(
-                "%s is not what make corpus wrote (%d bytes, not %d); make the corpus again"
-                % (path, present[name], described["bytes"])
+                f"{path} is not what make corpus wrote ({present[name]} bytes, not {size}); make the corpus again"
             )
         # A sentence has a character and a line end at least.
-        if not all(is_count(described.get(what)) and described[what] <= present[name] for what in _COUNTED):
-            raise Refusal(
-                "%s does not say how much is in %s; make the corpus again" % (storage.join(corpus, MANIFEST), name)
-            )
+        counts = [described.get(key) for key in ("articles", "sentences", "characters")]
+        if not all(is_count(count) and count <= size for count in counts):
+            raise Refusal(f"{manifest} does not say how much is in {name}; make the corpus again")
     return shards
 
 
 def documents(corpus: str, name: str, described: dict[str, Any]) -> Iterator[list[str]]:
     """The articles of one corpus shard, each a list of sentences, in order.
 
-    ``described`` is what the corpus manifest says of the file. A file of other bytes is refused at its
-    end, when they are known: do not finish anything before the iterator is exhausted.
+    `described`: the file's entry in the manifest. A file of other bytes is refused at its end, when they are known: do
+    not finish anything before the iterator is exhausted.
     """
     path = storage.join(corpus, name)
     digest = hashlib.sha256()
@@ -57,8 +52,8 @@ def documents(corpus: str, name: str, described: dict[str, Any]) -> Iterator[lis
                     yield article
                     article = []
     except OSError as error:
-        raise Refusal("cannot read %s: %s" % (path, error.strerror))
+        raise Refusal(f"cannot read {path}: {error.strerror}")
     if digest.hexdigest() != described["sha256"]:
-        raise Refusal("%s is not what make corpus wrote (its SHA-256 differs); make the corpus again" % path)
+        raise Refusal(f"{path} is not what make corpus wrote (its SHA-256 differs); make the corpus again")
     if article:
         yield article

@@ -9,14 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from stages.command.refusal import Refusal
-from stages.compiled import at, fields, library
+from stages.compiled import at, library, structure
 from stages.formats.encoding import SOURCE, has_crc_instruction
 from stages.handover import storage
 
@@ -35,53 +35,38 @@ FEATURES = (
     "masked_lm_weights",
     "next_sentence_labels",
 )
+_TYPES = (np.int32, np.uint8, np.uint8, np.uint8, np.int32, np.int32, np.float32, np.int32)
 _AGAIN = "make the TFRecords again"
 
 
-class CRecords(ctypes.Structure):
-    """TFRecord frames (encoding.h)."""
-
-    _fields_ = fields("data", "size entries by_instruction")
-
-
-class CChunk(ctypes.Structure):
-    """`Chunk` (encoding.h)."""
-
-    _fields_ = fields("ids mask segments starts positions labels weights swapped", "count sequence predictions")
-
-
-class CTold(ctypes.Structure):
-    """What was read, and what is wrong behind it (encoding.h)."""
-
-    _fields_ = [("bytes", ctypes.c_int64), ("wrong", ctypes.c_int32), ("feature", ctypes.c_int32)]
+# The structures of encoding.h. CTold: the bytes that were read, and the fault of the record after them.
+CRecords = structure("CRecords", "data", "size entries by_instruction")
+CChunk = structure("CChunk", "ids mask segments starts positions labels weights swapped", "count sequence predictions")
+CTold = structure("CTold", "", "bytes", wrong=ctypes.c_int32, feature=ctypes.c_int32)
 
 
 class Chunk(NamedTuple):
-    """Examples of a file, in its order."""
+    """Examples, by the features of TFRecords."""
 
     ids: NDArray[np.int32]  # (examples, sequence) input_ids
     mask: NDArray[np.uint8]  # (examples, sequence) input_mask
     segments: NDArray[np.uint8]  # (examples, sequence) segment_ids
-    starts: NDArray[np.uint8]  # (examples, sequence) token_boundary; (examples, 0) where nobody asked for it
+    starts: NDArray[np.uint8]  # (examples, sequence) token_boundary; (examples, 0) unless it was requested
     positions: NDArray[np.int32]  # (examples, predictions) masked_lm_positions
     labels: NDArray[np.int32]  # (examples, predictions) masked_lm_ids
     weights: NDArray[np.float32]  # (examples, predictions) masked_lm_weights
     swapped: NDArray[np.int32]  # (examples,) next_sentence_labels
 
+    def rows(self, which: Any) -> Chunk:
+        """Some of the examples: by a slice in this chunk's memory, by numbers in memory of their own."""
+        arrays: Any = (array[which] for array in self)
+        return Chunk(*arrays)
+
 
 def empty(rows: int, sequence: int, predictions: int, starts: bool) -> Chunk:
     """Room for so many examples."""
-    tokens, masked = (rows, sequence), (rows, predictions)
-    return Chunk(
-        np.empty(tokens, np.int32), np.empty(tokens, np.uint8), np.empty(tokens, np.uint8),
-        np.empty((rows, sequence if starts else 0), np.uint8), np.empty(masked, np.int32),
-        np.empty(masked, np.int32), np.empty(masked, np.float32), np.empty(rows, np.int32),
-    )  # fmt: skip
-
-
-def rows(chunk: Chunk, which: Any) -> Chunk:
-    """Some examples of a chunk: by a slice in its memory, by numbers in memory of their own."""
-    arrays: Any = (array[which] for array in chunk)
+    shapes = [(rows, sequence)] * 3 + [(rows, sequence * starts)] + [(rows, predictions)] * 3 + [(rows,)]
+    arrays: Any = map(np.empty, shapes, _TYPES)
     return Chunk(*arrays)
 
 
@@ -89,13 +74,6 @@ def joined(parts: list[Chunk]) -> Chunk:
     """Chunks one behind another, in memory of its own."""
     arrays: Any = map(np.concatenate, zip(*parts, strict=True))
     return Chunk(*arrays)
-
-
-def put(chunk: Chunk, places: NDArray[np.int64] | slice, examples: Chunk) -> None:
-    """Write examples over those at some places of a chunk."""
-    pairs: Any = zip(chunk, examples, strict=True)
-    for array, new in pairs:
-        array[places] = new
 
 
 def chunks(
@@ -106,61 +84,72 @@ def chunks(
     Refusal, with the file and the record, for one that is cut off or damaged, for examples of another length, and for
     ids that are not below `entries`. With `starts`, an example must be a pair of texts, as masking needs it.
     """
-    made = empty(size, sequence, predictions, starts)
+    chunk = empty(size, sequence, predictions, starts)
     filled, record, rest = 0, 0, b""
     for data in _unpacked(path):
         data = rest + data if rest else data
         used = 0
         while True:
-            count, taken = _decode(path, data, used, rows(made, slice(filled, None)), record, entries)
+            count, taken = _decode(path, data, used, chunk.rows(slice(filled, None)), record, entries)
             used, filled, record = used + taken, filled + count, record + count
             if filled < size:
                 break
-            yield made
-            made, filled = empty(size, sequence, predictions, starts), 0
+            yield chunk
+            chunk, filled = empty(size, sequence, predictions, starts), 0
         rest = data[used:]
     if rest:
         raise Refusal(f"{path} ends within its record {record + 1}; {_AGAIN}")
     if filled:
-        yield rows(made, slice(filled))
+        yield chunk.rows(slice(filled))
 
 
 def _unpacked(path: str) -> Iterator[bytes]:
-    """What a gzip file decompresses to. Refusal where it is cut off, damaged, or has something behind it."""
+    """The decompressed bytes of a gzip file. Refusal if it is cut off, damaged, or followed by something else."""
     try:
         with storage.reading(path) as stream:
-            yield from _members(path, stream)
+            # wbits 31: gzip, its checksum compared at the end.
+            member, data, offset = isal_zlib.decompressobj(wbits=31), b"", 0
+            while True:
+                if not data:
+                    data = stream.read(_COMPRESSED)
+                    offset += len(data)
+                if member.eof:
+                    # More members may follow, and nothing else.
+                    data = member.unused_data + data
+                    if not data:
+                        return
+                    member = isal_zlib.decompressobj(wbits=31)
+                ended = not data
+                try:
+                    # Without data, what it still holds back.
+                    unpacked = member.decompress(data, _UNPACKED)
+                except _DAMAGED as error:
+                    raise Refusal(f"{path} is no gzip file, or is damaged before byte {offset:,} ({error}); {_AGAIN}")
+                if ended and not unpacked and not member.eof:
+                    raise Refusal(f"{path} is cut off after {offset:,} bytes; {_AGAIN}")
+                data = b"" if member.eof else member.unconsumed_tail
+                if unpacked:
+                    yield unpacked
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror or error}")
 
 
-def _members(path: str, stream: IO[bytes]) -> Iterator[bytes]:
-    # wbits 31: gzip, its checksum compared at the end.
-    member, data, offset = isal_zlib.decompressobj(wbits=31), b"", 0
-    while True:
-        if not data:
-            data = stream.read(_COMPRESSED)
-            offset += len(data)
-        if member.eof:
-            # More members may follow, and nothing else.
-            data = member.unused_data + data if member.unused_data else data
-            if not data:
-                return
-            member = isal_zlib.decompressobj(wbits=31)
-        ended = not data
-        try:
-            # Without data, what it still holds back.
-            unpacked = member.decompress(data, _UNPACKED)
-        except _DAMAGED as error:
-            raise Refusal(f"{path} is no gzip file, or is damaged before byte {offset:,} ({error}); {_AGAIN}")
-        if ended and not unpacked and not member.eof:
-            raise Refusal(f"{path} is cut off after {offset:,} bytes; {_AGAIN}")
-        data = b"" if member.eof else member.unconsumed_tail
-        if unpacked:
-            yield unpacked
+def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int, entries: int) -> tuple[int, int]:
+    """The whole records of data[begin:], as many as there is room for: how many, and the bytes that they took."""
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    records = CRecords(address + begin, len(data) - begin, entries, has_crc_instruction())
+    arrays: Any = into
+    room = CChunk(*map(at, arrays, _TYPES), *into.ids.shape, into.positions.shape[1])
+    if not into.starts.shape[1]:
+        room.starts = None
+    outcome = CTold()
+    count = _library().decode(records, room, outcome)
+    if outcome.wrong:
+        raise Refusal(f"{path}: record {record + count + 1} {_fault(outcome, into)}; {_AGAIN}")
+    return count, outcome.bytes
 
 
-_WRONG = {
+_FAULTS = {
     1: "has a length that its checksum does not fit",
     2: "is not what its checksum says",
     3: "is no tf.train.Example",
@@ -169,28 +158,12 @@ _WRONG = {
 _OUT_OF_RANGE = 6
 
 
-def _decode(path: str, data: bytes, begin: int, into: Chunk, record: int, entries: int) -> tuple[int, int]:
-    """The whole records of data[begin:], as many as there is room for: how many, and the bytes that they took."""
-    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-    kinds = (np.int32, np.uint8, np.uint8, np.uint8, np.int32, np.int32, np.float32, np.int32)
-    arrays_of: Any = into
-    arrays: list[int | None] = [at(array, kind) for array, kind in zip(arrays_of, kinds, strict=True)]
-    if not into.starts.shape[1]:
-        arrays[3] = None
-    records = CRecords(address + begin, len(data) - begin, entries, has_crc_instruction())
-    told = CTold()
-    count = _library().decode(records, CChunk(*arrays, *into.ids.shape, into.positions.shape[1]), told)
-    if told.wrong:
-        raise Refusal(f"{path}: record {record + count + 1} {_wrong(told.wrong, told.feature, into)}; {_AGAIN}")
-    return count, told.bytes
-
-
-def _wrong(code: int, feature: int, into: Chunk) -> str:
-    """What is wrong with a record, as encoding.c tells it."""
-    if code in _WRONG:
-        return _WRONG[code]
-    name = FEATURES[feature]
-    if code == _OUT_OF_RANGE:
+def _fault(outcome: ctypes.Structure, into: Chunk) -> str:
+    """The fault of a record, by the numbers of encoding.c."""
+    if outcome.wrong in _FAULTS:
+        return _FAULTS[outcome.wrong]
+    name = FEATURES[outcome.feature]
+    if outcome.wrong == _OUT_OF_RANGE:
         return f"has a number out of range in {name}"
     lengths = {"next_sentence_labels": 1, **dict.fromkeys(FEATURES[4:7], into.positions.shape[1])}
     return f"has other than {lengths.get(name, into.ids.shape[1])} numbers in {name}"
@@ -198,7 +171,7 @@ def _wrong(code: int, feature: int, into: Chunk) -> str:
 
 @functools.cache
 def _library() -> Any:
-    """The library. Raises NotCompiled where it is not there."""
+    """The library. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     loaded.decode.restype = ctypes.c_int64
     loaded.decode.argtypes = [ctypes.POINTER(structure) for structure in (CRecords, CChunk, CTold)]

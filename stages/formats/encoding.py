@@ -29,28 +29,21 @@ def encoded(batches: Iterable[Examples], by_instruction: bool | None = None) -> 
     instruction = has_crc_instruction() if by_instruction is None else by_instruction
     out = np.empty(0, np.uint8)
     for examples in batches:
-        _check(examples)
-        count, sequence = examples.ids.shape
-        predictions = examples.positions.shape[1]
+        (count, sequence), predictions = examples.ids.shape, examples.positions.shape[1]
+        shapes = [(count, size) for size in (sequence, sequence, 4, predictions, predictions)]
+        if [array.shape for array in examples] != shapes or not predictions <= sequence <= LONGEST:
+            raise ValueError("arrays of different examples")
+        for array in (examples.ids, examples.positions, examples.labels):
+            # As unsigned numbers, negative ones are too large as well.
+            if array.size and array.view(np.uint32).max() >= MOST:
+                raise ValueError(f"an id or a position is not from 0 to {MOST - 1:,}")
+        lengths, separators = examples.shapes[:, LENGTH], examples.shapes[:, SEPARATOR]
+        if not ((separators >= 0) & (separators < lengths) & (lengths <= sequence)).all():
+            raise ValueError("a length does not fit its sequence")
         most = count * most_bytes(sequence, predictions)
         if most > len(out):
             out = np.empty(most, np.uint8)
         yield out[: _library().encode(examples.addresses(), instruction, at(out, np.uint8))]
-
-
-def _check(examples: Examples) -> None:
-    count, sequence = examples.ids.shape
-    predictions = examples.positions.shape[1]
-    shapes = [(count, size) for size in (sequence, sequence, 4, predictions, predictions)]
-    if [array.shape for array in examples] != shapes or not predictions <= sequence <= LONGEST:
-        raise ValueError("arrays of different examples")
-    for array in (examples.ids, examples.positions, examples.labels):
-        # As unsigned numbers, negative ones are too large as well.
-        if array.size and array.view(np.uint32).max() >= MOST:
-            raise ValueError(f"an id or a position is not from 0 to {MOST - 1:,}")
-    lengths, separators = examples.shapes[:, LENGTH], examples.shapes[:, SEPARATOR]
-    if not ((separators >= 0) & (separators < lengths) & (lengths <= sequence)).all():
-        raise ValueError("a length does not fit its sequence")
 
 
 def most_bytes(sequence: int, predictions: int) -> int:
@@ -71,13 +64,10 @@ def has_crc_instruction() -> bool:
 
 @functools.cache
 def _library() -> Any:
-    """The library. Raises NotCompiled where it is not there."""
+    """The library. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     size, flag = ctypes.c_int64, ctypes.c_int32
-    loaded.encode.restype = size
-    loaded.encode.argtypes = [ctypes.POINTER(CExamples), flag, ctypes.c_void_p]
-    loaded.checksum.restype = ctypes.c_uint32
-    loaded.checksum.argtypes = [ctypes.c_char_p, size, flag]
-    loaded.has_crc_instruction.restype = flag
-    loaded.has_crc_instruction.argtypes = []
+    loaded.encode.restype, loaded.encode.argtypes = size, [ctypes.POINTER(CExamples), flag, ctypes.c_void_p]
+    loaded.checksum.restype, loaded.checksum.argtypes = ctypes.c_uint32, [ctypes.c_char_p, size, flag]
+    loaded.has_crc_instruction.restype, loaded.has_crc_instruction.argtypes = flag, []
     return loaded

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
-from stages.compiled import at, fields, library
+from stages.compiled import at, library, structure
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
@@ -36,32 +36,14 @@ COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "s
 A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
 LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
 
-
-class CPasses(ctypes.Structure):
-    """Passes over a block (examples.h)."""
-
-    _fields_ = [*fields("sentences documents", "document_count copies room"), ("short_share", ctypes.c_double)]
-
-
-class CTokens(ctypes.Structure):
-    """`Tokens` without sentences and documents (examples.h)."""
-
-    _fields_ = fields("ids starts")
-
-
-class CMasking(ctypes.Structure):
-    """`Masking` (examples.h)."""
-
-    _fields_ = [
-        *fields("replacements budgets weights counts", "replacement_count longest"),
-        *((name, ctypes.c_int32) for name in ("cls", "sep", "mask", "unknown")),
-    ]
-
-
-class CExamples(ctypes.Structure):
-    """`Examples` (examples.h)."""
-
-    _fields_ = fields("ids starts shapes positions labels", "count sequence predictions")
+# The structures of examples.h.
+CPasses = structure("CPasses", "sentences documents", "document_count copies room", short_share=ctypes.c_double)
+CTokens = structure("CTokens", "ids starts")
+CMasking = structure(
+    "CMasking", "replacements budgets weights counts", "replacement_count longest",
+    cls=ctypes.c_int32, sep=ctypes.c_int32, mask=ctypes.c_int32, unknown=ctypes.c_int32,
+)  # fmt: skip
+CExamples = structure("CExamples", "ids starts shapes positions labels", "count sequence predictions")
 
 
 class Tokens(NamedTuple):
@@ -82,7 +64,7 @@ class Examples(NamedTuple):
     positions: NDArray[np.int32]  # (examples, predictions) of the masked tokens, in order
     labels: NDArray[np.int32]  # (examples, predictions) what stood there
 
-    def addresses(self) -> CExamples:
+    def addresses(self) -> ctypes.Structure:
         """The structure of addresses for C. These arrays must outlive it."""
         return CExamples(
             at(self.ids, np.int32), at(self.starts, np.bool_), at(self.shapes, np.int32), at(self.positions, np.int32),
@@ -117,20 +99,13 @@ def budget(length: int, most: int, probability: float) -> int:
     return min(most, max(1, round(length * probability)))
 
 
-def ngram_weights(longest: int) -> NDArray[np.float64]:
-    """Cumulative weights of n = 1…longest, each proportional to 1/n: shape (longest,), not normalised.
-
-    For 3: 6/11, 3/11 and 2/11.
-    """
-    return np.cumsum(1 / np.arange(1, longest + 1))
-
-
 class Masking:
     """How the instances of one model become examples, each with exactly its budget of masked tokens.
 
-    Words are visited in random order. n is drawn by `ngram_weights`, as far as the part has words left; an n-gram that
-    would exceed the budget is shortened, one that overlaps another is skipped. Each masked token on its own: 80 %
-    `[MASK]`, 10 % kept, 10 % any entry of the vocabulary that is neither special nor unused.
+    Words are visited in random order. n is drawn, with probabilities proportional to 1/n (for 3: 6/11, 3/11 and 2/11),
+    as far as the part has words left; an n-gram that would exceed the budget is shortened, one that overlaps another is
+    skipped. Each masked token on its own: 80 % `[MASK]`, 10 % kept, 10 % any entry of the vocabulary that is neither
+    special nor unused.
 
     `counts` are of all examples made so far: COUNTS, then n-grams by length. `unmasked`: every budget is 0.
     """
@@ -142,10 +117,9 @@ class Masking:
         self.sequence, self.predictions = sequence, predictions
         self.specials = [entries[f"[{name}]"] for name in ("CLS", "SEP", "MASK", "UNK")]
         self.replacements = np.array(ordinary(entries), np.int32)
-        self.budgets = np.array([budget(n, predictions, probability) for n in range(sequence + 1)], np.int32)
-        if unmasked:
-            self.budgets[:] = 0
-        self.weights = ngram_weights(longest_ngram)
+        budgets = [0 if unmasked else budget(n, predictions, probability) for n in range(sequence + 1)]
+        self.budgets = np.array(budgets, np.int32)
+        self.weights = np.cumsum(1 / np.arange(1, longest_ngram + 1))  # cumulative, (longest_ngram,)
         self.counts = np.zeros(len(COUNTS) + longest_ngram, np.int64)
         if not len(self.replacements) or not 3 < sequence <= LONGEST or predictions < 1:
             raise ValueError("nothing to replace masked tokens with, or a length that no example can have")
@@ -163,12 +137,15 @@ class Masking:
         room = Examples(ids, starts, np.empty((batch, 4), np.int32), positions, labels)
         # All but the rows stay where they are from batch to batch.
         source = CTokens(at(tokens.ids, np.int32), at(tokens.starts, np.bool_))
-        draws, masking, examples = generator.ctypes.bit_generator, self._addresses(), room.addresses()
+        bits, masking, examples = generator.ctypes.bit_generator, self._addresses(), room.addresses()
         for first in range(0, len(instances), batch):
             rows = instances[first : first + batch]
+            lengths = rows[:, [A_END, B_END]] - rows[:, [A_BEGIN, B_BEGIN]]
+            inside = rows[:, :SWAPPED].min() >= 0 and rows[:, :SWAPPED].max() <= len(tokens.ids) == len(tokens.starts)
+            if not inside or lengths.min() < 1 or lengths.sum(1).max() > self.sequence - 3:
+                raise ValueError("an instance has two parts, within the tokens and together within the sequence")
             examples.count = len(rows)
-            self._check(rows, tokens)
-            _library().mask(draws, source, at(rows, np.int64), masking, examples)
+            _library().mask(bits, source, at(rows, np.int64), masking, examples)
             arrays: Any = (array[: len(rows)] for array in room)
             yield Examples(*arrays)
 
@@ -192,17 +169,11 @@ class Masking:
         _library().mask_whole(generator.ctypes.bit_generator, self._addresses(), examples.addresses())
         return positions, labels, shapes[:, PREDICTED]
 
-    def _addresses(self) -> CMasking:
+    def _addresses(self) -> ctypes.Structure:
         return CMasking(
             at(self.replacements, np.int32), at(self.budgets, np.int32), at(self.weights, np.float64),
             at(self.counts, np.int64), len(self.replacements), len(self.weights), *self.specials,
         )  # fmt: skip
-
-    def _check(self, rows: NDArray[np.int64], tokens: Tokens) -> None:
-        ranges, lengths = rows[:, :SWAPPED], rows[:, [A_END, B_END]] - rows[:, [A_BEGIN, B_BEGIN]]
-        inside = ranges.min() >= 0 and ranges.max() <= len(tokens.ids) == len(tokens.starts)
-        if not inside or lengths.min() < 1 or lengths.sum(1).max() > self.sequence - 3:
-            raise ValueError("an instance has two parts, within the tokens and together within the sequence")
 
 
 def ordinary(entries: dict[str, int]) -> list[int]:
@@ -216,7 +187,7 @@ def ordinary(entries: dict[str, int]) -> list[int]:
 
 @functools.cache
 def _library() -> Any:
-    """The library. Raises NotCompiled where it is not there."""
+    """The library. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     address = ctypes.c_void_p
     passes, tokens, masking, examples = map(ctypes.POINTER, (CPasses, CTokens, CMasking, CExamples))

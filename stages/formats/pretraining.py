@@ -75,52 +75,49 @@ def takes_size(options: Any, shards: Shards) -> bool:
         return bool(options.vocab_size_from_tfrecords)
     folder, name = vocab.rsplit("/", 2)[0], "/".join(vocab.rsplit("/", 2)[1:])
     try:
-        made = read_manifest(folder, "vocab")["files"].get(name, {})
+        described = read_manifest(folder, "vocab")["files"].get(name, {})
     except Refusal:
         return False
-    return bool(made.get("sha256") == shards.vocabulary)
+    return bool(described.get("sha256") == shards.vocabulary)
 
 
 def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Iterator[str]:
     """Every reason why ``shards`` cannot train the model of ``config`` as the flags say, of either trainer."""
+    folder, size, longest = shards.folder, config["vocab_size"], config["max_position_embeddings"]
     for flag, asked, found in (
         ("--seq-length", options.seq_length, shards.seq_length),
         ("--max-predictions", options.max_predictions, shards.max_predictions),
     ):
         if asked not in (None, found):
-            yield "%s was made with %s %d, not %d; leave the flag out or make the TFRecords again" % (
-                shards.folder, flag, found, asked,
-            )  # fmt: skip
+            remedy = "leave the flag out or make the TFRecords again"
+            yield f"{folder} was made with {flag} {found}, not {asked}; {remedy}"
     if options.on_tpu and shards.held_out_examples < options.eval_batch:
         yield (
-            "the held-out files of %s have %d examples, a TPU evaluates whole batches of --eval-batch %d; "
-            "hold out more with --held-out" % (shards.folder, shards.held_out_examples, options.eval_batch)
+            f"the held-out files of {folder} have {shards.held_out_examples} examples, a TPU evaluates whole batches "
+            f"of --eval-batch {options.eval_batch}; hold out more with --held-out"
         )
     if shards.unmasked and not getattr(options, "masks_anew", False):
         yield (
-            "%s was made with --unmasked, so that nothing is to be predicted; train masks it with --dynamic-masking, "
-            "or make the TFRecords without" % shards.folder
+            f"{folder} was made with --unmasked, so that nothing is to be predicted; train masks it with "
+            "--dynamic-masking, or make the TFRecords without"
         )
-    longest = config["max_position_embeddings"]
     if shards.seq_length > longest:
         yield (
-            "%s holds sequences of %d tokens, %s has max_position_embeddings %d; "
-            "make the TFRecords with --seq-length %d"
-            % (shards.folder, shards.seq_length, options.config, longest, longest)
+            f"{folder} holds sequences of {shards.seq_length} tokens, {options.config} has max_position_embeddings "
+            f"{longest}; make the TFRecords with --seq-length {longest}"
         )
     if takes_size(options, shards):
         if shards.vocab_size is None:
-            yield "%s has no manifest that gives a vocabulary size; leave out %s" % (shards.folder, VOCAB_FLAG)
-    elif shards.vocab_size not in (None, config["vocab_size"]):
+            yield f"{folder} has no manifest that gives a vocabulary size; leave out {VOCAB_FLAG}"
+    elif shards.vocab_size not in (None, size):
         yield (
-            "%s was made with a vocabulary of %d, %s has vocab_size %d; name the configuration of that vocabulary, "
-            "or add %s to train a model of %d"
-            % (shards.folder, shards.vocab_size, options.config, config["vocab_size"], VOCAB_FLAG, shards.vocab_size)
+            f"{folder} was made with a vocabulary of {shards.vocab_size}, {options.config} has vocab_size {size}; name "
+            f"the configuration of that vocabulary, or add {VOCAB_FLAG} to train a model of {shards.vocab_size}"
         )
-    elif shards.largest_id is not None and shards.largest_id >= config["vocab_size"]:
+    elif shards.largest_id is not None and shards.largest_id >= size:
         yield (
-            "%s holds token id %d; %s has vocab_size %d: name the configuration of the vocabulary it was made with"
-            % (shards.folder, shards.largest_id, options.config, config["vocab_size"])
+            f"{folder} holds token id {shards.largest_id}; {options.config} has vocab_size {size}: name the "
+            "configuration of the vocabulary it was made with"
         )
 
 
@@ -142,12 +139,10 @@ def check_inputs(checks: Checks, options: Any, find: Callable[..., Shards] = fin
         checks.refusals += refusals
         config = None if refusals else trained_config(config, shards, options)
     if shards:
-        files = shards.folder, len(shards.train), len(shards.held_out), format(shards.held_out_examples, ",")
-        sentence = "%s: %d files to train on, %d held out with %s examples; %d tokens, %d predictions"
-        checks.found.append(("tfrecords", sentence % (*files, shards.seq_length, shards.max_predictions)))
+        checks.found.append(("tfrecords", shards.summary()))
     if config:
-        shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
-        checks.found.append(("config", "%s: %s" % (options.config, shape)))
+        shape = f"{config['num_hidden_layers']} layers of {config['hidden_size']}, vocabulary of {config['vocab_size']}"
+        checks.found.append(("config", f"{options.config}: {shape}"))
     if options.vocab:
         checks.report("vocab", check_vocabulary, options.vocab, shards, config)
     return config, shards
@@ -156,25 +151,25 @@ def check_inputs(checks: Checks, options: Any, find: Callable[..., Shards] = fin
 def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:
     """That ``path`` is the vocabulary of the TFRecords: by its SHA-256, or by its size where they have no manifest."""
     try:
-        with storage.fetched(path) as local, open(local, "rb") as stream:
-            data = stream.read()
+        with storage.reading(path) as stream:
+            content = stream.read()
     except OSError as error:
         raise Refusal(
-            "there is no vocabulary %s (%s); convert will need it: copy the one that the TFRecords were made with "
-            "there (make upload takes it along), or name it with --vocab" % (path, error.strerror)
+            f"there is no vocabulary {path} ({error.strerror}); convert will need it: copy the one that the TFRecords "
+            "were made with there (make upload takes it along), or name it with --vocab"
         )
-    digest, entries = hashlib.sha256(data).hexdigest(), data.count(b"\n") + (not data.endswith(b"\n"))
+    digest, entries = hashlib.sha256(content).hexdigest(), content.count(b"\n") + (not content.endswith(b"\n"))
     if shards and shards.vocabulary and shards.vocabulary != digest:
         raise Refusal(
-            "%s is not the vocabulary that %s was made with (SHA-256 %.12s…, not %.12s…); "
-            "name that one with --vocab, or make the TFRecords again" % (path, shards.folder, digest, shards.vocabulary)
+            f"{path} is not the vocabulary that {shards.folder} was made with (SHA-256 {digest[:12]}…, not "
+            f"{str(shards.vocabulary)[:12]}…); name that one with --vocab, or make the TFRecords again"
         )
     if config and entries != config["vocab_size"]:
         raise Refusal(
-            "%s has %d entries, the configuration vocab_size %d; name the vocabulary of the TFRecords with --vocab"
-            % (path, entries, config["vocab_size"])
+            f"{path} has {entries} entries, the configuration vocab_size {config['vocab_size']}; name the vocabulary "
+            "of the TFRecords with --vocab"
         )
-    return "%s: %s entries, SHA-256 %.12s…" % (path, format(entries, ","), digest)
+    return f"{path}: {entries:,} entries, SHA-256 {digest[:12]}…"
 
 
 def file_identity(path: Optional[str]) -> Optional[str]:
@@ -187,7 +182,7 @@ def file_identity(path: Optional[str]) -> Optional[str]:
     try:
         return storage.sha256(path)
     except OSError as error:
-        raise Refusal("cannot read %s: %s" % (path, error.strerror))
+        raise Refusal(f"cannot read {path}: {error.strerror}")
 
 
 def best_evaluation(rows: List[Row]) -> Optional[Row]:

@@ -1,8 +1,8 @@
 """Examples of TFRecords → batches of the efficient recipe: windows of text, masked by words or tokens at any rate.
 
 Masks that an example came with are undone first. A short batch joins the texts of its examples and cuts them into
-windows of one length, `[CLS] text`, in which `[SEP]` stays between texts; what is left over behind the last window is
-dropped, half a window on average. A long batch takes the examples as they are, pairs with their sentence order.
+windows of one length, `[CLS] text`, in which `[SEP]` stays between texts; the rest behind the last window is dropped,
+half a window on average. A long batch takes the examples as they are, pairs with their sentence order.
 """
 
 from __future__ import annotations
@@ -10,45 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import SFC64, Generator, SeedSequence
 from numpy.typing import NDArray
 
-from stages.formats.batches import Batch, TrainingData
-from stages.formats.decoding import ROWS, Chunk, chunks, rows
+from stages.formats.batches import Batch, unmasked
+from stages.formats.decoding import Chunk, chunks
+from stages.formats.shards import Shards
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 CLS, SEP, MASK = (SPECIAL_TOKENS.index(name) for name in ("[CLS]", "[SEP]", "[MASK]"))
 # The sentence order of an example that has none: cross entropy ignores it.
 NO_ORDER = -100
+# The held-out evaluation: tokens of a window, masked share of the tokens, tokens at each length, examples of a batch.
+LENGTH, MASKED, TOKENS, EXAMPLES = 128, 0.15, 32_768, 16
+# The spawn key of its random numbers, beside those of batches.py and of the efficient recipe.
+_HELD_OUT = 101
 
 
-class Whole:
-    """Undoes the masks of examples. It takes the place of DynamicMasking in TrainingData."""
+def windows(chunk: Chunk, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The texts of unmasked examples as windows: ids and word starts, both (windows, length).
 
-    def masked(self, chunk: Chunk, *position: int) -> Chunk:
-        """The same examples with no token masked: what stood at a position of weight 1 is its label."""
-        ids = chunk.ids.copy()
-        examples, slots = np.nonzero(chunk.weights)
-        ids[examples, chunk.positions[examples, slots]] = chunk.labels[examples, slots]
-        return chunk._replace(ids=ids)
-
-
-class Examples(TrainingData):
-    """Whole examples with their word starts, shuffled, from any position: `Chunk` in place of `Batch`."""
-
-    def _own(self, chunk: Chunk) -> Chunk:  # type: ignore[override]
-        return rows(chunk, self._slice)
-
-
-def held_out_examples(files: list[str], sequence: int, predictions: int, entries: int) -> Iterator[Chunk]:
-    """The examples of held-out files in their order, whole."""
-    for path in files:
-        for chunk in chunks(path, sequence, predictions, True, ROWS, entries):
-            yield Whole().masked(chunk)
-
-
-def short(chunk: Chunk, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The texts of whole examples as windows: ids and word starts, both (windows, length); shorter if there is less."""
+    A single window is shorter if there is less text.
+    """
     kept = (chunk.mask > 0) & (chunk.ids != CLS)
     text, starts = chunk.ids[kept], chunk.starts[kept] > 0
     length = min(length, len(text) + 1)
@@ -61,16 +44,14 @@ def short(chunk: Chunk, length: int) -> tuple[NDArray[np.int32], NDArray[np.bool
 
 
 def masked_windows(chunk: Chunk, length: int, rate: float, words: float, generator: Generator) -> Batch:
-    """Windows of `length` tokens of whole examples, masked; without segments and sentence order."""
-    ids, starts = short(chunk, length)
-    return _masked(
-        ids, starts, np.ones_like(ids, np.uint8), np.zeros_like(ids, np.uint8), np.full(len(ids), NO_ORDER, np.int32),
-        rate, words, generator,
-    )  # fmt: skip
+    """Windows of `length` tokens of unmasked examples, masked; without segments and sentence order."""
+    ids, starts = windows(chunk, length)
+    mask, swapped = np.ones_like(ids, np.uint8), np.full(len(ids), NO_ORDER, np.int32)
+    return _masked(ids, starts, mask, np.zeros_like(mask), swapped, rate, words, generator)
 
 
 def masked_examples(chunk: Chunk, rate: float, words: float, generator: Generator) -> Batch:
-    """Whole examples, masked: pairs of texts with their segments and their sentence order."""
+    """Unmasked examples, masked: pairs of texts with their segments and their sentence order."""
     return _masked(chunk.ids, chunk.starts > 0, chunk.mask, chunk.segments, chunk.swapped, rate, words, generator)
 
 
@@ -100,3 +81,22 @@ def _masked(
     weights = np.zeros(positions.shape, np.float32)
     weights[examples, slots] = 1
     return Batch(np.where(chosen, MASK, ids).astype(np.int32), mask, segments, positions, labels, weights, swapped)
+
+
+def held_out_evaluation(shards: Shards, entries: int, length: int | None) -> Iterator[Batch]:
+    """Held-out batches on which recipes are compared: windows of `length`, or examples in full length where it is None.
+
+    They have TOKENS tokens, of which a share of MASKED is masked by whole words; the same ones at every call.
+    """
+    left, sizes = TOKENS, (shards.seq_length, shards.max_predictions)
+    files = shards.paths(shards.held_out)
+    parts = (chunk for path in files for chunk in chunks(path, *sizes, starts=True, size=EXAMPLES, entries=entries))
+    for number, chunk in enumerate(map(unmasked, parts)):
+        generator = Generator(SFC64(SeedSequence(0, spawn_key=(_HELD_OUT, number))))
+        if length is None:
+            yield masked_examples(chunk, MASKED, 1, generator)
+        else:
+            yield masked_windows(chunk, length, MASKED, 1, generator)
+        left -= int(chunk.mask.sum())
+        if left <= 0:
+            return

@@ -11,12 +11,11 @@ from stages.command.refusal import Refusal
 from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import check_inputs
 from stages.formats.shards import Shards
-from stages.handover import storage
 from stages.handover.checks import Checks, check_writable
 from stages.handover.manifests import read_manifest
 from stages.train.devices import Device, choose_device
 from stages.train.options import Options
-from stages.words import vocabulary_file
+from stages.words.reading import read_vocabulary
 
 
 class Setup(NamedTuple):
@@ -76,13 +75,7 @@ def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
         return None
     if not options.vocab:
         raise Refusal("--dynamic-masking replaces tokens by others of the vocabulary; name it with --vocab")
-    try:
-        with storage.fetched(options.vocab) as local:
-            entries = vocabulary_file.read(local)
-    except OSError as error:
-        raise Refusal(f"cannot read {options.vocab}: {error.strerror}")
-    except ValueError as error:
-        raise Refusal(str(error))
+    entries = read_vocabulary(options.vocab)
     records = read_manifest(options.tfrecords, "tfrecords")["options"]
     lengths = records["seq_length"], records["max_predictions"]
     return DynamicMasking(entries, *lengths, records["masked_lm_prob"], records["ngram"], options.seed)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 
-from stages.formats.batches import Batch, DynamicMasking, Position, TrainingData, held_out
+from stages.formats.batches import Batch, DynamicMasking, Position, TrainingData, held_out, unmasked
 from stages.formats.decoding import Chunk
 from stages.formats.shards import Shards
-from stages.formats.windows import Examples, Whole, masked_examples, masked_windows
-from stages.formats.yardstick import yardstick
+from stages.formats.windows import held_out_evaluation, masked_examples, masked_windows
 from stages.train.frozen import Frozen
 from stages.train.lamb import Lamb
 from stages.train.model import Pretraining
@@ -44,19 +42,17 @@ class Efficient:
         self.examples = processes * max(1, round(examples))  # of TFRecords, in a batch
 
     def data(self, part: tuple[int, int]) -> TrainingData:
-        """The stream of whole examples."""
-        masking: Any = Whole()
-        return Examples(
+        """The stream of examples without masks."""
+        return TrainingData(
             self.shards.paths(self.shards.train), self.shards.seq_length, self.shards.max_predictions, self.examples,
-            self.options.seed, self.options.readers, part=part, masking=masking, entries=self.entries,
+            self.options.seed, self.options.readers, part=part, masking=unmasked, entries=self.entries,
         )  # fmt: skip
 
     def initialize(self, pretraining: Pretraining) -> None:
         """Set initial values by the neighbours in the first examples of the stream."""
         data = self.data((0, 1))
         try:
-            stream: Iterator[Any] = data.batches()
-            counts = count_neighbours(_first_epoch(stream), self.entries)
+            counts = count_neighbours(_first_epoch(data.batches()), self.entries)
         finally:
             data.close()
         neighbour_start(pretraining.model, counts, self.options.seed)
@@ -82,8 +78,8 @@ class Efficient:
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         """Held-out batches by the prefix of their metrics: windows, and examples in full length."""
         return {
-            "": yardstick(self.shards, self.entries, self.length),
-            "full_length_": yardstick(self.shards, self.entries, None),
+            "": held_out_evaluation(self.shards, self.entries, self.length),
+            "full_length_": held_out_evaluation(self.shards, self.entries, None),
         }
 
 
@@ -106,8 +102,8 @@ class Published:
     def optimizer(self, pretraining: Pretraining) -> Lamb:
         return Lamb(pretraining.model.named_parameters())
 
-    def batch(self, examples: Batch, step: int, rank: int) -> Batch:
-        return examples
+    def batch(self, examples: Chunk, step: int, rank: int) -> Batch:
+        return Batch.of(examples)
 
     def rate(self, step: int) -> float:
         return learning_rate(step, self.options.rate, self.options.steps, self.options.warmup_steps)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
@@ -9,6 +10,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import WordPieceTrainer
 
+from stages.command.refusal import Refusal
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 # A pair of pieces is merged if it occurs at least this often: the published recipe's value, and the default of the
@@ -23,10 +25,6 @@ class Vocabularies(NamedTuple):
 
     wordpiece: list[str]
     character: list[str]
-
-
-class TooSmall(ValueError):
-    """The vocabulary size has no room for the alphabet."""
 
 
 def choose_alphabet(words: Counter[str], size: int) -> list[str]:
@@ -49,18 +47,19 @@ def train(words: Counter[str], vocabulary_size: int, alphabet_size: int, unused:
     Words with a character outside the alphabet are left out, since inference makes the whole word `[UNK]`. The library
     would drop the character and learn pieces across the gap.
 
-    Raises TooSmall if special tokens, alphabet and `##` characters alone exceed `vocabulary_size`.
+    Refuses a `vocabulary_size` without room for special tokens, alphabet and `##` characters.
     """
     specials = [*SPECIAL_TOKENS, *(f"<unused{number}>" for number in range(unused))]
     alphabet = choose_alphabet(words, alphabet_size)
     characters = set(alphabet)
-    trainable = sorted(item for item in words.items() if characters.issuperset(item[0]))
-    continuations = sorted({"##" + character for word, _ in trainable for character in word[1:]})
+    trainable = Counter({word: words[word] for word in sorted(words) if characters.issuperset(word)})
+    continuations = sorted({"##" + character for word in trainable for character in word[1:]})
     fixed = [*specials, *alphabet, *continuations]
     if len(fixed) > vocabulary_size:
-        raise TooSmall(
-            f"{len(specials)} special and unused entries, {len(alphabet)} characters and "
-            f"{len(continuations)} ## characters are already {len(fixed)}, more than {vocabulary_size}"
+        raise Refusal(
+            f"--vocab-size is too small: {len(specials)} special and unused entries, {len(alphabet)} characters and "
+            f"{len(continuations)} ## characters are already {len(fixed)}, more than {vocabulary_size}; raise it or "
+            "lower --alphabet-size"
         )
 
     tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
@@ -78,21 +77,11 @@ def train(words: Counter[str], vocabulary_size: int, alphabet_size: int, unused:
     return Vocabularies(entries, entries[: len(specials) + len(alphabet)])
 
 
-def _blocks(words: list[tuple[str, int]]) -> Iterator[str]:
+def _blocks(words: Counter[str]) -> Iterator[str]:
     """Each word as often as it occurs, separated by spaces, in strings of at most `BLOCK` words.
 
     The library accepts no counts, so it counts again: 0.4 µs a word, most of the training time of a large corpus.
     """
-    block: list[str] = []
-    size = 0
-    for word, frequency in words:
-        while frequency:
-            repeats = min(frequency, BLOCK - size)
-            block.append((word + " ") * repeats)
-            frequency -= repeats
-            size += repeats
-            if size == BLOCK:
-                yield "".join(block)
-                block, size = [], 0
-    if block:
-        yield "".join(block)
+    elements = words.elements()
+    while block := list(islice(elements, BLOCK)):
+        yield " ".join(block)

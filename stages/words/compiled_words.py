@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
+import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tinysegmenter.tinysegmenter as package
 from numpy.typing import NDArray
 
-from stages.compiled import at, fields, library
+from stages.compiled import at, library, structure
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.c")
 # Sizes of words.c.
@@ -28,23 +30,10 @@ DECISIONS = "UBO"
 MARKS = ("B3", "B2", "B1", "E1", "E2", "E3")
 Symbols = tuple[str, ...]
 
-
-class CTables(ctypes.Structure):
-    """TinySegmenter's weights (words.h)."""
-
-    _fields_ = fields("codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
-
-
-class CTexts(ctypes.Structure):
-    """`Texts` (words.h)."""
-
-    _fields_ = fields("points ends", "count")
-
-
-class CTokens(ctypes.Structure):
-    """`Tokens` (words.h)."""
-
-    _fields_ = fields("ids first starts stops ends", "count")
+# The structures of words.h.
+CTables = structure("CTables", "codes marks singles rows pairs triple_begins triples types", "row_count triple_count")
+CTexts = structure("CTexts", "points ends", "count")
+CTokens = structure("CTokens", "ids first starts stops ends", "count")
 
 
 class Texts(NamedTuple):
@@ -53,19 +42,19 @@ class Texts(NamedTuple):
     points: NDArray[np.uint32]  # (characters,)
     ends: NDArray[np.int64]  # (texts,) where each ends in points
 
-    def addresses(self) -> CTexts:
+    def addresses(self) -> ctypes.Structure:
         """The structure of addresses for C. These arrays must outlive it."""
         return CTexts(at(self.points, np.uint32), at(self.ends, np.int64), len(self.ends))
 
 
 class Tokens(NamedTuple):
-    """The tokens of texts. `starts` and `stops` are their places in the points, where asked for."""
+    """The tokens of texts, one text after another."""
 
     ids: NDArray[np.int32]  # (tokens,)
     first: NDArray[np.bool_]  # (tokens,) whether a word begins here
     ends: NDArray[np.int64]  # (texts,) where each text's tokens end
-    starts: NDArray[np.int64] | None  # (tokens,)
-    stops: NDArray[np.int64] | None  # (tokens,)
+    starts: NDArray[np.int64]  # (tokens,) their places in the points; empty unless places were requested
+    stops: NDArray[np.int64]  # (tokens,)
 
 
 def code_points(texts: Sequence[str]) -> Texts:
@@ -101,10 +90,8 @@ class CompiledVocabulary:
         )
         if not self._vocabulary:
             raise MemoryError
-
-    def __del__(self) -> None:
-        if getattr(self, "_vocabulary", None):
-            self._library.vocabulary_free(self._vocabulary)
+        # Not at the end of the program, when other threads may still look words up.
+        weakref.finalize(self, self._library.vocabulary_free, self._vocabulary).atexit = False
 
     def look_up(self, texts: Texts, begins: NDArray[np.uint8], places: bool = False) -> Tokens:
         """The tokens of texts whose pieces begin at `begins` (characters,), which are cut at white space.
@@ -112,15 +99,12 @@ class CompiledVocabulary:
         White space is no token, but by character where the vocabulary has it: then it is a word of its own.
         """
         most = len(texts.points)
-        _refuse_others(begins, texts)
-        ids, first = np.empty(most, np.int32), np.empty(most, np.bool_)
-        ends = np.empty(len(texts.ends), np.int64)
-        starts, stops = (np.empty(most, np.int64), np.empty(most, np.int64)) if places else (None, None)
-        places_at = [None if array is None else at(array, np.int64) for array in (starts, stops)]
-        tokens = CTokens(at(ids, np.int32), at(first, np.bool_), *places_at, at(ends, np.int64), len(ends))
-        count = self._library.look_up(self._vocabulary, texts.addresses(), at(begins, np.uint8), tokens)
-        if starts is None or stops is None:
-            return Tokens(ids[:count], first[:count], ends, None, None)
+        ids, first, ends = np.empty(most, np.int32), np.empty(most, np.bool_), np.empty(len(texts.ends), np.int64)
+        starts, stops = np.empty((2, most if places else 0), np.int64)
+        tokens = CTokens(at(ids, np.int32), at(first, np.bool_), ends=at(ends, np.int64), count=len(ends))
+        if places:
+            tokens.starts, tokens.stops = at(starts, np.int64), at(stops, np.int64)
+        count = self._library.look_up(self._vocabulary, texts.addresses(), _address(begins, texts), tokens)
         return Tokens(ids[:count], first[:count], ends, starts[:count], stops[:count])
 
     def look_up_text(self, text: str, whole: bool = False) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -129,7 +113,8 @@ class CompiledVocabulary:
         whole: the text is not split into words, but at white space. UnicodeEncodeError for a lone surrogate.
         """
         length = len(text)
-        out = _room(4 * length)
+        # Of few sizes: ctypes keeps a type for each.
+        out = (ctypes.c_int32 * (1 << max(4 * length - 1, 0).bit_length()))()
         count = self._library.look_up_text(self._vocabulary, text.encode("utf-32-le"), length, whole, out)
         if count < 0:
             raise MemoryError
@@ -145,21 +130,13 @@ class Entries:
         self.bytes = np.frombuffer(b"".join(texts), np.uint8)
         self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         self.begins = np.concatenate([[0], self.lengths.cumsum()])
-        self._library = _words()
 
     def lines(self, ids: NDArray[np.int32], ends: NDArray[np.int64]) -> bytes:
         """The entries of texts whose ids end at `ends` (texts,): joined by spaces, each text a line, in UTF-8."""
-        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.lengths):
-            raise ValueError(f"ids from {ids.min()} to {ids.max()}; there are {len(self.lengths)} entries")
         out = np.empty(int(self.lengths[ids].sum()) + len(ids) + len(ends), np.uint8)
         tokens = CTokens(ids=at(ids, np.int32), ends=at(ends, np.int64), count=len(ends))
-        size = self._library.join(at(self.bytes, np.uint8), at(self.begins, np.int64), tokens, at(out, np.uint8))
+        size = _words().join(at(self.bytes, np.uint8), at(self.begins, np.int64), tokens, at(out, np.uint8))
         return out[:size].tobytes()
-
-
-def _room(size: int) -> Any:
-    """An array of C for `size` numbers or more; of few sizes, since ctypes keeps a type for each."""
-    return (ctypes.c_int32 * (1 << max(size - 1, 0).bit_length()))()
 
 
 class WordCounts:
@@ -170,19 +147,15 @@ class WordCounts:
         self._counts = self._library.counts_new()
         if not self._counts:
             raise MemoryError
-
-    def __del__(self) -> None:
-        if getattr(self, "_counts", None):
-            self._library.counts_free(self._counts)
+        weakref.finalize(self, self._library.counts_free, self._counts).atexit = False
 
     def add(self, texts: Texts, begins: NDArray[np.uint8]) -> None:
         """Count the words of texts whose pieces begin at `begins` (characters,), which are cut at white space."""
-        _refuse_others(begins, texts)
-        if not self._library.counts_add(self._counts, texts.addresses(), at(begins, np.uint8)):
+        if not self._library.counts_add(self._counts, texts.addresses(), _address(begins, texts)):
             raise MemoryError
 
     def items(self) -> Iterator[tuple[str, int]]:
-        """Each word and how often it occurred, in the order in which they were met first."""
+        """Each word and its count, in the order of first occurrence."""
         words = self._library.counts_words(self._counts)
         if not words:
             return
@@ -193,15 +166,16 @@ class WordCounts:
             yield text[begins[word] : begins[word + 1]], count
 
 
-def _refuse_others(begins: NDArray[np.uint8], texts: Texts) -> None:
-    """C would read beyond the end of an array of another kind."""
-    if begins.dtype != np.uint8 or begins.shape != texts.points.shape:
-        raise ValueError(f"begins is {begins.dtype} {begins.shape}; of these texts it is uint8 {texts.points.shape}")
+def _address(begins: NDArray[np.uint8], texts: Texts) -> int:
+    """The address of `begins` (characters,). ValueError for that of other texts: C would read beyond its end."""
+    if begins.shape != texts.points.shape:
+        raise ValueError(f"begins has {begins.shape} elements, these texts {texts.points.shape}")
+    return at(begins, np.uint8)
 
 
 @functools.cache
 def _words() -> ctypes.CDLL:
-    """The library with its tables filled. Raises NotCompiled where it is not there."""
+    """The library with its tables filled. Raises NotCompiled if it does not exist."""
     loaded = library(SOURCE)
     pointer, size, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     tables, texts, tokens = map(ctypes.POINTER, (CTables, CTexts, CTokens))
@@ -228,11 +202,6 @@ def _words() -> ctypes.CDLL:
     return loaded
 
 
-def _weights(name: str) -> dict[str, int]:
-    weights: dict[str, int] = getattr(package, "_" + name)
-    return weights
-
-
 def _readings(key: str, length: int) -> Iterator[Symbols]:
     """All ways to read a table's key as `length` symbols, each a character or a mark.
 
@@ -249,34 +218,30 @@ def _readings(key: str, length: int) -> Iterator[Symbols]:
 
 
 def _by_symbols(prefix: str, tables: int, length: int) -> dict[Symbols, list[int]]:
-    """The weights of `_UW1` … (or `_BW`, `_TW`) by what they are for: one column a table."""
+    """The weights of the tables `_UW1` … (or `_BW`, `_TW`) by their symbols: a column for each table."""
     columns: dict[Symbols, list[int]] = {}
     for table in range(tables):
-        for key, weight in _weights(f"{prefix}{table + 1}").items():
+        for key, weight in getattr(package, f"_{prefix}{table + 1}").items():
             for symbols in _readings(key, length):
                 columns.setdefault(symbols, [0] * tables)[table] += weight
     return columns
 
 
 def _numbered(name: str, decisions: int, types: int) -> NDArray[np.int32]:
-    """A table over decisions and types as an array: two bits a decision, then three a type."""
-    array = np.zeros(4**decisions * 8**types, np.int32)
-    for key, weight in _weights(name).items():
+    """A table over decisions and types as a flat array: two bits for a decision, then three for a type."""
+    array = np.zeros([4] * decisions + [8] * types, np.int32)
+    for key, weight in getattr(package, name).items():
         if len(key) == decisions + types:
-            number = 0
-            for place, letter in enumerate(key):
-                in_types = place >= decisions
-                number = number << 2 + in_types | (TYPES if in_types else DECISIONS).index(letter)
-            array[number] = weight
-    return array
+            array[(*map(DECISIONS.index, key[:decisions]), *map(TYPES.index, key[decisions:]))] = weight
+    return array.ravel()
 
 
 def _prepare(loaded: ctypes.CDLL) -> None:
     """Hand the package's tables to the library: 15 ms."""
     single, double, triple = _by_symbols("UW", 6, 1), _by_symbols("BW", 3, 2), _by_symbols("TW", 4, 3)
-    met = dict.fromkeys(symbol for symbols in (*single, *double, *triple) for symbol in symbols)
+    symbols = itertools.chain(*single, *double, *triple, MARKS)
     # Number 0 is every character that no table names.
-    number = {symbol: place for place, symbol in enumerate(dict.fromkeys((*met, *MARKS)), 1)}
+    number = {symbol: place for place, symbol in enumerate(dict.fromkeys(symbols), 1)}
     heads = sorted({(number[a], number[b]) for a, b, *_ in (*double, *triple)})
     assert max(len(number) - SYMBOLS, len(heads) - MOST_ROWS, len(triple) - MOST_TRIPLES) < 0
 
@@ -302,7 +267,7 @@ def _prepare(loaded: ctypes.CDLL) -> None:
 
     groups = [("UC", 6, 0, 1), ("BC", 3, 0, 2), ("TC", 4, 0, 3), ("UP", 3, 1, 0), ("BP", 2, 2, 0), ("UQ", 3, 1, 1)]
     tables = [
-        _numbered(f"{prefix}{table + 1}", decisions, types)
+        _numbered(f"_{prefix}{table + 1}", decisions, types)
         for prefix, count, decisions, types in [*groups, ("BQ", 4, 1, 2), ("TQ", 4, 1, 3)]
         for table in range(count)
     ]

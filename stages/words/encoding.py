@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.words import compiled_words
+from stages.words.compiled_words import Entries, Tokens
 from stages.words.japanese_subwords import SubwordTokenizer, joined, normalise, normalise_from, refuse_surrogates
 
 
@@ -33,16 +33,6 @@ class Options:
         return 3 if self.special_tokens else 1
 
 
-class Encoding(NamedTuple):
-    """The tokens of texts, concatenated. Places count characters (code points) of each text before normalisation."""
-
-    ids: NDArray[np.int32]  # (tokens,)
-    first: NDArray[np.bool_]  # (tokens,) whether a word begins here
-    starts: NDArray[np.int64]  # (tokens,) without meaning unless places were requested
-    stops: NDArray[np.int64]  # (tokens,)
-    ends: NDArray[np.int64]  # (texts,) where each text's tokens end
-
-
 class Row(NamedTuple):
     """The input of a model for one text: lists of equal length. [CLS] and [SEP] have offsets (0, 0), and word None."""
 
@@ -50,15 +40,6 @@ class Row(NamedTuple):
     tokens: list[str]
     offsets: list[list[int]]
     word_ids: list[int | None]
-
-
-class PlacedToken(NamedTuple):
-    """A whole token, such as [MASK], and its place in its text. A part is a text between whole tokens."""
-
-    parts_before: int  # parts of the batch before the token
-    id: int
-    start: int
-    stop: int
 
 
 class Tokenizer:
@@ -89,17 +70,20 @@ class Tokenizer:
             self.entries[id_] = entry
         # A string of never_split may be absent from the vocabulary: it has the id of [UNK] and remains its own token.
         ids_give_tokens = all(token.content in self.ids for token in rules.whole)
-        self._entry_bytes = (
-            compiled_words.Entries(self.entries) if rules.compiled is not None and ids_give_tokens else None
-        )
+        self._entry_bytes = Entries(self.entries) if rules.compiled is not None and ids_give_tokens else None
 
-    def encode(self, texts: Sequence[str], places: bool = True) -> Encoding:
-        """The tokens of texts, without [CLS] and [SEP]. ValueError, with the place, for a lone surrogate."""
+    def encode(self, texts: Sequence[str], places: bool = True) -> Tokens:
+        """The tokens of texts, without [CLS] and [SEP]. ValueError, with the place, for a lone surrogate.
+
+        `starts` and `stops` count characters (code points) of each text before normalisation; they have no meaning
+        unless places are requested.
+        """
         if self.rules.compiled is None:
             return self._encode_uncompiled(texts, places)
+        # A part is a text between whole tokens, such as [MASK].
         originals: list[str] = []  # (parts,)
         origins: list[int] = []  # (parts,) where each part begins in its text
-        whole: list[PlacedToken] = []
+        whole: list[tuple[int, int, int, int]] = []  # parts before the token, its id, start and stop
         text_parts = np.empty(len(texts), np.int64)  # parts up to the end of each text
         for number, text in enumerate(texts):
             for part, start, token in self.rules.parts(text):
@@ -107,8 +91,7 @@ class Tokenizer:
                     originals.append(part)
                     origins.append(start)
                 else:
-                    id_ = self.ids.get(token, self.unknown)
-                    whole.append(PlacedToken(len(originals), id_, start, start + len(part)))
+                    whole.append((len(originals), self.ids.get(token, self.unknown), start, start + len(part)))
             text_parts[number] = len(originals)
         normalised = list(map(normalise, originals))
         try:
@@ -118,21 +101,30 @@ class Tokenizer:
                 refuse_surrogates(text)
             raise
         starts = stops = np.zeros(len(tokens.ids), np.int64)
-        if tokens.starts is not None and tokens.stops is not None:
-            starts, stops = _original_places(tokens.starts, tokens.stops, tokens.ends, normalised, originals, origins)
-        ends = np.concatenate([[0], tokens.ends])[text_parts]
-        encoding = Encoding(tokens.ids, tokens.first, starts, stops, ends)
-        return _insert_whole_tokens(encoding, tokens.ends, text_parts, whole) if whole else encoding
+        if places:
+            starts, stops = _original_places(tokens, normalised, originals, origins)
+        if not whole:
+            return Tokens(tokens.ids, tokens.first, _ends(tokens, text_parts), starts, stops)
+        parts_before, ids, whole_starts, whole_stops = np.array(whole, np.int64).T
+        indices = _ends(tokens, parts_before)
+        return Tokens(
+            np.insert(tokens.ids, indices, ids.astype(np.int32)),
+            np.insert(tokens.first, indices, True),
+            # The last part of a text follows its last whole token, so `parts_before` is less than its `text_parts`.
+            _ends(tokens, text_parts) + np.searchsorted(parts_before, text_parts),
+            np.insert(starts, indices, whole_starts),
+            np.insert(stops, indices, whole_stops),
+        )
 
-    def _encode_uncompiled(self, texts: Sequence[str], places: bool) -> Encoding:
+    def _encode_uncompiled(self, texts: Sequence[str], places: bool) -> Tokens:
         rows = [list(self.rules.tokens(text, places)) for text in texts]
         tokens = [token for row in rows for token in row]
-        return Encoding(
+        return Tokens(
             np.array([self.ids.get(token, self.unknown) for token, _, _, _ in tokens], np.int32),
             np.array([first for _, _, _, first in tokens], np.bool_),
+            np.array([len(row) for row in rows], np.int64).cumsum(),
             np.array([start for _, start, _, _ in tokens], np.int64),
             np.array([stop for _, _, stop, _ in tokens], np.int64),
-            np.array([len(row) for row in rows], np.int64).cumsum(),
         )
 
     def rows(self, texts: Sequence[str], options: Options) -> list[Row]:
@@ -166,7 +158,7 @@ class Tokenizer:
         return joined(entries)
 
 
-def frame(tokenizer: Tokenizer, encoding: Encoding, options: Sequence[Options]) -> list[Row]:
+def frame(tokenizer: Tokenizer, encoding: Tokens, options: Sequence[Options]) -> list[Row]:
     """The input of a model for each text of a batch, truncated and framed by the text's own options."""
     ids = encoding.ids.tolist()
     tokens = list(map(tokenizer.entries.__getitem__, ids))
@@ -196,44 +188,24 @@ def frame(tokenizer: Tokenizer, encoding: Encoding, options: Sequence[Options]) 
     return rows
 
 
-def _original_places(
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
-    part_ends: NDArray[np.int64],
-    normalised: list[str],
-    originals: list[str],
-    origins: list[int],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in the concatenated normalised parts → places in the original texts, starts and stops (tokens,).
+def _ends(tokens: Tokens, parts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of tokens in the first n parts, for each n of `parts`."""
+    return np.concatenate([[0], tokens.ends])[parts]
 
-    part_ends: (parts,) where each part's tokens end.
-    """
+
+def _original_places(
+    tokens: Tokens, normalised: list[str], originals: list[str], origins: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in the concatenated normalised parts → starts and stops in the original texts, each (tokens,)."""
     lengths = np.fromiter(map(len, normalised), np.int64, len(normalised))
-    shift = np.array(origins, np.int64) - (lengths.cumsum() - lengths)
-    counts = np.diff(part_ends, prepend=0)
-    starts, stops = starts + np.repeat(shift, counts), stops + np.repeat(shift, counts)
+    counts = np.diff(tokens.ends, prepend=0)
+    shift: NDArray[np.int64] = np.repeat(np.array(origins, np.int64) - (lengths.cumsum() - lengths), counts)
+    starts, stops = tokens.starts + shift, tokens.stops + shift
     for part, (normal, original) in enumerate(zip(normalised, originals, strict=True)):
         if normal is original or normal == original:
             continue
-        tokens = slice(part_ends[part] - counts[part], part_ends[part])
+        inside = slice(tokens.ends[part] - counts[part], tokens.ends[part])
         _, first, last = normalise_from(original)
-        starts[tokens] = np.array(first, np.int64)[starts[tokens] - origins[part]] + origins[part]
-        stops[tokens] = np.array(last, np.int64)[stops[tokens] - origins[part] - 1] + origins[part]
+        starts[inside] = np.array(first, np.int64)[starts[inside] - origins[part]] + origins[part]
+        stops[inside] = np.array(last, np.int64)[stops[inside] - origins[part] - 1] + origins[part]
     return starts, stops
-
-
-def _insert_whole_tokens(
-    encoding: Encoding, part_ends: NDArray[np.int64], text_parts: NDArray[np.int64], whole: list[PlacedToken]
-) -> Encoding:
-    """Insert the whole tokens between the tokens of the parts."""
-    parts_before, ids, starts, stops = np.array(whole, np.int64).T
-    places = np.concatenate([[0], part_ends])[parts_before]
-    # The last part of a text follows its last whole token, so `parts_before` is less than the text's `text_parts`.
-    inserted = np.searchsorted(parts_before, text_parts, side="left")
-    return Encoding(
-        np.insert(encoding.ids, places, ids.astype(np.int32)),
-        np.insert(encoding.first, places, True),
-        np.insert(encoding.starts, places, starts),
-        np.insert(encoding.stops, places, stops),
-        encoding.ends + inserted,
-    )

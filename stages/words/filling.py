@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from stages.command.refusal import Refusal
 from stages.handover import storage
 from stages.handover.manifests import read_json
 from stages.words.encoding import Options, Row, Tokenizer
-from stages.words.reading import fetch_model
 
 MODEL = "model.onnx"
 CONFIG = "config.json"
@@ -60,19 +58,9 @@ class MaskedLanguageModel:
     """
 
     def __init__(self, folder: str, tokenizer: Tokenizer, threads: int = 0) -> None:
-        self.tokenizer = tokenizer
-        if storage.remote(folder):
-            with tempfile.TemporaryDirectory(prefix="model-") as copy:
-                fetch_model(folder, copy, (MODEL, CONFIG))
-                self._load(copy, folder, threads)
-        else:
-            self._load(folder, folder, threads)
-
-    def _load(self, folder: str, name: str, threads: int) -> None:
-        """Load a local folder; `name` is its name in messages."""
-        path = os.path.join(folder, MODEL)
-        if not os.path.isfile(path):
-            raise Refusal(f"{name} has no {MODEL}, which fills masks; make convert writes one")
+        path, config_path = storage.join(folder, MODEL), storage.join(folder, CONFIG)
+        if not storage.exists(path):
+            raise Refusal(f"{folder} has no {MODEL}, which fills masks; make convert writes one")
         # Without it onnxruntime sends telemetry, and writes an id of this machine for it.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime  # 30 ms, which the other commands do not need
@@ -84,19 +72,21 @@ class MaskedLanguageModel:
         options.enable_mem_pattern = False
         # Threads that spin until the next run take the processors from other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's error classes have no common base
-            raise Refusal(f"cannot read {os.path.join(name, MODEL)}: {str(error).splitlines()[0]}")
+        with storage.fetched(path) as local:
+            try:
+                self._session = onnxruntime.InferenceSession(local, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime's error classes have no common base
+                raise Refusal(f"cannot read {path}: {str(error).splitlines()[0]}")
         # Without it the memory of the largest batch is kept until the end.
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._size = self._session.get_outputs()[0].shape[-1]
-        size = len(self.tokenizer.rules.entries)
+        self._size, size = self._session.get_outputs()[0].shape[-1], len(tokenizer.rules.entries)
         if self._size != size:
-            raise Refusal(f"{name}: {MODEL} has {self._size} entries and vocab.txt {size}; they are of two models")
-        self.positions = _positions(folder, self.tokenizer)
-        self._special = np.array(sorted(id_ for id_ in self.tokenizer.special if id_ < size), np.int64)
+            raise Refusal(f"{folder}: {MODEL} has {self._size} entries and vocab.txt {size}; they are of two models")
+        config = read_json(config_path) if storage.exists(config_path) else {}
+        positions = int(config.get("max_position_embeddings", 512) if isinstance(config, dict) else 512)
+        self.tokenizer, self.positions = tokenizer, min(positions, tokenizer.max_length or positions)
+        self._special = np.array(sorted(id_ for id_ in tokenizer.special if id_ < size), np.int64)
 
     def check(self, rows: Sequence[Row]) -> None:
         """FillError for the first text without a [MASK] or with more tokens than the model has positions."""
@@ -160,11 +150,3 @@ class MaskedLanguageModel:
             [Fill(entries[id_], id_, score) for id_, score in zip(*row, strict=True)]
             for row in zip(ids.tolist(), values.tolist(), strict=True)
         ]
-
-
-def _positions(folder: str, tokenizer: Tokenizer) -> int:
-    """The most tokens of a text for the model."""
-    path = os.path.join(folder, CONFIG)
-    config = read_json(path) if os.path.isfile(path) else {}
-    positions = int(config.get("max_position_embeddings", 512) if isinstance(config, dict) else 512)
-    return min(positions, tokenizer.max_length or positions)

@@ -1,18 +1,20 @@
-"""A model folder → its tokenizer."""
+"""A model folder, on this machine or in a bucket → its vocabulary and its tokenizer, without transformers."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.command.refusal import Refusal
 from stages.handover import storage
 from stages.handover.manifests import read_json
+from stages.words import japanese_subwords
 from stages.words.encoding import Tokenizer
-from stages.words.japanese_subwords import SPECIAL_TOKENS, SubwordTokenizer, WholeToken, read_vocabulary
+from stages.words.japanese_subwords import SPECIAL_TOKENS, SubwordTokenizer, WholeToken
 
 CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"
@@ -37,39 +39,74 @@ def resolve_folder(folder: str) -> str:
     return str(stages / folder)
 
 
+@contextlib.contextmanager
+def local_folder(folder: str, files: Sequence[str]) -> Iterator[str]:
+    """A path with the files of a model folder: the folder itself, or a temporary copy of these files.
+
+    Refuses a folder without one of them.
+    """
+    check_files(folder, files)
+    if not storage.remote(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="model-") as copy:
+        storage.fetch_all(folder, files, copy)
+        yield copy
+
+
+def check_files(folder: str, files: Sequence[str]) -> None:
+    """Refuse a folder that does not exist or that lacks one of a model's files."""
+    if not (storage.remote(folder) or os.path.isdir(folder)):
+        raise Refusal(f"there is no model folder {folder}; make convert writes one")
+    missing = [name for name in files if not storage.exists(storage.join(folder, name))]
+    if missing:
+        raise Refusal(f"{folder} is no model folder: it has no {' and no '.join(missing)}; make convert writes one")
+
+
+def read_vocabulary(path: str, remedy: str = "") -> dict[str, int]:
+    """entry → id of a vocab.txt. Refuses one that is missing (with `remedy`) or invalid (with the line)."""
+    try:
+        return _read_vocabulary(path)
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror}{remedy}")
+    except ValueError as error:
+        raise Refusal(str(error))
+
+
 def read_tokenizer(folder: str) -> Tokenizer:
-    """The tokenizer of a model folder, without running the folder's code, without network or transformers.
+    """The tokenizer of a model folder, without running the folder's code.
 
     Refuses a folder that lacks a file, has another tokenizer, or has an invalid vocabulary.
     """
-    if storage.remote(folder):
-        with tempfile.TemporaryDirectory(prefix="model-") as copy:
-            fetch_model(folder, copy, (VOCABULARY, CONFIG))
-            try:
-                return read_tokenizer(copy)
-            except Refusal as refusal:
-                raise type(refusal)(str(refusal).replace(copy, folder))
-    if not os.path.isdir(folder):
-        raise Refusal(f"there is no model folder {folder}; make convert writes one")
-    missing = [name for name in (VOCABULARY, CONFIG) if not os.path.isfile(os.path.join(folder, name))]
-    if missing:
-        raise Refusal(f"{folder} is no model folder: it has no {' and no '.join(missing)}; make convert writes one")
-    config = read_json(os.path.join(folder, CONFIG))
+    check_files(folder, (VOCABULARY, CONFIG))
+    path = storage.join(folder, CONFIG)
+    config = read_json(path)
     name = config.get("tokenizer_class") if isinstance(config, dict) else None
     if name != CLASS:
-        raise Refusal(f"{os.path.join(folder, CONFIG)} names the tokenizer {name}, not this project's {CLASS}")
+        raise Refusal(f"{path} names the tokenizer {name}, not this project's {CLASS}")
     try:
-        return _tokenizer(config, read_vocabulary(os.path.join(folder, VOCABULARY)))
-    except ValueError as error:
-        raise Refusal(f"cannot read the tokenizer of {folder}: {error}")
-    except OSError as error:
-        raise Refusal(f"cannot read the tokenizer of {folder}: {error.strerror}")
+        return _tokenizer(config, _read_vocabulary(storage.join(folder, VOCABULARY)))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Refusal(f"cannot read the tokenizer of {folder}: {reason}")
 
 
-def fetch_model(folder: str, copy: str, files: Iterable[str]) -> None:
-    """Copy those of `files` that a model folder in a bucket has."""
-    for name in sorted({*files} & set(storage.names(folder))):
-        storage.fetch(storage.join(folder, name), os.path.join(copy, name))
+class _Copy(os.PathLike[str]):
+    """The local copy of a file. Messages name the file."""
+
+    def __init__(self, path: str, local: str) -> None:
+        self._path, self._local = path, local
+
+    def __fspath__(self) -> str:
+        return self._local
+
+    def __str__(self) -> str:
+        return self._path
+
+
+def _read_vocabulary(path: str) -> dict[str, int]:
+    with storage.fetched(path) as local:
+        return japanese_subwords.read_vocabulary(_Copy(path, local))  # type: ignore[arg-type]
 
 
 def _tokenizer(config: dict[str, Any], vocabulary: dict[str, int]) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""What stages may rely on, whatever dies: the results of all items in order, once, or one line that names the item."""
+"""Whatever is killed, the results of all items come in order, once; or one line names the item."""
 
 import functools
 import os
@@ -75,7 +75,7 @@ def test_no_more_items_are_taken_than_two_for_each_job() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_the_first_error_in_the_order_of_the_items_is_told(jobs: int) -> None:
+def test_the_first_error_in_the_order_of_the_items_is_reported(jobs: int) -> None:
     """Item 2 is refused sooner than item 0, and the items themselves end in a refusal."""
 
     def items() -> Iterator[int]:
@@ -96,10 +96,10 @@ def test_the_item_of_a_killed_worker_is_tried_again_with_fewer_jobs(
 ) -> None:
     deadly = functools.partial(die_at, deadly={5: 1}, record=tmp_path / "calls")
     assert list(in_order(deadly, range(12), jobs)) == [number * 10 for number in range(12)]
-    told = capfd.readouterr().err
-    assert told.count("\n") == 1
-    assert "a worker was killed, most likely for lack of memory" in told
-    assert f"with {jobs // 2} job" in told
+    message = capfd.readouterr().err
+    assert message.count("\n") == 1
+    assert "a worker was killed, most likely for lack of memory" in message
+    assert f"with {jobs // 2} job" in message
     calls = (tmp_path / "calls").read_text().split()
     # What had a result is not done again.
     assert all(calls.count(str(number)) == 1 for number in range(6 - 2 * jobs))
@@ -116,7 +116,7 @@ def test_an_item_that_ends_every_worker_is_named(tmp_path: Path, capfd: pytest.C
     assert (tmp_path / "calls").read_text().split().count("3") == 4
 
 
-def test_a_worker_that_somebody_kills_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_all_results_come_though_a_worker_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys; from stages.command.running import run\n"
         "from stages.engine.ordered import in_order\n"
@@ -183,8 +183,8 @@ def test_a_worker_that_is_killed_when_all_is_done_is_not_waited_for(killed: int)
         "def strike():\n"
         "    os.kill(workers[killed], signal.SIGKILL)\n"
         "    os.kill(workers[1 - killed], signal.SIGCONT)\n"
-        "with Processes(abs, 2, str) as crew:\n"
-        "    print([crew.end(task) for task in [crew.begin(-1), crew.begin(-2)]])\n"
+        "with Processes(abs, 2, str) as pool:\n"
+        "    print([pool.end(task) for task in [pool.begin(-1), pool.begin(-2)]])\n"
         "    workers = children(os.getpid())\n"
         "    for worker in workers: os.kill(worker, signal.SIGSTOP)\n"
         "    threading.Timer(1.0, strike).start()\n"
@@ -212,7 +212,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
             time.sleep(0.05)
 
 
-def test_an_error_of_the_first_moment_ends_all_workers() -> None:
+def test_an_error_while_workers_start_ends_all_of_them() -> None:
     """A worker that is told to end before it has begun must not be waited for without end."""
     program = (
         "import sys; from stages.command.refusal import Refusal; from stages.command.running import run\n"
@@ -273,13 +273,13 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize("changed", ["module_of_a_trial.py", "rules.c", "rules.h"])
-def test_a_module_is_another_one_with_other_c_beside_it(
+def test_the_identity_of_a_module_depends_on_the_c_sources_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("module_of_a_trial.py", "rules.c", "rules.h"):
         (tmp_path / name).touch()
-    before = ray._source("module_of_a_trial")
-    assert before == ray._source("module_of_a_trial") != "none"
+    before = ray._identity("module_of_a_trial")
+    assert before == ray._identity("module_of_a_trial") != "none"
     (tmp_path / changed).write_text("\n")
-    assert ray._source("module_of_a_trial") != before
+    assert ray._identity("module_of_a_trial") != before

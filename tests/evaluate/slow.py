@@ -20,7 +20,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from transformers import AlbertForPreTraining
 
 from stages.formats.shards import find_shards
-from stages.formats.yardstick import yardstick
+from stages.formats.windows import held_out_evaluation
 from stages.words.tokenization import BertJapaneseTinySegmenterTokenizer
 
 
@@ -108,7 +108,7 @@ class Neighbours:
 def in_windows(model: Any, neighbours: Neighbours, folder: str) -> list[list[float]]:
     """The masked tokens of the efficient recipe's evaluation, one window after another."""
     rows = []
-    for batch in yardstick(find_shards(folder, None), len(neighbours.unigram), 64):
+    for batch in held_out_evaluation(find_shards(folder, None), len(neighbours.unigram), 64):
         for number, ids in enumerate(batch.ids):
             with torch.no_grad():
                 logs = logarithms(model(torch.tensor(ids)[None]).prediction_logits[0])

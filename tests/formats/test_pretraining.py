@@ -38,14 +38,14 @@ def test_a_vocabulary_that_vocab_made_decides_the_size_of_the_model(vocabulary: 
 
 
 @pytest.mark.parametrize("case", ["of other TFRecords", "from elsewhere", "none", "unknown"])
-def test_one_from_elsewhere_must_have_the_right_size(vocabulary: Path, case: str) -> None:
+def test_a_vocabulary_from_elsewhere_must_have_the_right_size(vocabulary: Path, case: str) -> None:
     given = vocabulary
     if case == "from elsewhere":
         (vocabulary.parents[1] / "manifest.json").unlink()
     if case == "none":
         given = None  # type: ignore[assignment]
-    found = shards({"of other TFRecords": "b", "unknown": None}.get(case, "a"))
-    assert takes_size(options(given), found) is False
-    [sentence] = disagreements(CONFIG, found, options(given))
+    other = shards({"of other TFRecords": "b", "unknown": None}.get(case, "a"))
+    assert takes_size(options(given), other) is False
+    [sentence] = disagreements(CONFIG, other, options(given))
     assert "vocabulary of 1200, c.json has vocab_size 6144" in sentence
-    assert takes_size(options(given, flag=True), found) is True
+    assert takes_size(options(given, flag=True), other) is True

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.random import SFC64
 
 from stages.formats.examples import COUNTS, Masking, Tokens
-from stages.tfrecords.records import records
+from stages.tfrecords.blocks import records
 
 ENTRIES = {e: n for n, e in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(0x4E00, 0x4F00))])}
 

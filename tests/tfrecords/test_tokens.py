@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.tfrecords.tokens import look_up, split
+from stages.tfrecords.blocks import look_up, split
 from stages.words.compiled_words import CompiledVocabulary
 from stages.words.japanese_subwords import normalise, word_spans, wordpieces
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.random import SFC64
 
-from stages.formats.batches import Batch, DynamicMasking, TrainingData, held_out
+from stages.formats.batches import DynamicMasking, TrainingData, held_out
 from stages.formats.decoding import Chunk, chunks, joined
 from stages.formats.encoding import encoded
 from stages.formats.examples import Masking, Tokens, budget, plan
@@ -56,7 +56,7 @@ def anew(seed: int = 1) -> DynamicMasking:
     return DynamicMasking(ENTRIES, SEQUENCE, PREDICTIONS, SHARE, NGRAM, seed)
 
 
-def stream(path: str, count: int, position: Any = None, **more: Any) -> list[tuple[Batch, Any]]:
+def stream(path: str, count: int, position: Any = None, **more: Any) -> list[tuple[Chunk, Any]]:
     data = TrainingData([path], SEQUENCE, PREDICTIONS, 16, 1, masking=anew(), **more)
     try:
         return list(itertools.islice(data.batches(position), count))
@@ -88,14 +88,14 @@ def test_records_without_masks_hold_the_text_of_those_with(masked_file: str, unm
 
 
 def test_both_are_masked_alike(masked_file: str, unmasked_file: str) -> None:
-    one, other = anew().masked(whole(masked_file), 7), anew().masked(whole(unmasked_file), 7)
+    one, other = anew()(whole(masked_file), 7), anew()(whole(unmasked_file), 7)
     assert equal(one, other)
     assert (put_back(one) == whole(unmasked_file).ids).all()
 
 
 def test_the_budget_is_met_by_whole_words_and_specials_are_left(unmasked_file: str) -> None:
     plain = whole(unmasked_file)
-    found = anew().masked(plain, 1)
+    found = anew()(plain, 1)
     for row in range(len(found.ids)):
         length = int(found.mask[row].sum())
         used = int(found.weights[row].sum())
@@ -120,7 +120,7 @@ def test_four_in_five_become_mask_one_in_ten_stays(unmasked_file: str) -> None:
     plain, masking = whole(unmasked_file), anew()
     kinds = np.zeros(3)
     for time in range(60):
-        found = masking.masked(plain, time)
+        found = masking(plain, time)
         rows, slots = np.nonzero(found.weights)
         new, old = found.ids[rows, found.positions[rows, slots]], found.labels[rows, slots]
         assert (new[new != MASK] >= 5).all(), "replaced by ordinary entries"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.formats.batches import Batch
+from stages.formats.batches import Batch, unmasked
 from stages.formats.decoding import Chunk
-from stages.formats.windows import CLS, MASK, NO_ORDER, SEP, Whole, masked_examples, masked_windows, short
+from stages.formats.windows import CLS, MASK, NO_ORDER, SEP, masked_examples, masked_windows, windows
 from tests.conftest import Run
 from tests.train.conftest import Program
 from tests.train.test_command import begun, inputs, rows, same_run
@@ -41,7 +41,7 @@ pairs = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, 
 @given(pairs, st.integers(4, 40))
 def test_windows_hold_the_texts_in_order(lengths: list[tuple[int, int]], length: int) -> None:
     given_text = chunk(lengths)
-    ids, _ = short(given_text, length)
+    ids, _ = windows(given_text, length)
     text = given_text.ids[(given_text.mask > 0) & (given_text.ids != CLS)]
     assert (ids[:, 0] == CLS).all()
     found = ids[:, 1:].reshape(-1)
@@ -63,7 +63,7 @@ def test_whole_words_are_masked_and_specials_never(
 ) -> None:
     examples = chunk(lengths)
     batch = masked(examples, full, rate, 1, seed)
-    ids, starts = (examples.ids, examples.starts > 0) if full else short(examples, 16)
+    ids, starts = (examples.ids, examples.starts > 0) if full else windows(examples, 16)
     chosen = batch.ids != ids
     assert chosen.any()
     assert (batch.ids[chosen] == MASK).all()
@@ -82,7 +82,7 @@ def test_whole_words_are_masked_and_specials_never(
 def test_a_share_of_the_rows_is_masked_by_whole_words_and_the_others_by_tokens(full: bool) -> None:
     examples = chunk([(30, 30)] * 500)
     batch = masked(examples, full, 0.3, 0.25, 1)
-    starts = examples.starts > 0 if full else short(examples, 16)[1]
+    starts = examples.starts > 0 if full else windows(examples, 16)[1]
     chosen = batch.ids == MASK
     inside = ~starts[:, 1:] & ~np.isin(batch.ids[:, :-1], [CLS, SEP]) & ~np.isin(batch.ids[:, 1:], [CLS, SEP, 0])
     cut = ((chosen[:, 1:] != chosen[:, :-1]) & inside).sum(1)
@@ -104,7 +104,7 @@ def test_masks_of_the_examples_are_undone() -> None:
     labels[0, :2] = ids[0, [2, 4]]
     ids[0, [2, 4]] = MASK
     masked = given_text._replace(ids=ids, positions=positions, labels=labels, weights=weights)
-    assert (Whole().masked(masked).ids == given_text.ids).all()
+    assert (unmasked(masked).ids == given_text.ids).all()
 
 
 STARTED = """

@@ -81,7 +81,7 @@ def small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "__defaults__", (False, 7, 2**31))
 
 
-def stream(files: list[str], count: int, position: Any = None, **more: Any) -> list[tuple[Batch, Any]]:
+def stream(files: list[str], count: int, position: Any = None, **more: Any) -> list[tuple[Chunk, Any]]:
     """The first `count` batches of 8."""
     data = TrainingData(files, SEQUENCE, PREDICTIONS, 8, more.pop("seed", 1), **more)
     try:
@@ -94,13 +94,13 @@ def equal(ours: Any, theirs: Any) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
-def same(ours: Iterable[tuple[Batch, Any]], theirs: Iterable[tuple[Batch, Any]]) -> bool:
+def same(ours: Iterable[tuple[Chunk, Any]], theirs: Iterable[tuple[Chunk, Any]]) -> bool:
     return all(
         at == other and equal(batch, expected) for (batch, at), (expected, other) in zip(ours, theirs, strict=True)
     )
 
 
-def numbers(batch: Batch) -> list[int]:
+def numbers(batch: Batch | Chunk) -> list[int]:
     found: list[int] = (batch.ids[:, 1] - 100).tolist()
     return found
 

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from stages.vocab.training import TooSmall, choose_alphabet, train
+from stages.command.refusal import Refusal
+from stages.vocab.training import choose_alphabet, train
 from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 WORDS = Counter({"京都": 5, "京都府": 4, "東京": 3, "東京都": 3, "都": 2, "府": 1})
@@ -38,5 +39,5 @@ def test_words_outside_the_alphabet_are_not_trained_on() -> None:
 
 
 def test_a_size_without_room_for_the_alphabet() -> None:
-    with pytest.raises(TooSmall, match="are already 13, more than 12"):
+    with pytest.raises(Refusal, match="are already 13, more than 12"):
         train(WORDS, vocabulary_size=12, alphabet_size=10, unused=1)

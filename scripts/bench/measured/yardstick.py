@@ -8,7 +8,7 @@ import json
 import torch
 
 from stages.formats.shards import find_shards
-from stages.formats.yardstick import LENGTH, yardstick
+from stages.formats.windows import LENGTH, held_out_evaluation
 from stages.handover.manifests import read_json
 from stages.handover.storage import join
 from stages.train import checkpoints
@@ -28,7 +28,7 @@ def main(tfrecords: str, run: str) -> None:
         for prefix, length in (("", min(LENGTH, shards.seq_length)), ("full_length_", None)):
             sums = torch.zeros(len(SUMS), dtype=torch.float64)
             with torch.inference_mode():
-                for batch in yardstick(shards, config["vocab_size"], length):
+                for batch in held_out_evaluation(shards, config["vocab_size"], length):
                     outputs = pretraining(tensors(batch, torch.device("cpu")))
                     sums += torch.stack([getattr(outputs, name).double() for name in SUMS])
             row |= {prefix + name: value for name, value in means(sums.tolist()).items()}

@@ -10,8 +10,7 @@ import pytest
 from stages.command.refusal import Refusal
 from stages.formats.corpus import documents
 from stages.handover.storage import sha256
-from stages.vocab.files import ShardSample, count_words
-from stages.vocab.sampling import sample_mask
+from stages.vocab.sampling import ShardSample, count_words, sample_mask
 from stages.words.japanese_subwords import normalise, split_words
 
 
