@@ -58,11 +58,8 @@ def contradictions(options: Options) -> Iterator[str]:
             "gs:// (WORK_DIR=gs://…); without a TPU, DEVICE=cpu (--device cpu) trains on this machine"
         )
         return
-    local = [
-        f"{flag} is {path}"
-        for flag, path in (("--tfrecords", options.tfrecords), ("--out", options.out))
-        if not storage.remote(path)
-    ]
+    folders = {"--tfrecords": options.tfrecords, "--out": options.out}
+    local = [f"{flag} is {path}" for flag, path in folders.items() if not storage.remote(path)]
     if local:
         yield f"a Cloud TPU reads and writes gs:// only; {' and '.join(local)} (WORK_DIR=gs://…)"
     for flag, batch in (("--batch", options.batch), ("--eval-batch", options.eval_batch)):
