@@ -5,7 +5,6 @@ The index is a sorted table in LevelDB's format with BundleEntryProto messages a
 compared.
 """
 
-import hashlib
 import io
 import math
 import struct
@@ -51,10 +50,10 @@ MESSAGES: Any = message_factory.GetMessageClassesForFiles(["checkpoint_index.pro
 
 
 class Checkpoint:
-    """The variables of a checkpoint: their entries in the index by name. `read` gives an array.
+    """A checkpoint at a prefix, local or at gs://.
 
-    `prefix`: local or at gs://. Raises Refusal for a file that is missing or damaged, also where only the optimizer's
-    variables are.
+    `variables`: their entries in the index, by name; `read` gives an array. `files`: the content of the data files.
+    Raises Refusal for a file that is missing or damaged, also where only the optimizer's variables are.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -78,21 +77,16 @@ class Checkpoint:
             raise Refusal(f"{index} is damaged or not the index of a TensorFlow checkpoint")
         except ValueError as error:
             raise Refusal(f"{index}: {error}")
-        self._paths = [f"{prefix}.data-{shard:05d}-of-{shards:05d}" for shard in range(shards)]
-        self._files = []
-        for path in self._paths:
+        self.files: dict[str, bytes] = {}
+        for shard in range(shards):
+            path = f"{prefix}.data-{shard:05d}-of-{shards:05d}"
             try:
-                self._files.append(read_bytes(path))
+                self.files[path] = read_bytes(path)
             except FileNotFoundError:
                 raise Refusal(f"{path} is missing; a checkpoint is its .index and all of its .data files")
         for name, entry in self.variables.items():
             if entry.dtype in DTYPES:
                 self.read(name)
-
-    @property
-    def digests(self) -> list[str]:
-        """SHA-256 of each data file, in order."""
-        return [hashlib.sha256(data).hexdigest() for data in self._files]
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(dim.size for dim in self.variables[name].shape.dim)
@@ -101,9 +95,9 @@ class Checkpoint:
         """The array of a variable of a type in DTYPES."""
         entry = self.variables[name]
         shape, dtype = self.shape(name), np.dtype(DTYPES[entry.dtype]).newbyteorder("<")
-        data = self._files[entry.shard_id][entry.offset : entry.offset + entry.size]
+        path, content = list(self.files.items())[entry.shard_id]
+        data = content[entry.offset : entry.offset + entry.size]
         if len(data) != math.prod(shape) * dtype.itemsize or _masked_crc(data) != entry.crc32c:
-            path = self._paths[entry.shard_id]
             raise Refusal(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
         array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
         return array

@@ -94,7 +94,7 @@ def _tensorflow(prefix: str, settings: dict[str, Any]) -> Found:
     step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
     # tpu-train writes the evaluation of its best checkpoint beside it.
     row = read_json(prefix + ".json") if storage.exists(prefix + ".json") else None
-    digests = checkpoint.digests
+    digests = [hashlib.sha256(data).hexdigest() for data in checkpoint.files.values()]
     return arrays, step, _metrics(row) if isinstance(row, dict) and row.get("sha256") == digests else {}, digests
 
 
