@@ -3,12 +3,15 @@
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages.command.refusal import Refusal
 from stages.convert.checkpoint import Checkpoint
+from stages.handover import cloud_storage, storage
+from tests.emulator import BUCKET, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,3 +101,29 @@ def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:
             with pytest.raises(Refusal):
                 read_all(prefix)
         path.write_bytes(whole)
+
+
+def test_a_damaged_file_in_a_bucket_is_named_as_it_is_there(
+    checkpoints: Path, bucket: Proxy, run_stage: Any, tmp_path: Path
+) -> None:
+    cloud_storage._client_of.cache_clear()
+    folder = f"gs://{BUCKET}/damaged"
+    for path in (*checkpoints.glob("plain.*"), checkpoints / "vocab.txt"):
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data[:-1] if ".data" in path.name else data)
+        cloud_storage.upload(str(tmp_path / path.name), f"{folder}/{path.name}")
+    command = [
+        "convert",
+        "--checkpoint",
+        f"{folder}/plain",
+        "--config",
+        f"{folder}/plain.json",
+        "--out",
+        tmp_path / "m",
+    ]
+    command += ["--vocab", f"{folder}/vocab.txt"]
+    assert f"error: {folder}/plain.data-00000-of-00001: the bytes of" in run_stage(*command, code=2).stderr
+    storage.remove(f"{folder}/plain.data-00000-of-00001")
+    assert f"error: {folder}/plain.data-00000-of-00001 is missing" in run_stage(*command, code=2).stderr
+    storage.remove(f"{folder}/plain.index")
+    assert f"error: cannot read {folder}/plain.index: " in run_stage(*command, code=2).stderr
