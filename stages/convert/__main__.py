@@ -3,211 +3,135 @@
 The checkpoint is a TensorFlow one, of Google's program or of tpu-train, or a PyTorch folder of train.
 """
 
-import dataclasses
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.command.options import parse
+from stages.command.options import decisive, parse
 from stages.command.refusal import Refusal, unwritable
 from stages.command.running import run
-from stages.convert import pytorch_checkpoint
-from stages.convert.checkpoint import open_prefix
-from stages.convert.files import (
-    configuration_beside,
-    fresh_scratch,
-    local_inputs,
-    open_checkpoint,
-    open_config,
-    open_vocabulary,
-    publish,
-    tensorflow_metrics,
-)
-from stages.convert.mapping import weights
 from stages.convert.options import Options
 from stages.convert.provenance import provenance
-from stages.formats.albert_config import Mismatch, model_config
+from stages.convert.sources import CONFIG, MODEL, Source, read_source
+from stages.handover import storage
 from stages.handover.manifests import claim, write_manifest
-from stages.handover.storage import describe, sha256, whole_file
+from stages.handover.storage import describe, sha256
+from stages.words.reading import read_vocabulary
 
-
-class Source(NamedTuple):
-    """A checkpoint that passed its checks. `parity` compares a model folder with the checkpoint's own logits."""
-
-    program: str
-    config: dict[str, Any]
-    config_file: str
-    settings: dict[str, Any]
-    arrays: dict[str, NDArray[np.float32]]
-    step: int | None
-    metrics: dict[str, float]
-    digests: list[str]
-    parity: Callable[[str], dict[str, float]]
+PACKAGES = ("torch", "transformers", "safetensors", "tinysegmenter3", "onnx", "onnxruntime")
 
 
 def main(arguments: list[str]) -> None:
-    """Fetch the inputs that are at gs://, then convert."""
+    """Check everything that needs no large library, then convert."""
     options = parse(Options, "convert", __doc__, arguments)
-    paths = {name: getattr(options, name) for name in ("checkpoint", "config", "vocab", "reference")}
-    paths["config"] = options.config or configuration_beside(options.checkpoint)
-    with local_inputs(paths) as copies:
-        changes: dict[str, Any] = copies
-        _main(dataclasses.replace(options, **changes), options.checkpoint)
-
-
-def _main(options: Options, checkpoint: str) -> None:
-    """Check everything that needs no large library, then convert. `checkpoint`: the path before it was fetched."""
-    try:
-        source = _source(options)
-        vocabulary = open_vocabulary(options.vocab, source.settings["vocab_size"])
-    except Mismatch as error:
-        raise Refusal(str(error))
-    except ValueError as error:
-        raise Refusal(f"{options.checkpoint}: {error}")
-
-    subwords = options.subwords or (
-        "wordpiece" if any(e.startswith("##") and len(e) > 2 for e in vocabulary) else "character"
-    )
-    record = {"subwords": subwords, "verify": options.verify}
-    if options.compact:
-        record["compact"] = True
-    if options.license:
-        record["license"] = options.license
+    source = read_source(options)
+    for name, array in source.arrays.items():
+        # A sum of finite float32 values is finite in float64.
+        if not np.isfinite(array.sum(dtype=np.float64)):
+            raise Refusal(
+                f"weight {name} of {source.place} holds NaN or infinity; take a checkpoint from before it diverged"
+            )
+    vocabulary, size = read_vocabulary(options.vocab, "; make vocab writes it"), source.settings["vocab_size"]
+    if len(vocabulary) != size:
+        raise Refusal(
+            f"{options.vocab} has {len(vocabulary):,} entries, but vocab_size is {size:,} in the configuration; "
+            "take the vocabulary that the model was trained with"
+        )
+    has_pieces = any(entry.startswith("##") and len(entry) > 2 for entry in vocabulary)
+    subwords = options.subwords or ("wordpiece" if has_pieces else "character")
+    chosen = {name: value for name, value in decisive(options).items() if value}
+    record = {**chosen, "subwords": subwords, "verify": options.verify}
     inputs: dict[str, Any] = {
         "checkpoint": source.digests,
         "config": sha256(source.config_file),
         "vocabulary": sha256(options.vocab),
     }
-    facts = provenance(checkpoint, source.config, inputs["vocabulary"], options.tfrecords, options.corpus)
-    if facts:
-        inputs["provenance"] = facts
+    origin = provenance(options.checkpoint, source.config, inputs["vocabulary"], options.tfrecords, options.corpus)
+    if origin:
+        inputs["provenance"] = origin
     if claim("convert", options.out, record, inputs):
         print(f"convert: {options.out} is finished already", file=sys.stderr)
         return
     try:
-        _convert(options, source, subwords, record, inputs)
-    except Mismatch as error:
-        raise Refusal(str(error))
+        _convert(options, source, record, inputs)
     except OSError as error:
         raise unwritable(options.out, error)
 
 
-def _source(options: Options) -> Source:
-    """The checkpoint at --checkpoint. Raises Mismatch, ValueError, Refusal."""
-    prefix = open_prefix(options.checkpoint)
-    folder = None if os.path.exists(prefix + ".index") else pytorch_checkpoint.find_folder(options.checkpoint)
-    return _tensorflow_source(options) if folder is None else _pytorch_source(options, folder)
-
-
-def _pytorch_source(options: Options, folder: str) -> Source:
-    config_file = options.config or os.path.join(folder, pytorch_checkpoint.CONFIG)
-    config = open_config(config_file)
-    settings = model_config(config)
-    arrays = pytorch_checkpoint.read_weights(folder, settings)
-    digest = sha256(os.path.join(folder, pytorch_checkpoint.MODEL))
-    state = pytorch_checkpoint.read_state(folder, digest)
-
-    def parity(model: str) -> dict[str, float]:
-        from stages.convert.parity import pytorch_differences  # its libraries take seconds to load
-
-        return pytorch_differences(model, settings, folder)
-
-    return Source("PyTorch", config, config_file, settings, arrays, state.step, state.metrics, [digest], parity)
-
-
-def _tensorflow_source(options: Options) -> Source:
-    config_file = options.config
-    if not config_file:
-        raise Refusal(
-            f"a TensorFlow checkpoint needs --config, and {options.checkpoint} is not the folder of a PyTorch one"
-        )
-    config = open_config(config_file)
-    checkpoint = open_checkpoint(options.checkpoint)
-    settings = model_config(config)
-    arrays = weights(checkpoint, settings)
-    step = int(checkpoint.read("global_step")) if "global_step" in checkpoint.variables else None
-    digests = [sha256(path) for path in checkpoint.data_files()]
-
-    def parity(model: str) -> dict[str, float]:
-        from stages.convert.parity import reference_file, tensorflow_differences
-
-        with tempfile.TemporaryDirectory() as scratch:
-            reference = reference_file(checkpoint, config_file, options.reference, scratch)
-            return tensorflow_differences(model, checkpoint, reference)
-
-    metrics = tensorflow_metrics(checkpoint.prefix, digests)
-    return Source("TensorFlow", config, config_file, settings, arrays, step, metrics, digests, parity)
-
-
-def _convert(options: Options, source: Source, subwords: str, record: dict[str, Any], inputs: dict[str, Any]) -> None:
+def _convert(options: Options, source: Source, record: dict[str, Any], inputs: dict[str, Any]) -> None:
     # Nothing is fetched here, and the libraries' own messages are of no use.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
     # As in stages.train: PyTorch's threads must not wait actively beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from safetensors.numpy import save
+    from transformers import AlbertConfig, AlbertForPreTraining
     from transformers.utils import logging
 
-    from stages.convert.filling import fill_masks
-    from stages.convert.model import write_model
-    from stages.convert.model_card import ModelFacts, model_card
-    from stages.convert.onnx_model import IR, OPSET, check_activation, write_onnx
-    from stages.convert.parity import COMPACT_TOLERANCE, TOLERANCE, onnx_difference
+    from stages.convert import outputs
+    from stages.convert.model_card import model_card
+    from stages.convert.onnx_model import ACTIVATIONS, IR, OPSET, write_onnx
     from stages.words.model_folder import write_tokenizer
 
     logging.disable_progress_bar()
-    settings = source.settings
-    check_activation(settings["hidden_act"])
-    tolerance = COMPACT_TOLERANCE if options.compact else TOLERANCE
-    scratch = fresh_scratch(options.out)
-    parameters = write_model(scratch, settings, source.arrays, options.compact)
-    tokenizer = write_tokenizer(scratch, options.vocab, subwords, settings["max_position_embeddings"])
-    parity = source.parity(scratch) if options.verify else None
+    settings, out = source.settings, options.out
+    activation = settings["hidden_act"]
+    if activation not in ACTIVATIONS:
+        supported = ", ".join(ACTIVATIONS)
+        raise Refusal(f"hidden_act is {activation} in the configuration; model.onnx supports only {supported}")
+    if storage.written_once(out):
+        scratch = tempfile.mkdtemp(prefix="model-")
+    else:
+        scratch = os.path.join(out, ".model.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.mkdir(scratch)
+
+    # The type in which the weights are loaded is float32 for compact ones, too.
+    AlbertConfig(**settings, architectures=["AlbertForPreTraining"], dtype="float32").save_pretrained(scratch)
+    stored = np.float16 if options.compact else np.float32
+    weights = {name: array.astype(stored, copy=False) for name, array in source.arrays.items()}
+    Path(scratch, MODEL).write_bytes(save(weights, {"format": "pt"}))
+    with storage.fetched(options.vocab) as vocabulary:
+        tokenizer = write_tokenizer(scratch, vocabulary, record["subwords"], settings["max_position_embeddings"])
+    tolerance = outputs.COMPACT_TOLERANCE if options.compact else outputs.TOLERANCE
+    model = AlbertForPreTraining.from_pretrained(scratch).eval()
+    parity = outputs.checkpoint_differences(model, source, options.reference) if options.verify else None
     # `not <`: NaN is refused too.
-    if parity is not None and not max(parity.values()) < tolerance:
-        config = options.config or "albert_config.json"
+    if parity and not all(value < tolerance for value in parity.values()):
+        config = options.config or CONFIG
         raise Refusal(f"the converted model differs from {source.program}'s: {parity}; is {config} its configuration?")
     write_onnx(scratch, settings, source.arrays, options.compact)
-    onnx = onnx_difference(scratch, settings, tokenizer)
+    onnx = outputs.onnx_difference(model, scratch, settings, tokenizer)
     if not onnx < tolerance:
         raise Refusal(f"the logits of model.onnx differ from PyTorch's by {onnx:.1e}; please report it, with the model")
-    filled_masks = fill_masks(scratch, tokenizer)
-    card = model_card(
-        ModelFacts(
-            settings, subwords, parameters, inputs["checkpoint"][0], source.program, source.step, source.metrics,
-            parity, onnx, filled_masks, inputs.get("provenance", {}), options.license, options.compact,
-        )
-    )  # fmt: skip
-    with whole_file(os.path.join(scratch, "README.md"), "w") as stream:
-        stream.write(card)
-    files = {name: describe(os.path.join(scratch, name)) for name in sorted(os.listdir(scratch))}
-    publish(scratch, options.out)
-    packages = ("torch", "transformers", "safetensors", "tinysegmenter3", "onnx", "onnxruntime")
-    write_manifest(
-        "convert",
-        options.out,
-        record,
-        inputs,
-        files,
-        parameters=parameters,
-        program=source.program,
-        step=source.step,
-        metrics=source.metrics,
-        parity=parity,
-        onnx={"opset": OPSET, "ir": IR, "difference": onnx},
-        filled_masks=filled_masks,
-        versions={name: version(name) for name in packages},
-    )
-    print(f"convert: wrote {options.out}: {parameters:,} parameters, {subwords}", file=sys.stderr)
-    if parity is not None:
+    facts: dict[str, Any] = {
+        "parameters": sum(array.size for array in source.arrays.values()),
+        "program": source.program,
+        "step": source.step,
+        "metrics": source.metrics,
+        "parity": parity,
+        "onnx": {"opset": OPSET, "ir": IR, "difference": onnx},
+        "filled_masks": outputs.fill_masks(model, tokenizer),
+    }
+    Path(scratch, "README.md").write_text(model_card(settings, record, inputs, facts), encoding="utf-8")
+
+    names = sorted(os.listdir(scratch))
+    files = {name: describe(os.path.join(scratch, name)) for name in names}
+    storage.put_all([(os.path.join(scratch, name), storage.join(out, name)) for name in names])
+    os.rmdir(scratch)
+    versions = {name: version(name) for name in PACKAGES}
+    write_manifest("convert", out, record, inputs, files, versions=versions, **facts)
+    print(f"convert: wrote {out}: {facts['parameters']:,} parameters, {record['subwords']}", file=sys.stderr)
+    if parity:
         differences = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in parity.items())
         print(f"convert: largest difference from {source.program}: {differences}", file=sys.stderr)
     print(f"convert: largest difference of model.onnx from PyTorch: {onnx:.1e}", file=sys.stderr)
-    for line in filled_masks:
+    for line in facts["filled_masks"]:
         print(line["text"], "→", " ".join(f"{word} {probability:.1%}" for word, probability in line["words"]))
 
 

@@ -5,188 +5,148 @@ The index is a sorted table in LevelDB's format with BundleEntryProto messages a
 compared.
 """
 
-import os
+import io
+import math
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+
+from stages.command.refusal import Refusal
+from stages.handover import storage
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 # tensorflow/core/framework/types.proto. Weights are floats, the step is an int64.
-DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
-BEST = "model.ckpt-best"
-
-
-class BadCheckpoint(ValueError):
-    """The fault of a checkpoint, with the name of the file."""
-
-
-class Variable(NamedTuple):
-    """The place of a variable's bytes."""
-
-    shape: tuple[int, ...]
-    dtype: int
-    shard: int
-    offset: int
-    size: int
-    crc: int
+DTYPES = {1: "float32", 2: "float64", 3: "int32", 9: "int64"}
+# The fields of tensor_bundle.proto and tensor_shape.proto that are read.
+DESCRIPTION = """
+name: "checkpoint_index.proto"
+syntax: "proto3"
+message_type { name: "Header" field { name: "num_shards" number: 1 type: TYPE_INT32 } }
+message_type { name: "Dim" field { name: "size" number: 1 type: TYPE_INT64 } }
+message_type {
+  name: "Shape" field { name: "dim" number: 2 type: TYPE_MESSAGE type_name: ".Dim" label: LABEL_REPEATED }
+}
+message_type {
+  name: "Entry"
+  field { name: "dtype" number: 1 type: TYPE_INT32 }
+  field { name: "shape" number: 2 type: TYPE_MESSAGE type_name: ".Shape" }
+  field { name: "shard_id" number: 3 type: TYPE_INT32 }
+  field { name: "offset" number: 4 type: TYPE_INT64 }
+  field { name: "size" number: 5 type: TYPE_INT64 }
+  field { name: "crc32c" number: 6 type: TYPE_FIXED32 }
+  field { name: "slices" number: 7 type: TYPE_BYTES label: LABEL_REPEATED }
+}
+"""
+POOL = descriptor_pool.DescriptorPool()
+POOL.Add(text_format.Parse(DESCRIPTION, descriptor_pb2.FileDescriptorProto()))
+MESSAGES: Any = message_factory.GetMessageClassesForFiles(["checkpoint_index.proto"], POOL)
 
 
 class Checkpoint:
-    """The variables of a checkpoint, by name. `read` loads an array."""
+    """A checkpoint at a prefix, local or at gs://.
+
+    `variables`: their entries in the index, by name; `read` gives an array. `files`: the content of the data files.
+    Raises Refusal for a file that is missing or damaged, also where only the optimizer's variables are.
+    """
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        index = prefix + ".index"
-        with open(index, "rb") as stream:
-            data = stream.read()
-        self.variables: dict[str, Variable] = {}
-        self.shards = 0
+        self.variables: dict[str, Any] = {}
+        index, shards = prefix + ".index", 0
         try:
-            for key, value in _table(data):
+            for key, value in _table(read_bytes(index)):
                 if not key:
-                    self.shards = Header.FromString(value).num_shards
+                    shards = MESSAGES["Header"].FromString(value).num_shards
                     continue
-                entry = Entry.FromString(value)
+                entry = MESSAGES["Entry"].FromString(value)
                 if entry.slices:
-                    raise BadCheckpoint(f"variable {key.decode()} is stored in slices, which is not supported")
-                self.variables[key.decode()] = Variable(
-                    tuple(dim.size for dim in entry.shape.dim),
-                    entry.dtype, entry.shard_id, entry.offset, entry.size, entry.crc32c,
-                )  # fmt: skip
-        except BadCheckpoint as error:
-            raise BadCheckpoint(f"{index}: {error}")
-        except (DecodeError, IndexError, struct.error, UnicodeDecodeError):
-            raise BadCheckpoint(f"{index} is damaged or not the index of a TensorFlow checkpoint")
+                    raise ValueError(f"variable {key.decode()} is stored in slices, which is not supported")
+                self.variables[key.decode()] = entry
+        except OSError as error:
+            raise Refusal(
+                f"cannot read {index}: {error.strerror}; --checkpoint takes the prefix of a TensorFlow "
+                "checkpoint, such as …/model.ckpt-best, or the folder of a PyTorch one, such as …/best"
+            )
+        except (DecodeError, IndexError, OverflowError, struct.error, UnicodeDecodeError):
+            raise Refusal(f"{index} is damaged or not the index of a TensorFlow checkpoint")
+        except ValueError as error:
+            raise Refusal(f"{index}: {error}")
+        self.files: dict[str, bytes] = {}
+        for shard in range(shards):
+            path = f"{prefix}.data-{shard:05d}-of-{shards:05d}"
+            try:
+                self.files[path] = read_bytes(path)
+            except FileNotFoundError:
+                raise Refusal(f"{path} is missing; a checkpoint is its .index and all of its .data files")
+        for name, entry in self.variables.items():
+            if entry.dtype in DTYPES:
+                self.read(name)
 
-    def data_files(self) -> list[str]:
-        """The paths of the data files, in order."""
-        return [f"{self.prefix}.data-{shard:05d}-of-{self.shards:05d}" for shard in range(self.shards)]
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(dim.size for dim in self.variables[name].shape.dim)
 
     def read(self, name: str) -> NDArray[Any]:
-        """The array of a variable. Raises KeyError (no such variable), BadCheckpoint, OSError."""
-        variable = self.variables[name]
-        if variable.dtype not in DTYPES:
-            raise BadCheckpoint(f"variable {name} has a type that is not supported (number {variable.dtype})")
-        return np.frombuffer(self._bytes(name), DTYPES[variable.dtype]).reshape(variable.shape)
+        """The array of a variable of a type in DTYPES."""
+        entry = self.variables[name]
+        shape, dtype = self.shape(name), np.dtype(DTYPES[entry.dtype]).newbyteorder("<")
+        path, content = list(self.files.items())[entry.shard_id]
+        data = content[entry.offset : entry.offset + entry.size]
+        if len(data) != math.prod(shape) * dtype.itemsize or _masked_crc(data) != entry.crc32c:
+            raise Refusal(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
+        array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
+        return array
 
-    def check(self) -> None:
-        """Read every variable, also the optimizer's, to detect a damaged file. Raises BadCheckpoint, OSError."""
-        for name, variable in self.variables.items():
-            if variable.dtype in DTYPES:
-                self._bytes(name)
 
-    def _bytes(self, name: str) -> bytes:
-        variable = self.variables[name]
-        path = self.data_files()[variable.shard]
-        with open(path, "rb") as stream:
-            stream.seek(variable.offset)
-            data = stream.read(variable.size)
-        if len(data) != variable.size or _masked_crc(data) != variable.crc:
-            raise BadCheckpoint(f"{path}: the bytes of variable {name} are damaged (length or CRC-32C)")
-        return data
+def read_bytes(path: str) -> bytes:
+    with storage.reading(path) as stream:
+        return stream.read()
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of a table, in order."""
+    """The keys and values of a table, in order. Raises ValueError for its fault."""
     if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8)[0] != MAGIC:
-        raise BadCheckpoint("it is cut short, or not the index of a TensorFlow checkpoint")
-    position = len(data) - FOOTER
-    for _ in range(2):  # the handle of the meta index, which is empty
-        _, position = _varint(data, position)
-    for _, handle in _block(data, *_handle(data, position)):
-        yield from _block(data, *_handle(handle, 0))
+        raise ValueError("it is cut short, or not the index of a TensorFlow checkpoint")
+    footer = io.BytesIO(data[-FOOTER:])
+    _number(footer), _number(footer)  # the place of the meta index, which is empty
+    for _, place in _block(data, footer):
+        yield from _block(data, io.BytesIO(place))
 
 
-def _handle(data: bytes, position: int) -> tuple[int, int]:
-    """The offset and the size of a block."""
-    offset, position = _varint(data, position)
-    size, _ = _varint(data, position)
-    return offset, size
-
-
-def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _block(data: bytes, place: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a block. A key is stored without the prefix that it shares with the previous key."""
+    offset, size = _number(place), _number(place)
     content = data[offset : offset + size + 1]
     (crc,) = struct.unpack_from("<I", data, offset + size + 1)
     if _masked_crc(content) != crc:
-        raise BadCheckpoint(f"the block at byte {offset} is damaged (CRC-32C)")
+        raise ValueError(f"the block at byte {offset} is damaged (CRC-32C)")
     if content[-1]:
-        raise BadCheckpoint("it is compressed, but TensorFlow's own checkpoints are not")
+        raise ValueError("it is compressed, but TensorFlow's own checkpoints are not")
     (restarts,) = struct.unpack_from("<I", content, size - 4)
     end = size - 4 * (restarts + 1)
-    position, key = 0, b""
-    while position < end:
-        shared, position = _varint(content, position)
-        unshared, position = _varint(content, position)
-        length, position = _varint(content, position)
-        key = key[:shared] + content[position : position + unshared]
-        position += unshared
-        yield key, content[position : position + length]
-        position += length
+    stream, key = io.BytesIO(content), b""
+    while stream.tell() < end:
+        shared, unshared, length = _number(stream), _number(stream), _number(stream)
+        key = key[:shared] + stream.read(unshared)
+        yield key, stream.read(length)
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position`, and the position after it."""
+def _number(stream: IO[bytes]) -> int:
+    """The next number, in seven bits of each byte."""
     value = shift = 0
     while True:
-        byte = data[position]
-        position += 1
+        byte = stream.read(1)[0]
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, position
+            return value
         shift += 7
 
 
 def _masked_crc(data: bytes) -> int:
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _message_classes() -> tuple[Any, Any]:
-    """The classes of the index's two messages, with the field names and numbers of tensor_bundle.proto."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="checkpoint_index.proto", package="albert_ja", syntax="proto3")
-
-    def add(message: str, *fields: tuple[str, int, Any, bool, str | None]) -> None:
-        descriptor = file.message_type.add(name=message)
-        for name, number, kind, repeated, type_name in fields:
-            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-            descriptor.field.add(name=name, number=number, type=kind, label=label, type_name=type_name)
-
-    integer, nested = field.TYPE_INT64, field.TYPE_MESSAGE
-    add("Header", ("num_shards", 1, field.TYPE_INT32, False, None))
-    add("Dim", ("size", 1, integer, False, None))
-    add("Shape", ("dim", 2, nested, True, ".albert_ja.Dim"))
-    add("Slice", ("extent", 1, field.TYPE_BYTES, True, None))
-    add(
-        "Entry",
-        ("dtype", 1, field.TYPE_INT32, False, None),
-        ("shape", 2, nested, False, ".albert_ja.Shape"),
-        ("shard_id", 3, field.TYPE_INT32, False, None),
-        ("offset", 4, integer, False, None),
-        ("size", 5, integer, False, None),
-        ("crc32c", 6, field.TYPE_FIXED32, False, None),
-        ("slices", 7, nested, True, ".albert_ja.Slice"),
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    header, entry = (pool.FindMessageTypeByName(f"albert_ja.{name}") for name in ("Header", "Entry"))
-    return message_factory.GetMessageClass(header), message_factory.GetMessageClass(entry)
-
-
-Header, Entry = _message_classes()
-
-
-def open_prefix(path: str) -> str:
-    """The prefix of a checkpoint for a path to the prefix, to one of its files, or to its folder."""
-    for suffix in (".index", ".meta"):
-        path = path.removesuffix(suffix)
-    best = os.path.join(path, BEST)
-    return best if os.path.isdir(path) and os.path.exists(best + ".index") else path

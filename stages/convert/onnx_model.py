@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.formats.albert_config import Mismatch
+from stages.command.refusal import Refusal
 from stages.handover.storage import whole_file
 
 NAME = "model.onnx"
@@ -34,39 +34,26 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
 BLOCK = 32
 # The limit of a protobuf message in bytes, less 1 MiB for the graph.
 LARGEST = (1 << 31) - (1 << 20)
-Array = NDArray[Any]
+Array = NDArray[np.float32]
 
 
-def check_activation(name: str) -> None:
-    """Raise Mismatch for an activation without an operator."""
-    if name not in ACTIVATIONS:
-        raise Mismatch(f"hidden_act is {name} in the configuration; model.onnx supports only {', '.join(ACTIVATIONS)}")
-
-
-def write_onnx(
-    folder: str, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]], compact: bool = False
-) -> None:
+def write_onnx(folder: str, config: dict[str, Any], arrays: dict[str, Array], compact: bool = False) -> None:
     """Write model.onnx into `folder`: int64 ids, mask, types (batch, sequence) → logits (batch, sequence, vocabulary).
 
     Each array is stored once, also if several layers use it. The same weights give the same bytes. compact: token
     embeddings are int8 with a scale for each BLOCK of a row, other weights float16; the computation is in float32.
-    Raises Mismatch for a model of more than 2 GB, the limit of one file.
+    Raises Refusal for a model of more than 2 GB, the limit of one file.
     """
     graph = _Graph(config, arrays, compact)
     graph.masked_lm()
     if sum(tensor.ByteSize() for tensor in graph.tensors.values()) > LARGEST:
-        raise Mismatch("the model has over 2 GB, more than one ONNX file can hold")
+        raise Refusal("the model has over 2 GB, more than one ONNX file can hold")
     shape = ["batch", "sequence"]
-    content = helper.make_graph(
-        graph.nodes,
-        "albert_masked_lm",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*shape, config["vocab_size"]])],
-        list(graph.tensors.values()),
-    )
-    model = helper.make_model(
-        content, producer_name="albert-ja", ir_version=IR, opset_imports=[helper.make_opsetid("", OPSET)]
-    )
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS]
+    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*shape, config["vocab_size"]])
+    content = helper.make_graph(graph.nodes, "albert_masked_lm", inputs, [logits], list(graph.tensors.values()))
+    operators = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(content, producer_name="albert-ja", ir_version=IR, opset_imports=operators)
     onnx.checker.check_model(model)
     with whole_file(os.path.join(folder, NAME)) as stream:
         stream.write(model.SerializeToString(deterministic=True))
@@ -75,46 +62,65 @@ def write_onnx(
 class _Graph:
     """The nodes in order of use. Hidden states are (batch × sequence, width), so that a dense layer is one Gemm."""
 
-    def __init__(self, config: dict[str, Any], arrays: dict[str, NDArray[np.float32]], compact: bool) -> None:
+    def __init__(self, config: dict[str, Any], arrays: dict[str, Array], compact: bool) -> None:
         self.config, self.arrays, self.compact = config, arrays, compact
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
 
-    def node(self, kind: str, *inputs: str, to: str = "", **attributes: Any) -> str:
-        """Add a node with one output. Returns the name of the output."""
-        name = to or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
-        return name
+    def masked_lm(self) -> None:
+        """All of it, from ids to logits."""
+        ids, mask, types = INPUTS
+        size = self.node("Shape", ids)  # (batch, sequence)
+        length = self.node("Shape", ids, start=1, end=2)
+        heads = self.constant("heads", [self.config["num_attention_heads"], -1])
+        self.by_head = self.node("Concat", size, heads, axis=0)
+        # (batch, 1, 1, sequence): 0 for tokens, the smallest float32 for padding, whose attention becomes 0.
+        padding = self.node("Equal", mask, self.constant("zero", 0))
+        least = self.constant("least", np.finfo(np.float32).min, np.float32)
+        scores = self.node("Where", padding, least, self.constant("nothing", 0, np.float32))
+        bias = self.node("Unsqueeze", scores, self.constant("axes_1_2", [1, 2]))
 
-    def weight(self, name: str) -> str:
-        """Add an array of the model, if it is not there. Returns its name."""
-        if self.compact and name == WORDS:
-            return self._scaled(name)
-        stored = f"{name}.float16" if self.compact else name
-        if stored not in self.tensors:
-            values = self.arrays[name].astype(np.float16) if self.compact else self.arrays[name]
-            self.tensors[stored] = numpy_helper.from_array(values, stored)
-            if self.compact:
-                self.nodes.append(helper.make_node("Cast", [stored], [name], name=name, to=TensorProto.FLOAT))
-        return name
+        words = self.node("Gather", self.weight(WORDS), ids)
+        token_types = self.node("Gather", self.weight(WORDS.replace("word", "token_type")), types)
+        zero = self.constant("from_0", [0])
+        positions = self.node("Slice", self.weight(WORDS.replace("word", "position")), zero, length, zero)
+        total = self.node("Add", self.node("Add", words, token_types), positions)
+        flat = self.node("Reshape", total, self.constant("rows", [-1, self.config["embedding_size"]]))
+        embeddings = self.norm("albert.embeddings.LayerNorm", flat)
 
-    def _scaled(self, name: str) -> str:
-        """Add a table as int8 and its conversion to float32, which onnxruntime runs when it loads the file."""
-        stored, scale = f"{name}.int8", f"{name}.scale"
-        if stored not in self.tensors:
-            width = self.arrays[name].shape[1]
-            blocks = self.arrays[name].reshape(-1, math.gcd(width, BLOCK))
-            scales = np.maximum(np.abs(blocks).max(1) / 127, np.finfo(np.float32).tiny)
-            rounded = np.rint(blocks / scales[:, None]).astype(np.int8)
-            self.tensors[stored] = numpy_helper.from_array(rounded, stored)
-            self.tensors[scale] = numpy_helper.from_array(scales.astype(np.float32), scale)
-            values = self.node("DequantizeLinear", stored, scale, axis=0)
-            self.node("Reshape", values, self.constant(f"{name}.shape", [-1, width]), to=name)
-        return name
+        hidden = self.dense("albert.encoder.embedding_hidden_mapping_in", embeddings)
+        layers, groups = self.config["num_hidden_layers"], self.config["num_hidden_groups"]
+        for layer in range(layers):
+            group = f"albert.encoder.albert_layer_groups.{layer * groups // layers}"
+            for inner in range(self.config["inner_group_num"]):
+                hidden = self.layer(f"{group}.albert_layers.{inner}", hidden, bias)
 
-    def constant(self, name: str, value: Any, kind: type = np.int64) -> str:
-        self.tensors.setdefault(name, numpy_helper.from_array(np.array(value, kind), name))
-        return name
+        hidden = self.norm("predictions.LayerNorm", self.activation(self.dense("predictions.dense", hidden)))
+        # The decoder is the table of word embeddings with its own bias.
+        logits = self.node("Gemm", hidden, self.weight(WORDS), self.weight("predictions.bias"), transB=1)
+        shape = self.node("Concat", size, self.constant("to_the_end", [-1]), axis=0)
+        self.node("Reshape", logits, shape, output=OUTPUT)
+
+    def layer(self, name: str, hidden: str, bias: str) -> str:
+        """Attention and feed-forward network, each followed by its residual connection and layer normalisation."""
+        attended = self.dense(f"{name}.attention.dense", self.attention(f"{name}.attention", hidden, bias))
+        hidden = self.norm(f"{name}.attention.LayerNorm", self.node("Add", hidden, attended))
+        inner = self.dense(f"{name}.ffn_output", self.activation(self.dense(f"{name}.ffn", hidden)))
+        return self.norm(f"{name}.full_layer_layer_norm", self.node("Add", inner, hidden))
+
+    def attention(self, name: str, hidden: str, bias: str) -> str:
+        """softmax(Q Kᵀ / √d + bias) V of each head, concatenated."""
+
+        def heads(part: str, order: tuple[int, ...] = (0, 2, 1, 3)) -> str:
+            split = self.node("Reshape", self.dense(f"{name}.{part}", hidden), self.by_head)
+            return self.node("Transpose", split, perm=order)
+
+        scores = self.node("MatMul", heads("query"), heads("key", (0, 2, 3, 1)))
+        size = self.config["hidden_size"] // self.config["num_attention_heads"]
+        scores = self.node("Mul", scores, self.constant("scale", size**-0.5, np.float32))
+        shares = self.node("Softmax", self.node("Add", scores, bias), axis=-1)
+        joined = self.node("Transpose", self.node("MatMul", shares, heads("value")), perm=(0, 2, 1, 3))
+        return self.node("Reshape", joined, self.constant("hidden", [-1, self.config["hidden_size"]]))
 
     def dense(self, name: str, values: str) -> str:
         """x Wᵀ + b, W in PyTorch's layout (out, in)."""
@@ -128,69 +134,32 @@ class _Graph:
         kind, attributes = ACTIVATIONS[self.config["hidden_act"]]
         return self.node(kind, values, **attributes)
 
-    def masked_lm(self) -> None:
-        """All of it, from ids to logits."""
-        ids, mask, types = INPUTS
-        self.size = self.node("Shape", ids)  # (batch, sequence)
-        length = self.node("Shape", ids, start=1, end=2)
-        self.width = self.node(
-            "Concat", self.size, self.constant("heads", [self.config["num_attention_heads"], -1]), axis=0
-        )
-        bias = self._attention_bias(mask)
-        hidden = self._embeddings(ids, types, length)
-        hidden = self.dense("albert.encoder.embedding_hidden_mapping_in", hidden)
-        layers, groups = self.config["num_hidden_layers"], self.config["num_hidden_groups"]
-        for layer in range(layers):
-            group = f"albert.encoder.albert_layer_groups.{layer * groups // layers}"
-            for inner in range(self.config["inner_group_num"]):
-                hidden = self._layer(f"{group}.albert_layers.{inner}", hidden, bias)
-        self._head(hidden)
+    def weight(self, name: str) -> str:
+        """Add an array of the model, if it is not there. Returns its name."""
+        array = self.arrays[name]
+        if not self.compact:
+            return self.constant(name, array, array.dtype)
+        stored = f"{name}.int8" if name == WORDS else f"{name}.float16"
+        if stored in self.tensors:
+            return name
+        if name != WORDS:
+            return self.node("Cast", self.constant(stored, array, np.float16), output=name, to=TensorProto.FLOAT)
+        # onnxruntime converts it to float32 when it loads the file.
+        blocks = array.reshape(-1, math.gcd(array.shape[1], BLOCK))
+        scales = np.maximum(np.abs(blocks).max(1) / 127, np.finfo(np.float32).tiny)
+        self.constant(stored, np.rint(blocks / scales[:, None]), np.int8)
+        scale = self.constant(f"{name}.scale", scales, np.float32)
+        values = self.node("DequantizeLinear", stored, scale, axis=0)
+        return self.node("Reshape", values, self.constant(f"{name}.shape", [-1, array.shape[1]]), output=name)
 
-    def _attention_bias(self, mask: str) -> str:
-        """(batch, 1, 1, sequence): 0 for tokens, the smallest float32 for padding, whose attention becomes 0."""
-        padding = self.node("Equal", mask, self.constant("zero", 0))
-        least = self.constant("least", np.finfo(np.float32).min, np.float32)
-        scores = self.node("Where", padding, least, self.constant("nothing", 0, np.float32))
-        return self.node("Unsqueeze", scores, self.constant("axes_1_2", [1, 2]))
+    def constant(self, name: str, value: Any, kind: Any = np.int64) -> str:
+        """Add an array, if it is not there. Returns its name."""
+        if name not in self.tensors:
+            self.tensors[name] = numpy_helper.from_array(np.asarray(value, kind), name)
+        return name
 
-    def _embeddings(self, ids: str, types: str, length: str) -> str:
-        tables = "albert.embeddings.{}_embeddings.weight"
-        words = self.node("Gather", self.weight(WORDS), ids)
-        token_types = self.node("Gather", self.weight(tables.format("token_type")), types)
-        zero = self.constant("from_0", [0])
-        positions = self.node("Slice", self.weight(tables.format("position")), zero, length, zero)
-        total = self.node("Add", self.node("Add", words, token_types), positions)
-        flat = self.node("Reshape", total, self.constant("rows", [-1, self.config["embedding_size"]]))
-        return self.norm("albert.embeddings.LayerNorm", flat)
-
-    def _layer(self, name: str, hidden: str, bias: str) -> str:
-        """Attention and feed-forward network, each followed by its residual connection and layer normalisation."""
-        attended = self.dense(f"{name}.attention.dense", self._attention(f"{name}.attention", hidden, bias))
-        hidden = self.norm(f"{name}.attention.LayerNorm", self.node("Add", hidden, attended))
-        inner = self.activation(self.dense(f"{name}.ffn", hidden))
-        return self.norm(
-            f"{name}.full_layer_layer_norm", self.node("Add", self.dense(f"{name}.ffn_output", inner), hidden)
-        )
-
-    def _attention(self, name: str, hidden: str, bias: str) -> str:
-        """softmax(Q Kᵀ / √d + bias) V of each head, concatenated."""
-
-        def heads(part: str, order: tuple[int, ...]) -> str:
-            split = self.node("Reshape", self.dense(f"{name}.{part}", hidden), self.width)
-            return self.node("Transpose", split, perm=order)
-
-        by_head = (0, 2, 1, 3)
-        scores = self.node("MatMul", heads("query", by_head), heads("key", (0, 2, 3, 1)))
-        size = self.config["hidden_size"] // self.config["num_attention_heads"]
-        scores = self.node("Mul", scores, self.constant("scale", size**-0.5, np.float32))
-        shares = self.node("Softmax", self.node("Add", scores, bias), axis=-1)
-        joined = self.node("Transpose", self.node("MatMul", shares, heads("value", by_head)), perm=by_head)
-        return self.node("Reshape", joined, self.constant("hidden", [-1, self.config["hidden_size"]]))
-
-    def _head(self, hidden: str) -> None:
-        """The decoder: the table of word embeddings with its own bias."""
-        hidden = self.norm("predictions.LayerNorm", self.activation(self.dense("predictions.dense", hidden)))
-        table = self.weight(WORDS)
-        logits = self.node("Gemm", hidden, table, self.weight("predictions.bias"), transB=1)
-        shape = self.node("Concat", self.size, self.constant("to_the_end", [-1]), axis=0)
-        self.node("Reshape", logits, shape, to=OUTPUT)
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node with one output. Returns the name of the output."""
+        name = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name

@@ -8,9 +8,8 @@ from typing import Optional
 from stages.command.folders import Environment, may_exist, model, size, trainer, training
 from stages.command.options import REQUIRED, option, path
 
-# user/name, as the Hub has them: letters, digits, "-", "_" and "."; at most 96.
-REPOSITORY = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?/[A-Za-z0-9_](?:[\w.-]*\w)?", re.ASCII)
-LONGEST_NAME = 96
+# user/name, as the Hub has them: letters, digits, "-", "_" and ".", 96 at most, without "--", ".." and a last ".git".
+REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))(?=.{3,96}$)[A-Za-z0-9]([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 
 
 def _licence(text: str) -> str:
@@ -86,8 +85,6 @@ class Push:
     confirm: bool = option(False, "upload; without it nothing is sent")
 
     def conflict(self) -> Optional[str]:
-        fits = REPOSITORY.fullmatch(self.repo) and len(self.repo) <= LONGEST_NAME
-        if not fits or re.search(r"--|\.\.|\.git$", self.repo):
-            allowed = f"letters, digits, '-', '_' and '.', {LONGEST_NAME} at most"
-            return f"--repo is {self.repo!r}; it is user/name, of {allowed}"
-        return None
+        if REPOSITORY.fullmatch(self.repo):
+            return None
+        return f"--repo is {self.repo!r}; it is user/name, of letters, digits, '-', '_' and '.', 96 at most"

@@ -8,7 +8,6 @@ whose files are not, to the byte, those in its manifest. The token is that of HF
 import os
 import re
 import sys
-from typing import Any
 
 from stages.command.options import parse
 from stages.command.refusal import Refusal, Retryable
@@ -22,6 +21,14 @@ from stages.handover.storage import describe
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz")
 # Answers to try again later: timeouts, too many requests, faults of the server.
 TRANSIENT = (408, 429, 500, 502, 503, 504)
+# The Hub's other answers, by HTTP status → the meaning for the user.
+MEANINGS = {
+    400: "the Hub found something wrong with it",
+    401: "the Hub does not know the token; make a new one, with the right to write",
+    403: "the token has no right to write there; take one that has, or another --repo",
+    404: "there is no such user or repository, or the token may not see it",
+    409: "it has changed meanwhile; run the command again",
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -42,7 +49,7 @@ def main(arguments: list[str]) -> None:
 def checked_files(folder: str) -> dict[str, int]:
     """The files of a model folder, the manifest too, with their sizes in bytes.
 
-    Raises Refusal for a folder that convert did not write: without a manifest, with other files, or with other bytes.
+    Raises Refusal for a folder without a manifest of convert, with other files, or with other bytes.
     """
     if storage.remote(folder):
         raise Refusal(f"{folder} is in a bucket; fetch it with make download, then push the local folder")
@@ -67,49 +74,34 @@ def checked_files(folder: str) -> dict[str, int]:
 
 def _upload(options: Push, names: list[str]) -> str:
     """Upload the files in one commit. Returns its address. Raises Refusal, Retryable."""
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_TELEMETRY="1")
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     if not get_token():
         raise Refusal("there is no token for the Hub: set HF_TOKEN, or log in with hf auth login")
-    hub = HfApi(library_name="albert-ja")
+    hub, repo = HfApi(library_name="albert-ja"), options.repo
     try:
-        hub.create_repo(options.repo, private=not options.public, exist_ok=True)
+        hub.create_repo(repo, private=not options.public, exist_ok=True)
         additions = [CommitOperationAdd(name, os.path.join(options.model, name)) for name in names]
-        commit = hub.create_commit(options.repo, additions, commit_message=options.message)
+        return str(hub.create_commit(repo, additions, commit_message=options.message).commit_url)
     except HfHubHTTPError as error:
-        raise _refusal(options.repo, error)
+        status = error.response.status_code
+        if status in TRANSIENT:
+            raise Retryable(f"the Hub cannot take {repo} now (HTTP {status}); the same command tries again")
+        meaning, answer = MEANINGS.get(status, "the Hub refused it"), _first_line(error.server_message or error)
+        raise Refusal(f"{repo}: {meaning} (HTTP {status}: {answer})")
     except HFValidationError as error:
-        raise Refusal(f"the Hub does not accept the name {options.repo}: {_first_line(error)}")
+        raise Refusal(f"the Hub does not accept the name {repo}: {_first_line(error)}")
     except OfflineModeIsEnabled:
         raise Refusal("HF_HUB_OFFLINE is set, so nothing can be sent; unset it")
     except (OSError, RuntimeError, ValueError) as error:
         # The Hub's storage client reports a broken connection by one of these.
-        raise Retryable(
-            f"the connection to {options.repo} failed or broke: {_first_line(error)}; the same command tries again"
-        )
+        raise Retryable(f"the connection to {repo} failed or broke: {_first_line(error)}; the same command tries again")
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
             raise Retryable(f"the Hub cannot be reached: {_first_line(error)}; the same command tries again")
         raise
-    return str(commit.commit_url)
-
-
-def _refusal(repo: str, error: Any) -> Refusal:
-    """The Hub's answer as an error that says what to do."""
-    status = error.response.status_code if error.response is not None else None
-    if status in TRANSIENT:
-        return Retryable(f"the Hub cannot take {repo} now (HTTP {status}); the same command tries again")
-    meaning = {
-        400: "the Hub found something wrong with it",
-        401: "the Hub does not know the token; make a new one, with the right to write",
-        403: "the token has no right to write there; take one that has, or another --repo",
-        404: "there is no such user or repository, or the token may not see it",
-        409: "it has changed meanwhile; run the command again",
-    }.get(status or 0, "the Hub refused it")
-    return Refusal(f"{repo}: {meaning} (HTTP {status}: {_first_line(getattr(error, 'server_message', '') or error)})")
 
 
 def _first_line(error: object) -> str:

@@ -17,10 +17,6 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-class Mismatch(ValueError):
-    """A configuration or checkpoint of another architecture: names the field or variable."""
-
-
 def check_config(config: Any, path: str) -> Dict[str, Any]:
     """``config`` as read from ``path``. Refuses one from which Google's ALBERT cannot be built."""
     if not isinstance(config, dict):
@@ -52,12 +48,12 @@ def model_config(config: Dict[str, Any]) -> Dict[str, Any]:
     needed = [name for name in SIZES if name not in DEFAULTS]
     for name in needed:
         if not isinstance(config.get(name), int) or config[name] < 1:
-            raise Mismatch(f"the configuration has no {name} (a whole number); is it one of an ALBERT?")
+            raise Refusal(f"the configuration has no {name} (a whole number); is it one of an ALBERT?")
     for name in ("net_structure_type", "num_memory_blocks"):
         if config.get(name, 0) != 0:
-            raise Mismatch(f"{name} is {config[name]} in the configuration; transformers' ALBERT knows 0 alone")
+            raise Refusal(f"{name} is {config[name]} in the configuration; transformers' ALBERT knows 0 alone")
     if config["hidden_size"] % config["num_attention_heads"]:
-        raise Mismatch("hidden_size is not a multiple of num_attention_heads in the configuration")
+        raise Refusal("hidden_size is not a multiple of num_attention_heads in the configuration")
     activation = config.get("hidden_act", "gelu")
     return {
         **{name: config[name] for name in needed},

@@ -3,13 +3,15 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from stages.command.folders import Environment, data, model, remote, setting, training
 from stages.command.options import option, path
 from stages.command.refusal import Refusal
-from stages.formats.shards import Shards
+from stages.formats.albert_config import read_config
+from stages.formats.shards import Shards, find_shards
 from stages.handover import storage
+from stages.handover.checks import Checks
 from stages.handover.manifests import read_manifest
 
 # Warm-up as a share of the run: the published 25,000 of 1,000,000 steps.
@@ -56,6 +58,10 @@ class TrainingOptions:
     )
     vocab: Optional[str] = path(known_vocabulary, "vocabulary to compare with that of the TFRecords")
     check: bool = option(False, "only check all that a run needs, and print the findings")
+
+    @property
+    def warmup_steps(self: Any) -> int:
+        return int(self.steps * WARMUP_SHARE if self.warmup is None else self.warmup)
 
 
 def takes_size(options: Any, shards: Shards) -> bool:
@@ -118,6 +124,28 @@ def disagreements(config: Dict[str, Any], shards: Shards, options: Any) -> Itera
 def trained_config(config: Dict[str, Any], shards: Shards, options: Any) -> Dict[str, Any]:
     """The configuration of the model that ``shards`` will train, where the two do not disagree."""
     return dict(config, vocab_size=shards.vocab_size) if takes_size(options, shards) else config
+
+
+def check_inputs(checks: Checks, options: Any, find: Callable[..., Shards] = find_shards) -> Tuple[Any, Any]:
+    """The checks of configuration, TFRecords and vocabulary, of either trainer.
+
+    Return the configuration of the trained model and the shards; None for what was refused. ``find``: what reads the
+    TFRecords.
+    """
+    config = checks.of(read_config, options.config)
+    shards = checks.of(find, options.tfrecords, options.held_out)
+    if config and shards:
+        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
+        checks.refusals += refusals
+        config = None if refusals else trained_config(config, shards, options)
+    if shards:
+        checks.found.append(("tfrecords", shards.summary()))
+    if config:
+        shape = f"{config['num_hidden_layers']} layers of {config['hidden_size']}, vocabulary of {config['vocab_size']}"
+        checks.found.append(("config", f"{options.config}: {shape}"))
+    if options.vocab:
+        checks.report("vocab", check_vocabulary, options.vocab, shards, config)
+    return config, shards
 
 
 def check_vocabulary(path: str, shards: Optional[Shards], config: Optional[Dict[str, Any]]) -> str:

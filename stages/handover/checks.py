@@ -27,6 +27,12 @@ class Checks:
             self.refusals.append(refusal)
             return None
 
+    def report(self, name: str, check: Callable[..., str], *arguments: Any) -> None:
+        """Keep the sentence that ``check`` returns as a finding, unless it is empty."""
+        sentence = self.of(check, *arguments)
+        if sentence:
+            self.found.append((name, sentence))
+
     def end(self) -> None:
         """Raise all refusals as one, a line each."""
         if self.refusals:

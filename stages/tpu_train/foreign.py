@@ -3,7 +3,7 @@
 import gzip
 import itertools
 import zlib
-from typing import Any, Dict, List, Optional
+from typing import Iterator, Optional
 
 from stages.command.refusal import Refusal
 from stages.formats.shards import SUFFIX, Shards, hold_out
@@ -17,57 +17,36 @@ def read_shards(folder: str, held_out: Optional[int]) -> Shards:
     """The TFRecords of a folder without a manifest, by their first examples. ``Refusal`` if they cannot train."""
     names = [name for name in storage.names(folder) if name.endswith(SUFFIX)]
     if not names:
-        raise Refusal("no files match %s; make tfrecords writes them" % storage.join(folder, "*" + SUFFIX))
+        raise Refusal(f"no files match {storage.join(folder, '*' + SUFFIX)}; make tfrecords writes them")
+    # Imported late: TensorFlow takes seconds to load.
+    from stages.tpu_train.tensorflow_albert import tf
+
     for name in names:
         _check_first_example(storage.join(folder, name))
     train, held = hold_out(folder, names, held_out)
     first = storage.join(folder, train[0])
-    examples = _read_examples(first, SAMPLE)
+    examples = [tf.train.Example.FromString(record).features for record in itertools.islice(_records(first), SAMPLE)]
     if not examples:
-        raise Refusal("%s holds no examples; remove it or make the TFRecords again" % first)
-    try:
-        seq_length = len(examples[0]["input_ids"])
-        max_predictions = len(examples[0]["masked_lm_positions"])
-        largest_id = max(max(example["input_ids"]) for example in examples)
-    except (KeyError, ValueError):
-        raise Refusal("%s holds no ALBERT pretraining examples; remove it or make the TFRecords again" % first)
-    held_out_examples = sum(_count_examples(storage.join(folder, name)) for name in held)
+        raise Refusal(f"{first} holds no examples; remove it or make the TFRecords again")
+    ids = [example.feature["input_ids"].int64_list.value for example in examples]
+    positions = examples[0].feature["masked_lm_positions"].int64_list.value
+    if not (all(ids) and positions):
+        raise Refusal(f"{first} holds no ALBERT pretraining examples; remove it or make the TFRecords again")
+    held_out_examples = sum(_count(storage.join(folder, name)) for name in held)
     if not held_out_examples:
-        raise Refusal("the held-out files of %s (%s) hold no examples; remove them" % (folder, ", ".join(held)))
+        raise Refusal(f"the held-out files of {folder} ({', '.join(held)}) hold no examples; remove them")
     return Shards(
         folder=folder,
         train=train,
         held_out=held,
         held_out_examples=held_out_examples,
-        seq_length=seq_length,
-        max_predictions=max_predictions,
+        seq_length=len(ids[0]),
+        max_predictions=len(positions),
         vocab_size=None,
         vocabulary=None,
-        largest_id=largest_id,
+        largest_id=max(map(max, ids)),
         identity={"files": {name: storage.size(storage.join(folder, name)) for name in names}, "held_out": held},
     )
-
-
-def _records(path: str) -> Any:
-    from stages.tpu_train.tensorflow_albert import tf
-
-    compressed = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
-    try:
-        with storage.fetched(path) as local:
-            yield from tf.io.tf_record_iterator(local, compressed)
-    except tf.errors.OpError as error:
-        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error.message))
-
-
-def _check_first_example(path: str) -> None:
-    """``Refusal`` for a file that is cut off in its first example. TensorFlow reads it as a file without examples."""
-    if next(_records(path), None) is not None:
-        return
-    try:
-        with storage.fetched(path) as local, gzip.open(local) as stream:
-            stream.read(1)
-    except (EOFError, OSError, zlib.error) as error:
-        raise Refusal("%s is no gzip TFRecords file, or is damaged: %s" % (path, error))
 
 
 def damaged_file(shards: Shards) -> Optional[str]:
@@ -79,21 +58,33 @@ def damaged_file(shards: Shards) -> Optional[str]:
                 return path
             continue
         try:
-            _count_examples(path)
+            _count(path)
         except Refusal:
             return path
     return None
 
 
-def _count_examples(path: str) -> int:
+def _records(path: str) -> Iterator[bytes]:
+    from stages.tpu_train.tensorflow_albert import tf
+
+    compressed = tf.io.TFRecordOptions(tf.io.TFRecordCompressionType.GZIP)
+    try:
+        with storage.fetched(path) as local:
+            yield from tf.io.tf_record_iterator(local, compressed)
+    except tf.errors.OpError as error:
+        raise Refusal(f"{path} is no gzip TFRecords file, or is damaged: {error.message}")
+
+
+def _count(path: str) -> int:
     return sum(1 for _ in _records(path))
 
 
-def _read_examples(path: str, count: int) -> List[Dict[str, List[int]]]:
-    from stages.tpu_train.tensorflow_albert import tf
-
-    examples = (tf.train.Example.FromString(record) for record in itertools.islice(_records(path), count))
-    return [
-        {name: list(feature.int64_list.value) for name, feature in example.features.feature.items()}
-        for example in examples
-    ]
+def _check_first_example(path: str) -> None:
+    """``Refusal`` for a file that is cut off in its first example. TensorFlow reads it as a file without examples."""
+    if next(_records(path), None) is not None:
+        return
+    try:
+        with storage.fetched(path) as local, gzip.open(local) as stream:
+            stream.read(1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise Refusal(f"{path} is no gzip TFRecords file, or is damaged: {error}")

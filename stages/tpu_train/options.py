@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
 from stages.command.options import decisive, option, path
-from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, WARMUP_SHARE, TrainingOptions, file_identity
+from stages.formats.pretraining import PUBLISHED_RATE, SHORT_RATE, TrainingOptions, file_identity
 
-_RATES = "peak rate of LAMB (default: %g, with --device cpu %g)" % (PUBLISHED_RATE, SHORT_RATE)
+_RATES = f"peak rate of LAMB (default: {PUBLISHED_RATE:g}, with --device cpu {SHORT_RATE:g})"
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,6 @@ class Options(TrainingOptions):
     @property
     def on_tpu(self) -> bool:
         return self.device == "tpu"
-
-    @property
-    def warmup_steps(self) -> int:
-        return int(self.steps * WARMUP_SHARE) if self.warmup is None else self.warmup
 
     @property
     def rate(self) -> float:

@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import os
 import sys
-from typing import List, Optional
+from typing import List
 
 import whatthepatch  # type: ignore[import-untyped]
 
@@ -18,43 +18,9 @@ from stages.command.running import run
 from stages.handover.storage import whole_file
 
 PATCH = os.path.join(os.path.dirname(__file__), "compression_type.patch")
-# SHA-256 of run_pretraining.py in albert-tensorflow 1.1.
+# SHA-256 of run_pretraining.py in albert-tensorflow 1.1, and of the same file with the patch.
 UPSTREAM = "e8443150567383cd3c0a7f4f3aa03fae9649afc6f437ef716299938ecbd8746a"
-
-
-def patch_albert(module: str) -> bool:
-    """Patch the file ``module`` in place. False if it has the patch already; ``Refusal`` for any other source."""
-    try:
-        with open(module, encoding="utf-8", newline="") as stream:
-            source = stream.read()
-    except OSError as error:
-        raise Refusal("cannot read %s: %s" % (module, error.strerror))
-    if _sha256(_apply_patch(source, reverse=True)) == UPSTREAM:
-        return False
-    if _sha256(source) != UPSTREAM:
-        raise Refusal("%s is not the file that the patch was made for; reinstall albert-tensorflow==1.1" % module)
-    patched = _apply_patch(source)
-    if patched is None:
-        raise Refusal("%s does not apply to %s; reinstall albert-tensorflow==1.1" % (PATCH, module))
-    with whole_file(module, "w") as stream:
-        stream.write(patched)
-    return True
-
-
-def _apply_patch(source: str, reverse: bool = False) -> Optional[str]:
-    """``source`` with the patch applied (or reverted); None if a line of the patch is missing."""
-    with open(PATCH, encoding="utf-8") as stream:
-        diffs = list(whatthepatch.parse_patch(stream.read()))
-    try:
-        (diff,) = diffs
-        lines: List[str] = whatthepatch.apply_diff(diff, source, reverse=reverse)
-    except (ValueError, whatthepatch.exceptions.HunkApplyException):
-        return None
-    return "\n".join(lines) + "\n"
-
-
-def _sha256(text: Optional[str]) -> Optional[str]:
-    return None if text is None else hashlib.sha256(text.encode("utf-8")).hexdigest()
+PATCHED = "43bf1380f21155ebc0c58c7c2bf3fbe7f8483d6a32370a00d9d2424ce1b88326"
 
 
 def main(arguments: List[str]) -> None:
@@ -66,8 +32,26 @@ def main(arguments: List[str]) -> None:
     if package is None or not package.origin:
         raise Refusal("the package albert-tensorflow is not installed here; install stages/tpu_train/requirements.lock")
     module = os.path.join(os.path.dirname(package.origin), "run_pretraining.py")
-    result = "patched" if patch_albert(module) else "already patched"
-    print("tpu-train: %s %s" % (module, result), file=sys.stderr)
+    try:
+        with open(module, encoding="utf-8", newline="") as stream:
+            source = stream.read()
+    except OSError as error:
+        raise Refusal(f"cannot read {module}: {error.strerror}")
+    digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
+    if digest == PATCHED:
+        print(f"tpu-train: {module} already patched", file=sys.stderr)
+        return
+    if digest != UPSTREAM:
+        raise Refusal(f"{module} is not the file that the patch was made for; reinstall albert-tensorflow==1.1")
+    try:
+        with open(PATCH, encoding="utf-8") as stream:
+            (diff,) = whatthepatch.parse_patch(stream.read())
+        lines = whatthepatch.apply_diff(diff, source)
+    except (ValueError, whatthepatch.exceptions.HunkApplyException):
+        raise Refusal(f"{PATCH} does not apply to {module}; reinstall albert-tensorflow==1.1")
+    with whole_file(module, "w") as stream:
+        stream.write("\n".join(lines) + "\n")
+    print(f"tpu-train: {module} patched", file=sys.stderr)
 
 
 if __name__ == "__main__":

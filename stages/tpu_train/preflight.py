@@ -6,11 +6,10 @@ TPU, a checkpoint, or TFRecords without a manifest.
 
 import os
 import platform
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from stages.command.refusal import Refusal
-from stages.formats.albert_config import read_config
-from stages.formats.pretraining import check_vocabulary, disagreements, trained_config
+from stages.formats.pretraining import check_inputs
 from stages.formats.shards import Shards, find_shards, has_manifest
 from stages.handover import storage
 from stages.handover.checks import Checks, check_writable
@@ -18,43 +17,25 @@ from stages.tpu_train import files, foreign
 from stages.tpu_train.options import Options
 
 
-class Setup(NamedTuple):
-    """The inputs of a run."""
+def preflight(options: Options) -> Tuple[Dict[str, Any], Shards, List[Tuple[str, str]]]:
+    """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check.
 
-    config: Dict[str, Any]
-    shards: Shards
-    findings: List[Tuple[str, str]]  # name and sentence of each check, for a person
-
-
-def preflight(options: Options) -> Setup:
-    """Run every check before the run reads much or writes anything. ``Refusal`` with a line for each failed check."""
+    Return the configuration, the shards, and the findings: name and sentence of each check.
+    """
     checks = Checks("tpu-train")
     checks.refusals += map(Refusal, contradictions(options))
-    config = checks.of(read_config, options.config)
     find = find_shards if has_manifest(options.tfrecords) else foreign.read_shards
-    shards = checks.of(find, options.tfrecords, options.held_out)
-    if config and shards:
-        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
-        checks.refusals += refusals
-        config = None if refusals else trained_config(config, shards, options)
-    if shards:
-        checks.found.append(("tfrecords", shards.summary()))
-    if config:
-        shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
-        checks.found.append(("config", "%s: %s" % (options.config, shape)))
-    for name, check, arguments in (
-        ("vocab", check_vocabulary, (options.vocab, shards, config) if options.vocab else None),
-        ("init", _check_checkpoint, (options.init_checkpoint, config) if options.init_checkpoint and config else None),
-        ("storage", files.mode_sentence, (options,)),
-        ("out", check_writable, (options.out,)),
-        ("tpu", _find_tpu, (options,) if options.on_tpu and options.tpu_name else None),
-        ("versions", _versions, () if options.check else None),
-    ):
-        sentence = checks.of(check, *arguments) if arguments is not None else None
-        if sentence:
-            checks.found.append((name, sentence))
+    config, shards = check_inputs(checks, options, find)
+    if options.init_checkpoint and config:
+        checks.report("init", _check_checkpoint, options.init_checkpoint, config)
+    checks.report("storage", files.mode_sentence, options)
+    checks.report("out", check_writable, options.out)
+    if options.on_tpu and options.tpu_name:
+        checks.report("tpu", _find_tpu, options)
+    if options.check:
+        checks.report("versions", _versions)
     checks.end()
-    return Setup(config, shards, checks.found)
+    return config, shards, checks.found
 
 
 def contradictions(options: Options) -> Iterator[str]:
@@ -62,11 +43,11 @@ def contradictions(options: Options) -> Iterator[str]:
     mode = files.mode(options)
     if options.warmup_steps > options.steps:
         yield (
-            "--warmup %d is longer than the run of --steps %d; the rate would never reach its peak"
-            % (options.warmup_steps, options.steps)
+            f"--warmup {options.warmup_steps} is longer than the run of --steps {options.steps}; the rate would never "
+            "reach its peak"
         )
     if mode == files.NATIVE and os.environ.get(files.EMULATOR):
-        yield "TensorFlow 1.15 reaches Google alone, not %s; leave --storage native out" % files.EMULATOR
+        yield f"TensorFlow 1.15 reaches Google alone, not {files.EMULATOR}; leave --storage native out"
     if not options.on_tpu:
         return
     if mode == files.STAGED:
@@ -77,34 +58,31 @@ def contradictions(options: Options) -> Iterator[str]:
             "gs:// (WORK_DIR=gs://…); without a TPU, DEVICE=cpu (--device cpu) trains on this machine"
         )
         return
-    local = [
-        "%s is %s" % (flag, path)
-        for flag, path in (("--tfrecords", options.tfrecords), ("--out", options.out))
-        if not storage.remote(path)
-    ]
+    folders = {"--tfrecords": options.tfrecords, "--out": options.out}
+    local = [f"{flag} is {path}" for flag, path in folders.items() if not storage.remote(path)]
     if local:
-        yield "a Cloud TPU reads and writes gs:// only; %s (WORK_DIR=gs://…)" % " and ".join(local)
+        yield f"a Cloud TPU reads and writes gs:// only; {' and '.join(local)} (WORK_DIR=gs://…)"
     for flag, batch in (("--batch", options.batch), ("--eval-batch", options.eval_batch)):
         if batch % options.num_tpu_cores:
-            yield "%s %d is not a multiple of the %d TPU cores" % (flag, batch, options.num_tpu_cores)
+            yield f"{flag} {batch} is not a multiple of the {options.num_tpu_cores} TPU cores"
 
 
 def _check_checkpoint(prefix: str, config: Dict[str, Any]) -> str:
-    from stages.tpu_train.checkpoints import check_checkpoint
+    from stages.tpu_train.reference import check_checkpoint
 
     check_checkpoint(prefix, config)
-    return "%s has every variable of the model" % prefix
+    return f"{prefix} has every variable of the model"
 
 
 def _find_tpu(options: Options) -> str:
-    from stages.tpu_train.cloud_tpu import find
+    from stages.tpu_train.tensorflow_albert import find_tpu
 
-    return "%s is at %s" % (options.tpu_name, find(options).get_master())
+    return f"{options.tpu_name} is at {find_tpu(options).get_master()}"
 
 
 def _versions() -> str:
     try:
         from stages.tpu_train.tensorflow_albert import tf
     except ImportError as error:
-        raise Refusal("TensorFlow 1.15.5 and ALBERT are not in this environment (%s); make venv/tpu-train" % error)
-    return "Python %s, TensorFlow %s, ALBERT with the patch for gzip" % (platform.python_version(), tf.__version__)
+        raise Refusal(f"TensorFlow 1.15.5 and ALBERT are not in this environment ({error}); make venv/tpu-train")
+    return f"Python {platform.python_version()}, TensorFlow {tf.__version__}, ALBERT with the patch for gzip"

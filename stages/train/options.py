@@ -10,7 +10,6 @@ from stages.formats.pretraining import (
     PRECISIONS,
     PUBLISHED_RATE,
     SHORT_RATE,
-    WARMUP_SHARE,
     TrainingOptions,
     file_identity,
 )
@@ -123,10 +122,6 @@ class Options(TrainingOptions):
     def steps_to_save(self) -> int:
         """Steps from one checkpoint to the next: the published number, or a twentieth of the run."""
         return self.save_every or (40_000 if self.recipe == "published" else max(100, self.steps // 20))
-
-    @property
-    def warmup_steps(self) -> int:
-        return int(self.steps * WARMUP_SHARE) if self.warmup is None else self.warmup
 
     @property
     def rate(self) -> float:

@@ -8,10 +8,9 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from stages.command.refusal import Refusal
-from stages.formats.albert_config import read_config
 from stages.formats.batches import DynamicMasking
-from stages.formats.pretraining import check_vocabulary, disagreements, trained_config
-from stages.formats.shards import Shards, find_shards
+from stages.formats.pretraining import check_inputs
+from stages.formats.shards import Shards
 from stages.handover.checks import Checks, check_writable
 from stages.handover.manifests import read_manifest
 from stages.train.devices import Device, choose_device
@@ -34,24 +33,10 @@ def preflight(options: Options) -> Setup:
     """Run every check before the run reads much or writes anything. Refusal with a line for each failed check."""
     checks = Checks("train")
     checks.refusals += map(Refusal, contradictions(options))
-    config = checks.of(read_config, options.config)
-    shards = checks.of(find_shards, options.tfrecords, options.held_out)
-    if config and shards:
-        refusals = [Refusal(problem) for problem in disagreements(config, shards, options)]
-        checks.refusals += refusals
-        config = None if refusals else trained_config(config, shards, options)
-    if shards:
-        checks.found.append(("tfrecords", shards.summary()))
-    if config:
-        shape = "%(num_hidden_layers)d layers of %(hidden_size)d, vocabulary of %(vocab_size)d" % config
-        checks.found.append(("config", f"{options.config}: {shape}"))
-    if options.vocab:
-        sentence = checks.of(check_vocabulary, options.vocab, shards, config)
-        checks.found += [("vocab", sentence)] if sentence else []
+    config, shards = check_inputs(checks, options)
     masking = checks.of(_masking, options, shards) if shards else None
     tokens_per_example = checks.of(_tokens_per_example, options, shards) if shards else None
-    sentence = checks.of(check_writable, options.out)
-    checks.found += [("out", sentence)] if sentence else []
+    checks.report("out", check_writable, options.out)
     device = checks.of(choose_device, options)
     if device:
         packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate"))

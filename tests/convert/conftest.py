@@ -17,14 +17,14 @@ CONFIG = {
 # All weights random and large, biases and layer norms too, so that nothing that is mixed up could go unseen.
 PROGRAM = """
 import json, sys
-from stages.tpu_train import checkpoints, reference
+from stages.tpu_train import reference
 from stages.tpu_train.tensorflow_albert import tf
 for prefix in sys.argv[1:]:
     with open(prefix + ".json") as stream:
         config = json.load(stream)
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = {name: tf.constant(array) for name, array in reference.reference_inputs(config).items()}
-        checkpoints.pretraining_logits(config, inputs)
+        reference.pretraining_logits(config, inputs)
         tf.set_random_seed(1)
         for variable in tf.trainable_variables():
             mean = float(variable.name.endswith("gamma:0"))

@@ -3,11 +3,15 @@
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.convert.checkpoint import BadCheckpoint, Checkpoint
+from stages.command.refusal import Refusal
+from stages.convert.checkpoint import Checkpoint
+from stages.handover import cloud_storage, storage
+from tests.emulator import BUCKET, Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +63,7 @@ def test_a_flipped_bit_anywhere_is_seen(checkpoints: Path, tmp_path: Path) -> No
             damaged = bytearray(whole)
             damaged[at] ^= 4
             path.write_bytes(damaged)
-            with pytest.raises(BadCheckpoint):
+            with pytest.raises(Refusal):
                 read_all(prefix)
         path.write_bytes(whole)
 
@@ -75,7 +79,7 @@ def test_flipped_bits_at_random_are_seen_or_change_nothing(checkpoints: Path, tm
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
         try:
             assert everything(prefix) == expected, (suffix, at, bit)
-        except BadCheckpoint:
+        except Refusal:
             refused += 1
         path.write_bytes(whole)
     # Only the footer's padding and the handle of the empty meta index are of no consequence.
@@ -94,6 +98,32 @@ def test_a_file_cut_short_is_seen(checkpoints: Path, tmp_path: Path) -> None:
         whole = path.read_bytes()
         for size in (0, 30, len(whole) // 2, len(whole) - 1):
             path.write_bytes(whole[:size])
-            with pytest.raises(BadCheckpoint):
+            with pytest.raises(Refusal):
                 read_all(prefix)
         path.write_bytes(whole)
+
+
+def test_a_damaged_file_in_a_bucket_is_named_as_it_is_there(
+    checkpoints: Path, bucket: Proxy, run_stage: Any, tmp_path: Path
+) -> None:
+    cloud_storage._client_of.cache_clear()
+    folder = f"gs://{BUCKET}/damaged"
+    for path in (*checkpoints.glob("plain.*"), checkpoints / "vocab.txt"):
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(data[:-1] if ".data" in path.name else data)
+        cloud_storage.upload(str(tmp_path / path.name), f"{folder}/{path.name}")
+    command = [
+        "convert",
+        "--checkpoint",
+        f"{folder}/plain",
+        "--config",
+        f"{folder}/plain.json",
+        "--out",
+        tmp_path / "m",
+    ]
+    command += ["--vocab", f"{folder}/vocab.txt"]
+    assert f"error: {folder}/plain.data-00000-of-00001: the bytes of" in run_stage(*command, code=2).stderr
+    storage.remove(f"{folder}/plain.data-00000-of-00001")
+    assert f"error: {folder}/plain.data-00000-of-00001 is missing" in run_stage(*command, code=2).stderr
+    storage.remove(f"{folder}/plain.index")
+    assert f"error: cannot read {folder}/plain.index: " in run_stage(*command, code=2).stderr

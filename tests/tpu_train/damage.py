@@ -99,7 +99,7 @@ def last_step(run: str, change: Callable[[str], Any]) -> List[str]:
         change(out)
         with contextlib.redirect_stderr(io.StringIO()) as said:
             try:
-                step = checkpoints.last_step(out)
+                step = checkpoints.last_step(out, "OUT")
                 latest = tf.train.latest_checkpoint(out)
                 return ["step %d" % step, str(latest and os.path.basename(latest)), said.getvalue().replace(out, "OUT")]
             except Refusal as refusal:
