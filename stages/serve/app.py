@@ -1,27 +1,30 @@
 """Models by name → the HTTP application: tokens, ids, texts and filled masks, a page, health and metrics."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from importlib import resources
+from http import HTTPStatus
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from stages.handover.manifests import VERSION
 from stages.serve import contract
 from stages.serve.batching import Batcher
-from stages.serve.contract import Contract, Limits
-from stages.serve.gate import PROBLEM_TYPE, Gate, HttpRefusal, problem
+from stages.serve.contract import Contract
+from stages.serve.gate import PROBLEM_TYPE, Gate, problem
 from stages.serve.metrics import MEDIA_TYPE, Metrics
 from stages.serve.models import ServedModel
-from stages.words.encoding import Options, Row, frame
+from stages.serve.options import Options
+from stages.words.encoding import Options as Frame
+from stages.words.encoding import Row, frame
 from stages.words.filling import FillError, Mask
 
 DESCRIPTION = """Tokens and ids of Japanese text, the text of ids, and the entries of an ALBERT model for `[MASK]`.
@@ -35,9 +38,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+NO_ROUTE = "there is no such route; / is the page, and /openapi.json describes the routes"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {PROBLEM_TYPE.decode(): {"schema": contract.Problem.model_json_schema()}}}
+    status: {"description": text, "content": {PROBLEM_TYPE: {"schema": contract.Problem.model_json_schema()}}}
     for status, text in {
         404: "No such model, or the model has no such id",
         408: "The request did not arrive in time",
@@ -47,7 +51,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Too many requests, or a request that took too long",
     }.items()
 }
-TextRequest = tuple[list[str], Options]
+TextRequest = tuple[list[str], Frame]
 FillRequest = tuple[list[Row], int]  # rows, top_k
 
 
@@ -55,17 +59,13 @@ class Work:
     """The batched work on the texts of one model."""
 
     def __init__(self, model: ServedModel, threads: ThreadPoolExecutor, metrics: Metrics) -> None:
+        def batcher(name: str, process: Any, cost: Any, max_cost: int, inline_cost: int) -> Batcher[Any, Any]:
+            return Batcher(process, cost, max_cost, inline_cost, threads, metrics.batch.labels(name).observe)
+
         self.model = model
-
-        def text_batcher(process: Callable[[list[TextRequest]], list[Any]], name: str) -> Batcher[TextRequest, Any]:
-            count = partial(metrics.count_batch, name)
-            return Batcher(process, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS, threads, count)
-
-        self.tokens = text_batcher(self._tokens, "tokens")
-        self.rows = text_batcher(self._rows, "rows")
-        self.fills = Batcher(
-            self._fills, _padded_tokens, BATCH_TOKENS, 0, threads, partial(metrics.count_batch, "fills")
-        )
+        self.tokens = batcher("tokens", self._tokens, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
+        self.rows = batcher("rows", self._rows, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
+        self.fills = batcher("fills", self._fills, _padded_tokens, BATCH_TOKENS, 0)
 
     def _tokens(self, requests: list[TextRequest]) -> list[list[list[str]]]:
         tokens = self.model.tokenizer.tokens([text for texts, _ in requests for text in texts])
@@ -117,12 +117,10 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def application(
-    models: dict[str, ServedModel], default: str, limits: Limits, threads: int, logs: bool = True
-) -> tuple[Gate, FastAPI]:
-    """The ASGI application, and the FastAPI application in it. `/readyz` reports `state.ready` of the latter."""
+def application(models: dict[str, ServedModel], default: str, options: Options) -> Gate:
+    """The ASGI application. `/readyz` reports `state.ready` of the FastAPI application in it."""
     metrics = Metrics()
-    pool = ThreadPoolExecutor(threads, "work")
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, "work")
     app = FastAPI(
         title="Tokenizer of Japanese ALBERT models", version=VERSION, description=DESCRIPTION,
         docs_url=None, redoc_url=None,
@@ -130,12 +128,11 @@ def application(
     app.router.route_class = JsonRoute
     app.state.ready = True
     works = {name: Work(model, pool, metrics) for name, model in models.items()}
-    _add_api(app, works, default, Contract(models, default, limits))
+    _add_api(app, works, default, Contract(models, default, options))
     _add_health(app, models, default, metrics)
     _add_page(app)
     _add_problems(app)
-    routes = frozenset(route.path for route in app.routes if hasattr(route, "path"))
-    return Gate(app, limits, metrics, routes, logs), app
+    return Gate(app, options, metrics)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -145,7 +142,7 @@ def _json(value: Any, status: int = 200) -> Response:
 def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contract) -> None:
     def work_of(name: str) -> Work:
         if name not in works:
-            raise HttpRefusal(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
+            raise HTTPException(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
         return works[name]
 
     def texts_of(body: Any) -> list[str]:
@@ -158,65 +155,52 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
         batch = hasattr(body, "texts") or hasattr(body, "batch")
         return _json({"model": model, "results": results} if batch else {"model": model, **results[0]})
 
-    def documentation(summary: str, one: Any, batch: Any, example: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def documented(summary: str, kind: type[BaseModel], example: dict[str, Any], **more: Any) -> dict[str, Any]:
         """A route's entries in OpenAPI; `example` is an answer of the default model."""
         success = {200: {"content": {"application/json": {"example": {"model": default, **example}}}}}
-        return {"summary": summary, "response_model": one | batch, "responses": {**PROBLEMS, **success, **more}}
+        responses: dict[Any, Any] = {**PROBLEMS, **success, **more}
+        return {"summary": summary, "response_model": contract.answer(kind), "responses": responses}
 
     tokenizer, filler = works[default].model.tokenizer, works[default].model.filler
-    [row] = tokenizer.rows([contract.EXAMPLE], Options())
+    [row] = tokenizer.rows([contract.EXAMPLE], Frame())
     masks = filler.fill([contract.MASKED_EXAMPLE], 3)[0] if filler else []
     no_onnx = {"409": {**PROBLEMS[404], "description": "The model has no model.onnx"}}
 
-    @app.post(
-        "/v1/tokenize",
-        **documentation("Texts to tokens", contract.TokensOne, contract.TokensBatch, {"tokens": row.tokens[1:-1]}),
-    )
+    @app.post("/v1/tokenize", **documented("Texts to tokens", contract.Tokens, {"tokens": row.tokens[1:-1]}))
     async def tokenize(request: Request, body: requests.tokenize) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.tokens.submit((texts_of(body), Options()))
+        rows = await work.tokens.submit((texts_of(body), Frame()))
         return answer(request, body, work, [{"tokens": row} for row in rows], sum(map(len, rows)))
 
-    @app.post(
-        "/v1/encode", **documentation("Texts to ids", contract.EncodingOne, contract.EncodingBatch, row._asdict())
-    )
+    @app.post("/v1/encode", **documented("Texts to ids", contract.Encoding, row._asdict()))
     async def encode(request: Request, body: requests.encode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.rows.submit((texts_of(body), Options(body.special_tokens, body.max_length)))
+        rows = await work.rows.submit((texts_of(body), Frame(body.special_tokens, body.max_length)))
         return answer(request, body, work, [row._asdict() for row in rows], sum(len(row.tokens) for row in rows))
 
-    @app.post(
-        "/v1/decode",
-        **documentation(
-            "Ids to texts", contract.TextOne, contract.TextBatch, {"text": tokenizer.decode(row.input_ids)}
-        ),
-    )
+    @app.post("/v1/decode", **documented("Ids to texts", contract.Text, {"text": tokenizer.decode(row.input_ids)}))
     async def decode(request: Request, body: requests.decode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
         rows = body.batch if hasattr(body, "batch") else [body.ids]
         try:
             results = [{"text": work.model.tokenizer.decode(row, body.skip_special_tokens)} for row in rows]
         except ValueError as error:
-            raise HttpRefusal(404, f"{work.model.name}: {error}") from None
+            raise HTTPException(404, f"{work.model.name}: {error}") from None
         return answer(request, body, work, results, sum(map(len, rows)))
 
-    @app.post(
-        "/v1/fill-mask",
-        **documentation(
-            "The model's entries for each [MASK]", contract.MasksOne, contract.MasksBatch,
-            {"masks": [mask.as_json() for mask in masks]}, **no_onnx,
-        ),
-    )  # fmt: skip
+    example = {"masks": [mask.as_json() for mask in masks]}
+
+    @app.post("/v1/fill-mask", **documented("The model's entries for each [MASK]", contract.Masks, example, **no_onnx))
     async def fill_mask(request: Request, body: requests.fill_mask) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
         if work.model.filler is None:
-            raise HttpRefusal(409, f"{work.model.name} has no model.onnx, which fills masks")
-        rows = await work.rows.submit((texts_of(body), Options()))
+            raise HTTPException(409, f"{work.model.name} has no model.onnx, which fills masks")
+        rows = await work.rows.submit((texts_of(body), Frame()))
         try:
             work.model.filler.check(rows)
         except FillError as error:
             field = f"texts[{error.index}]" if hasattr(body, "texts") else "text"
-            raise HttpRefusal(422, f"{field}: {error}") from None
+            raise HTTPException(422, f"{field}: {error}") from None
         filled = await work.fills.submit((rows, body.top_k))
         results = [{"masks": [mask.as_json() for mask in masks]} for masks in filled]
         return answer(request, body, work, results, sum(len(row.tokens) for row in rows))
@@ -250,41 +234,30 @@ def _add_page(app: FastAPI) -> None:
     """The page at `/`, and its files, which are read once."""
 
     def add(path: str, media_type: str, body: bytes) -> None:
-        headers = {
-            "content-type": f"{media_type}; charset=utf-8",
-            "cache-control": "no-cache",
-            "content-security-policy": POLICY,
-        }
+        kind = {"content-type": f"{media_type}; charset=utf-8", "cache-control": "no-cache"}
 
         async def show() -> Response:
-            return Response(body, headers=headers)
+            return Response(body, headers={**kind, "content-security-policy": POLICY})
 
         app.add_api_route(path, show, include_in_schema=False)
 
-    for file in resources.files("stages.serve").joinpath("page").iterdir():
-        if media_type := MEDIA_TYPES.get(PurePath(file.name).suffix):
+    for file in (Path(__file__).parent / "page").iterdir():
+        if media_type := MEDIA_TYPES.get(file.suffix):
             add("/" if file.name == "index.html" else f"/page/{file.name}", media_type, file.read_bytes())
 
 
 def _add_problems(app: FastAPI) -> None:
-    def answer(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-        return Response(problem(status, detail), status, headers, PROBLEM_TYPE.decode())
-
-    @app.exception_handler(HttpRefusal)
-    async def refuse(_: Request, error: HttpRefusal) -> Response:
-        return answer(error.status, error.detail, error.headers)
+    def answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        return Response(problem(status, detail), status, headers, PROBLEM_TYPE)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def refuse(_: Request, error: HTTPException) -> Response:
+        unknown = error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase
+        return answer(error.status_code, NO_ROUTE if unknown else error.detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return answer(422, "; ".join(map(_fault, error.errors()[:5])))
-
-    @app.exception_handler(404)
-    async def no_route(_: Request, error: Exception) -> Response:
-        return answer(404, "there is no such route; / is the page, and /openapi.json describes the routes")
 
 
 def _fault(fault: dict[str, Any]) -> str:

@@ -24,32 +24,18 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter("tokenizer_requests", "Requests answered", ("route", "status"), registry=registry)
-        self._seconds = Histogram(
+        self.requests = Counter("tokenizer_requests", "Requests answered", ("route", "status"), registry=registry)
+        self.seconds = Histogram(
             "tokenizer_request_seconds", "From the first byte of a request to its answer", ("route",),
             registry=registry, buckets=SECONDS,
         )  # fmt: skip
-        self._texts = Counter("tokenizer_texts", "Texts worked on", ("route", "model"), registry=registry)
-        self._tokens = Counter("tokenizer_tokens", "Tokens of these texts", ("route", "model"), registry=registry)
-        self._batch = Histogram(
+        self.texts = Counter("tokenizer_texts", "Texts worked on", ("route", "model"), registry=registry)
+        self.tokens = Counter("tokenizer_tokens", "Tokens of these texts", ("route", "model"), registry=registry)
+        self.batch = Histogram(
             "tokenizer_batch_requests", "Requests worked on together", ("work",),
             registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128),
         )  # fmt: skip
         self.waiting = Gauge("tokenizer_waiting_requests", "Requests being worked on", registry=registry)
-
-    def count_request(self, route: str, status: int, seconds: float) -> None:
-        """Count an answered request."""
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(seconds)
-
-    def count_texts(self, route: str, model: str, texts: int, tokens: int) -> None:
-        """Count the texts of a request and their tokens."""
-        self._texts.labels(route, model).inc(texts)
-        self._tokens.labels(route, model).inc(tokens)
-
-    def count_batch(self, work: str, requests: int) -> None:
-        """Count a batch of requests."""
-        self._batch.labels(work).observe(requests)
 
     def text(self) -> bytes:
         """The answer of `/metrics`."""
