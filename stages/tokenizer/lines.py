@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
+from typing import IO, NamedTuple
 
 from stages.command.refusal import Refusal
 
@@ -12,29 +12,40 @@ from stages.command.refusal import Refusal
 BLOCK_BYTES = 1 << 18
 # A longer line is refused: to encode one of 10 MB takes 1.2 GB of memory.
 LONGEST_LINE = 1 << 24
-# The index of a line in a list → the file and line number, for messages.
-Address = Callable[[int], str]
+
+
+class Lines(NamedTuple):
+    """The complete lines of one read without their `\\n`: the file's name, the number of the first line, the texts."""
+
+    name: str
+    first: int
+    texts: list[str]
+
+    def bad(self, index: int, message: str) -> BadLine:
+        """The refusal of a line. The message continues a sentence that starts with its place."""
+        return BadLine(f"{self.name}, line {self.first + index}{message}", index)
 
 
 class BadLine(Refusal):
-    """A line that cannot be processed; `index`: its place in the list of one read. The lines before it are valid."""
+    """A line that cannot be processed; `index`: its place in the lines of one read. The lines before it are valid."""
 
-    def __init__(self, address: Address, index: int, message: str) -> None:
-        super().__init__(address(index) + message)
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
         self.index = index
 
 
-def read_lines(paths: Iterable[str]) -> Iterator[tuple[Address, list[str]]]:
-    r"""The lines of files (`-`: standard input) without their `\n`, in lists: the complete lines of one read.
+def read_lines(paths: Iterable[str]) -> Iterator[Lines]:
+    r"""The lines of files (`-`: standard input). A line ends at `\n` alone.
 
-    Each list has a function that gives the address of a line. A line ends at `\n` alone. Refuses bytes that are not
-    UTF-8, naming file, line and byte, and a line of over 16 MiB, after the lines before it.
+    Refuses bytes that are not UTF-8, naming file, line and byte, and a line of over 16 MiB, after the lines before it.
     """
     for path in paths:
-        name = "standard input" if path == "-" else path
+        name, number = "standard input" if path == "-" else path, 1
         try:
             with open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-") as stream:
-                yield from _decode(name, _raw_lines(name, stream))
+                for raw in _raw_lines(name, stream):
+                    yield from _decoded(Lines(name, number, []), raw)
+                    number += len(raw)
         except OSError as error:
             raise Refusal(f"cannot read {path}: {error.strerror}")
 
@@ -47,9 +58,8 @@ def _raw_lines(name: str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         parts.append(first)
         size += len(first)
         if size > LONGEST_LINE:
-            raise Refusal(
-                f"{name}, line {number + 1}: over {LONGEST_LINE >> 20} MiB without an end; is it text, in lines?"
-            )
+            limit = f"over {LONGEST_LINE >> 20} MiB without an end"
+            raise Refusal(f"{name}, line {number + 1}: {limit}; is it text, in lines?")
         if rest:
             lines = [b"".join(parts), *rest[:-1]]
             number += len(lines)
@@ -59,22 +69,14 @@ def _raw_lines(name: str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         yield [b"".join(parts)]
 
 
-def _decode(name: str, batches: Iterable[list[bytes]]) -> Iterator[tuple[Address, list[str]]]:
-    number = 1
-    for batch in batches:
-
-        def address(index: int, first: int = number) -> str:
-            return f"{name}, line {first + index}"
-
-        number += len(batch)
-        lines: list[str] = []
-        for line in batch:
-            try:
-                lines.append(line.decode())
-            except UnicodeDecodeError as error:
-                yield address, lines
-                raise Refusal(
-                    f"{address(len(lines))}, byte {error.start + 1} (0x{line[error.start]:02x}): not UTF-8; "
-                    "convert the text first, with iconv for instance"
-                )
-        yield address, lines
+def _decoded(lines: Lines, raw: list[bytes]) -> Iterator[Lines]:
+    """`lines` with the text of the raw ones; those before an invalid line come before its refusal."""
+    for line in raw:
+        try:
+            lines.texts.append(line.decode())
+        except UnicodeDecodeError as error:
+            yield lines
+            place = f"line {lines.first + len(lines.texts)}, byte {error.start + 1} (0x{line[error.start]:02x})"
+            remedy = "convert the text first, with iconv for instance"
+            raise Refusal(f"{lines.name}, {place}: not UTF-8; {remedy}")
+    yield lines
