@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from stages.command.options import HelpFormatter, add_options, from_namespace
-from stages.command.refusal import Refusal
 from stages.command.running import run
-from stages.tokenizer.lines import BadLine, Lines, read_lines
 from stages.tokenizer.options import Decode, Encode, FillMask, Tokenize
 
 DESCRIPTION = """Text to tokens and ids, ids to text, and masked words filled, with the tokenizer of a model folder.
@@ -50,44 +47,17 @@ def read_command(arguments: list[str]) -> Any:
     return options
 
 
-def _processor(options: Any) -> Callable[[Lines], bytes]:
-    """Lines → the output."""
-    from stages.tokenizer import output_lines as output
-    from stages.words.encoding import Options
-    from stages.words.reading import read_tokenizer, resolve_folder
-
-    frame = Options(not options.no_special_tokens, options.max_length) if isinstance(options, Encode) else Options()
-    if frame.max_length is not None and frame.max_length < frame.least:
-        raise Refusal(f"--max-length is {frame.max_length}; it must be {frame.least} or more to leave room for text")
-    folder = resolve_folder(options.model)
-    tokenizer = read_tokenizer(folder)
-    if isinstance(options, FillMask):
-        from stages.words.filling import MaskedLanguageModel
-
-        model = MaskedLanguageModel(folder, tokenizer, options.threads)
-
-    def process(lines: Lines) -> bytes:
-        if isinstance(options, Decode):
-            return output.decode(tokenizer, lines, options.to, not options.keep_special_tokens)
-        texts = output.read_texts(lines, options.form)
-        if isinstance(options, Encode):
-            return output.encode(tokenizer, texts, options.to, frame)
-        if isinstance(options, FillMask):
-            return output.fill(model, texts, options.to, options.top_k)
-        return output.tokenize(tokenizer, texts, options.to)
-
-    return process
-
-
 def main(arguments: list[str]) -> None:
     options = read_command(arguments)
-    process = _processor(options)
+    from stages.tokenizer.lines import BadLine, processor, read_lines  # with numpy, which --help does not wait for
+
+    process = processor(options)
     stream = sys.stdout.buffer
     for lines in read_lines(options.files or ["-"]):
         try:
             stream.write(process(lines))
         except BadLine as error:
-            stream.write(process(lines._replace(texts=lines.texts[: error.index])))
+            stream.write(process(lines._replace(lines=lines.lines[: error.index])))
             raise
         stream.flush()  # The next read may block, and the reader may wait for these lines.
 

@@ -27,11 +27,6 @@ class Options:
     special_tokens: bool = True
     max_length: int | None = None
 
-    @property
-    def least(self) -> int:
-        """The least max_length that leaves room for text."""
-        return 3 if self.special_tokens else 1
-
 
 class Encoding(NamedTuple):
     """The tokens of texts, concatenated. Places count characters (code points) of each text before normalisation."""
