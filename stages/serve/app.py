@@ -12,15 +12,15 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from prometheus_client import generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from stages.handover.manifests import VERSION
-from stages.serve import contract
+from stages.serve import contract, metrics
 from stages.serve.batching import Batcher
 from stages.serve.contract import Contract
 from stages.serve.gate import PROBLEM_TYPE, Gate, problem
-from stages.serve.metrics import MEDIA_TYPE, Metrics
 from stages.serve.models import ServedModel
 from stages.serve.options import Options
 from stages.words.encoding import Options as Frame
@@ -58,9 +58,9 @@ FillRequest = tuple[list[Row], int]  # rows, top_k
 class Work:
     """The batched work on the texts of one model."""
 
-    def __init__(self, model: ServedModel, threads: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, model: ServedModel, threads: ThreadPoolExecutor) -> None:
         def batcher(name: str, process: Any, cost: Any, max_cost: int, inline_cost: int) -> Batcher[Any, Any]:
-            return Batcher(process, cost, max_cost, inline_cost, threads, metrics.batch.labels(name).observe)
+            return Batcher(process, cost, max_cost, inline_cost, threads, metrics.BATCHES.labels(name).observe)
 
         self.model = model
         self.tokens = batcher("tokens", self._tokens, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
@@ -119,7 +119,6 @@ class JsonRoute(APIRoute):
 
 def application(models: dict[str, ServedModel], default: str, options: Options) -> Gate:
     """The ASGI application. `/readyz` reports `state.ready` of the FastAPI application in it."""
-    metrics = Metrics()
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "work")
     app = FastAPI(
         title="Tokenizer of Japanese ALBERT models", version=VERSION, description=DESCRIPTION,
@@ -127,12 +126,12 @@ def application(models: dict[str, ServedModel], default: str, options: Options) 
     )  # fmt: skip
     app.router.route_class = JsonRoute
     app.state.ready = True
-    works = {name: Work(model, pool, metrics) for name, model in models.items()}
+    works = {name: Work(model, pool) for name, model in models.items()}
     _add_api(app, works, default, Contract(models, default, options))
-    _add_health(app, models, default, metrics)
+    _add_health(app, models, default)
     _add_page(app)
     _add_problems(app)
-    return Gate(app, options, metrics)
+    return Gate(app, options)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -206,7 +205,7 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
         return answer(request, body, work, results, sum(len(row.tokens) for row in rows))
 
 
-def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str, metrics: Metrics) -> None:
+def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str) -> None:
     listing = _json({"default": default, "models": [model.description() for model in models.values()]})
 
     @app.get("/v1/models", response_model=contract.Models, summary="The models of the service")
@@ -225,9 +224,9 @@ def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str, metr
         return _json({"status": "ready"}) if app.state.ready else _json({"status": "ending"}, 503)
 
     @app.get("/metrics", response_class=Response, summary="Counters, for Prometheus",
-             responses={200: {"content": {MEDIA_TYPE.split(";")[0]: {}}}})  # fmt: skip
+             responses={200: {"content": {metrics.MEDIA_TYPE.split(";")[0]: {}}}})  # fmt: skip
     async def show_metrics() -> Response:
-        return Response(metrics.text(), headers={"content-type": MEDIA_TYPE})
+        return Response(generate_latest(metrics.REGISTRY), headers={"content-type": metrics.MEDIA_TYPE})
 
 
 def _add_page(app: FastAPI) -> None:

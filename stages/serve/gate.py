@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from stages.serve.metrics import Metrics
+from stages.serve import metrics
 from stages.serve.options import Options
 
 PROBLEM_TYPE = "application/problem+json"
@@ -64,8 +64,8 @@ class Gate:
     application's routes, since any other path is text of a client.
     """
 
-    def __init__(self, app: FastAPI, options: Options, metrics: Metrics) -> None:
-        self.app, self._options, self._metrics = app, options, metrics
+    def __init__(self, app: FastAPI, options: Options) -> None:
+        self.app, self._options = app, options
         self._routes = {route.path for route in app.routes if hasattr(route, "path")}
         self._waiting = 0
 
@@ -103,11 +103,11 @@ class Gate:
                 await _refuse(answer, HTTPException(500, "the service has a bug; its log has the details"))
         finally:
             seconds = time.perf_counter() - start
-            self._metrics.requests.labels(route, status).inc()
-            self._metrics.seconds.labels(route).observe(seconds)
+            metrics.REQUESTS.labels(route, status).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
             if work:
-                self._metrics.texts.labels(route, work["model"]).inc(work["texts"])
-                self._metrics.tokens.labels(route, work["model"]).inc(work["tokens"])
+                metrics.TEXTS.labels(route, work["model"]).inc(work["texts"])
+                metrics.TOKENS.labels(route, work["model"]).inc(work["tokens"])
             if not self._options.quiet:
                 log(
                     "request", request=request_id, method=scope["method"], route=route, status=status,
@@ -137,7 +137,7 @@ class Gate:
         if media_type != b"application/json":
             raise HTTPException(415, "a request is JSON: Content-Type: application/json")
         self._waiting += 1
-        self._metrics.waiting.set(self._waiting)
+        metrics.WAITING.set(self._waiting)
         messages: list[Message] = []
 
         async def replay() -> Message:
@@ -158,7 +158,7 @@ class Gate:
             raise HTTPException(503, detail, AGAIN) from None
         finally:
             self._waiting -= 1
-            self._metrics.waiting.set(self._waiting)
+            metrics.WAITING.set(self._waiting)
 
     async def _read_body(self, request: Request, headers: dict[bytes, bytes]) -> bytes:
         limit = self._options.max_body
