@@ -1,4 +1,11 @@
-"""Dumps and texts → a corpus: shards of clean sentences, one a line, with a blank line after each article."""
+"""
+Clean Japanese text, split it into sentences and write them as a corpus.
+
+--dump takes files and folders, http(s) addresses of either, or "latest" (the newest complete dump of
+Japanese Wikipedia). The content of a file decides its kind, not its name: a CirrusSearch dump (legacy or
+newer), JSON lines with "text" and optionally "title", or plain text with a blank line between documents;
+gzip, bzip2 or neither.
+"""
 
 import contextlib
 import functools
@@ -22,18 +29,9 @@ from stages.engine.ordered import in_order
 from stages.handover import storage
 from stages.handover.manifests import claim, write_manifest
 
-DESCRIPTION = """
-Clean Japanese text, split it into sentences and write them as a corpus.
-
---dump takes files and folders, http(s) addresses of either, or "latest" (the newest complete dump of
-Japanese Wikipedia). The content of a file decides its kind, not its name: a CirrusSearch dump (legacy or
-newer), JSON lines with "text" and optionally "title", or plain text with a blank line between documents;
-gzip, bzip2 or neither.
-"""
-
 
 def main(arguments: list[str]) -> None:
-    options = parse(Options, "corpus", DESCRIPTION, arguments)
+    options = parse(Options, "corpus", __doc__, arguments)
     skip_ids = read_skip_ids(options.skip_ids) if options.skip_ids else frozenset()
     found = sources.find(options.dump, options.mirror, sources.Settings(options.downloads, options.retries))
     out = os.path.realpath(options.out)

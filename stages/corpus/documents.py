@@ -150,18 +150,19 @@ def _lines(data: bytes) -> Iterator[memoryview]:
 
 def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     """The documents of a batch in order, with a fault in place of each line that cannot be read."""
-    if batch.kind == CIRRUSSEARCH:
-        return _cirrussearch(batch, skip_ids)
-    return _json_lines(batch) if batch.kind == JSON_LINES else _text(batch)
+    return _text(batch) if batch.kind == TEXT else _json(batch, skip_ids)
 
 
-def _cirrussearch(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
+def _json(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     action: tuple[int, Any] | None = None
     for number, value in _objects(batch):
         if isinstance(value, Fault):
             # The line may be the document of the previous action line, or an action line.
             yield value
             action = None
+        elif batch.kind == JSON_LINES:
+            text = value.get("text") or ""
+            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
         elif _is_action(value):
             if action:
                 yield _missing_document(action[0])
@@ -193,15 +194,6 @@ def _dump_document(value: dict[str, Any], skipped: bool) -> Document:
     elif not text:
         dropped = "no_text"
     return Document(text, value.get("title"), dropped)
-
-
-def _json_lines(batch: Batch) -> Iterator[Document | Fault]:
-    for number, value in _objects(batch):
-        if isinstance(value, Fault):
-            yield value
-        else:
-            text = value.get("text") or ""
-            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
 
 
 def _text(batch: Batch) -> Iterator[Document | Fault]:

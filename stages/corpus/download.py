@@ -152,7 +152,10 @@ class _Transfer:
 
     def attempt(self) -> None:
         """Request the missing part and append it. Returns when the file is complete."""
-        size, record = self.partial.tell(), self._read_record()
+        size = self.partial.tell()
+        record: Any = {}  # length and version when the download began
+        with contextlib.suppress(Refusal):
+            record = read_json(self.record)
         if size and record.get("bytes") == size:
             return
         headers = {}
@@ -169,9 +172,7 @@ class _Transfer:
         with response:
             total = self._begin(response)
             for block in _body(response, self.settings):
-                if self.partial.tell() + len(block) > _LONGEST_FILE:
-                    self._restart()
-                    raise self._too_long()
+                self._refuse_too_long(self.partial.tell() + len(block))
                 self.partial.write(block)
                 self.best = max(self.best, self.partial.tell())
                 self.progress.add(len(block) / 1e6)
@@ -201,31 +202,23 @@ class _Transfer:
             tag = response.headers.get("ETag", "")
             version = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
             write_json(self.record, {"bytes": total, "version": version})
+        done = self.partial.tell()
         if total is not None:
-            self._check_room(total)
+            self._refuse_too_long(total)
+            missing, free = total - done, shutil.disk_usage(self.partial.name).free
+            if missing > free:
+                length = f"{redact(self.address)} has {missing / 1e6:,.0f} MB to fetch"
+                room = f"{os.path.dirname(self.partial.name)} has room for {free / 1e6:,.0f}"
+                raise Retryable(f"{length}, and {room}; make room, then the same command resumes")
         self.progress.total = total / 1e6 if total else None
-        self.progress.done = self.partial.tell() / 1e6
+        self.progress.done = done / 1e6
         return total
 
-    def _check_room(self, total: int) -> None:
-        if total > _LONGEST_FILE:
-            raise self._too_long()
-        missing, free = total - self.partial.tell(), shutil.disk_usage(self.partial.name).free
-        if missing > free:
-            room = f"{os.path.dirname(self.partial.name)} has room for {free / 1e6:,.0f}"
-            missing_mb = f"{redact(self.address)} has {missing / 1e6:,.0f} MB to fetch"
-            raise Retryable(f"{missing_mb}, and {room}; make room, then the same command resumes")
-
-    def _too_long(self) -> Refusal:
-        length = f"{_LONGEST_FILE >> 30} GiB"
-        return Refusal(f"{redact(self.address)} is longer than {length}, which no dump is; check the address")
-
-    def _read_record(self) -> dict[str, Any]:
-        """The length and version when the download began, {} without a record."""
-        with contextlib.suppress(Refusal):
-            record = read_json(self.record)
-            return record if isinstance(record, dict) else {}
-        return {}
+    def _refuse_too_long(self, length: int) -> None:
+        if length > _LONGEST_FILE:
+            self._restart()
+            limit = f"{_LONGEST_FILE >> 30} GiB, which no dump is"
+            raise Refusal(f"{redact(self.address)} is longer than {limit}; check the address")
 
     def _restart(self) -> None:
         self.partial.flush()

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import google.auth
 import google.auth.credentials
@@ -160,48 +160,44 @@ class Reader(io.RawIOBase):
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
         self.stored = stat(path)
-        self._at = 0
+        self._parts = _parts(path, self.stored)
         self._part = memoryview(b"")
-        self._checksum = Checksum()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._part:
-            self._part = memoryview(self._next_part())
+            self._part = memoryview(next(self._parts, b""))
         count = min(len(buffer), len(self._part))
         buffer[:count] = self._part[:count]
         self._part = self._part[count:]
         return count
 
-    def _next_part(self) -> bytes:
-        if self._at == self.stored.size:
-            if _base64(self._checksum) != self.stored.crc32c:
-                raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % self.path)
-            return b""
+
+def _parts(path: str, stored: Stored) -> Iterator[bytes]:
+    def ask(start: int, size: int) -> bytes:
+        data: bytes = _blob(path).download_as_bytes(
+            start=start, end=start + size - 1, raw_download=True, checksum=None,
+            if_generation_match=stored.generation, **ONE_TRY,
+        )  # fmt: skip
+        if len(data) != size:
+            raise ConnectionError("%d bytes came of %d" % (len(data), size))
+        return data
+
+    made = Checksum()
+    for start in range(0, stored.size, PART):
         if cancelled.is_set():
             raise Cancelled
-        end = min(self._at + PART, self.stored.size)
-
-        def ask() -> bytes:
-            data: bytes = _blob(self.path).download_as_bytes(
-                start=self._at, end=end - 1, raw_download=True, checksum=None,
-                if_generation_match=self.stored.generation, **ONE_TRY,
-            )  # fmt: skip
-            if len(data) != end - self._at:
-                raise ConnectionError("%d bytes came of %d" % (len(data), end - self._at))
-            return data
-
         try:
-            data = _patiently(self.path, "read", ask)
+            data = _patiently(path, "read", functools.partial(ask, start, min(PART, stored.size - start)))
         except (exceptions.PreconditionFailed, exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
-            raise Retryable("%s was replaced or removed while it was read; run again" % self.path)
-        self._checksum.update(data)
-        self._at = end
-        return data
+            raise Retryable("%s was replaced or removed while it was read; run again" % path)
+        made.update(data)
+        yield data
+    if _base64(made) != stored.crc32c:
+        raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % path)
 
 
 def checksum(local: str) -> Tuple[int, str]:

@@ -1,11 +1,4 @@
-"""A stage's output folder: claimed for one run, filled with whole files, finished by a manifest.
-
-A folder goes through three states:
-
-1. ``claim`` locks the folder and writes ``run.json``: the stage, its options and a fingerprint of its inputs.
-2. Files appear one by one. Each has a temporary name until it is whole.
-3. ``write_manifest`` replaces ``run.json``. A folder without ``manifest.json`` is not finished: the same command
-   resumes from its content.
+"""A stage's output folder: claimed for one run (``run.json``), filled, finished by ``manifest.json``.
 
 Python 3.7 or later.
 """

@@ -29,39 +29,30 @@ class Copy(NamedTuple):
     bytes: int
 
 
-class Comparison(NamedTuple):
-    """The files to copy to a folder, the number of files that are there already, and the folders of runs there."""
-
-    copies: list[Copy]
-    same: int
-    runs: list[str]
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+def main(arguments: list[str]) -> None:
+    """Compare the folders, then copy the files that are missing or differ."""
     parser = argparse.ArgumentParser("transfer", description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
     folders = "a folder and its destination; one of the two is gs://…, the same one for each --copy"
-    add("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
-    add("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
+    parser.add_argument("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
     given = parser.parse_args(arguments)
     ways = {(storage.remote(source), storage.remote(target)) for source, target in given.copy}
     if ways not in ({(False, True)}, {(True, False)}):
         parser.error("--copy takes a folder of this machine and one at gs://…, in the same order each time")
-    return given
-
-
-def main(arguments: list[str]) -> None:
-    """Compare the folders, then copy the files that are missing or differ."""
-    given = parse(arguments)
-    name = "upload" if storage.remote(given.copy[0][1]) else "download"
+    name = "upload" if ways == {(False, True)} else "download"
     pairs = [(source, target) for source, target in given.copy if storage.is_folder(source)]
     if not pairs:
         raise Refusal(f"there is nothing to copy in {', '.join(source for source, _ in given.copy)}")
-    compared = [compare(source, target) for source, target in pairs]
-    copies = [copy for each in compared for copy in each.copies]
+    copies: list[Copy] = []
+    written: set[str] = set()
+    same = 0
+    for source, target in pairs:
+        missing, present, runs = compare(source, target)
+        copies += missing
+        same += present
+        written.update(runs if missing else ())
     amount = f"{len(copies):,} files, {sum(copy.bytes for copy in copies) / 1e6:,.1f} MB"
-    already = f"{sum(each.same for each in compared):,} files are there already"
+    already = f"{same:,} files are there already"
     if given.dry_run:
         for copy in copies:
             print(f"{copy.bytes:>15,}  {copy.source} → {copy.target}")
@@ -69,7 +60,7 @@ def main(arguments: list[str]) -> None:
         return
     refuse_without_room(copies)
     try:
-        for folder in {folder for each in compared if each.copies for folder in each.runs}:
+        for folder in written:
             storage.make_folder(folder)
             lock.hold(folder)
         if copies:
@@ -79,8 +70,11 @@ def main(arguments: list[str]) -> None:
     print(f"{name}: copied {amount}; {already}", file=sys.stderr)
 
 
-def compare(source: str, target: str) -> Comparison:
-    """The files to copy from one folder to another. `Refusal` if the target has a folder of another run."""
+def compare(source: str, target: str) -> tuple[list[Copy], int, list[str]]:
+    """The files to copy from one folder to another, the number of those there already, and the folders of runs there.
+
+    `Refusal` if the target has a folder of another run.
+    """
     upload = storage.remote(target)
     objects = cloud_storage.objects_below(target if upload else source)
     here = local_files(source if upload else target)
@@ -105,7 +99,7 @@ def compare(source: str, target: str) -> Comparison:
         ours, theirs = (storage.join(top, folder) if folder else top for top in (source, target))
         refuse_another(ours, theirs)
         targets.append(theirs)
-    return Comparison(copies, same, targets)
+    return copies, same, targets
 
 
 def refuse_another(source: str, target: str) -> None:

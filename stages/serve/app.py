@@ -1,10 +1,10 @@
 """Models by name → the HTTP application: tokens, ids, texts and filled masks, a page, health and metrics."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -51,51 +51,42 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Too many requests, or a request that took too long",
     }.items()
 }
-TextRequest = tuple[list[str], Frame]
-FillRequest = tuple[list[Row], int]  # rows, top_k
 
 
 class Work:
-    """The batched work on the texts of one model."""
+    """The batched work on the texts of one model. A request is a list of texts, or of rows, each with its options."""
 
     def __init__(self, model: ServedModel, threads: ThreadPoolExecutor) -> None:
         def batcher(name: str, process: Any, cost: Any, max_cost: int, inline_cost: int) -> Batcher[Any, Any]:
-            return Batcher(process, cost, max_cost, inline_cost, threads, metrics.BATCHES.labels(name).observe)
+            def process_all(requests: list[list[Any]]) -> list[list[Any]]:
+                results = iter(process(list(chain(*requests))))
+                return [list(islice(results, len(request))) for request in requests]
+
+            return Batcher(process_all, cost, max_cost, inline_cost, threads, metrics.BATCHES.labels(name).observe)
 
         self.model = model
         self.tokens = batcher("tokens", self._tokens, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
         self.rows = batcher("rows", self._rows, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
         self.fills = batcher("fills", self._fills, _padded_tokens, BATCH_TOKENS, 0)
 
-    def _tokens(self, requests: list[TextRequest]) -> list[list[list[str]]]:
-        tokens = self.model.tokenizer.tokens([text for texts, _ in requests for text in texts])
-        return _split(tokens, [len(texts) for texts, _ in requests])
+    def _tokens(self, texts: list[tuple[str, Frame]]) -> list[list[str]]:
+        return self.model.tokenizer.tokens([text for text, _ in texts])
 
-    def _rows(self, requests: list[TextRequest]) -> list[list[Row]]:
-        tokenizer = self.model.tokenizer
-        encoding = tokenizer.encode([text for texts, _ in requests for text in texts])
-        rows = frame(tokenizer, encoding, [options for texts, options in requests for _ in texts])
-        return _split(rows, [len(texts) for texts, _ in requests])
+    def _rows(self, texts: list[tuple[str, Frame]]) -> list[Row]:
+        encoding = self.model.tokenizer.encode([text for text, _ in texts])
+        return frame(self.model.tokenizer, encoding, [options for _, options in texts])
 
-    def _fills(self, requests: list[FillRequest]) -> list[list[list[Mask]]]:
+    def _fills(self, rows: list[tuple[Row, int]]) -> list[list[Mask]]:
         assert self.model.filler is not None
-        all_rows = [row for rows, _ in requests for row in rows]
-        masks = self.model.filler.fill_rows(all_rows, [top_k for rows, top_k in requests for _ in rows])
-        return _split(masks, [len(rows) for rows, _ in requests])
+        return self.model.filler.fill_rows([row for row, _ in rows], [top_k for _, top_k in rows])
 
 
-def _characters(request: TextRequest) -> int:
-    return sum(map(len, request[0]))
+def _characters(texts: list[tuple[str, Frame]]) -> int:
+    return sum(len(text) for text, _ in texts)
 
 
-def _padded_tokens(request: FillRequest) -> int:
-    rows, _ = request
-    return len(rows) * max(len(row.input_ids) for row in rows)
-
-
-def _split(results: list[Any], counts: Sequence[int]) -> list[list[Any]]:
-    remaining = iter(results)
-    return [list(islice(remaining, count)) for count in counts]
+def _padded_tokens(rows: list[tuple[Row, int]]) -> int:
+    return len(rows) * max(len(row.input_ids) for row, _ in rows)
 
 
 class JsonRequest(Request):
@@ -144,8 +135,8 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
             raise HTTPException(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
         return works[name]
 
-    def texts_of(body: Any) -> list[str]:
-        return body.texts if hasattr(body, "texts") else [body.text]
+    def texts_of(body: Any, options: Frame) -> list[tuple[str, Frame]]:
+        return [(text, options) for text in (body.texts if hasattr(body, "texts") else [body.text])]
 
     def answer(request: Request, body: Any, work: Work, results: list[dict[str, Any]], tokens: int) -> Response:
         """One result, or the results of a batch. Log and metrics take the counts from the request's state."""
@@ -168,13 +159,13 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
     @app.post("/v1/tokenize", **documented("Texts to tokens", contract.Tokens, {"tokens": row.tokens[1:-1]}))
     async def tokenize(request: Request, body: requests.tokenize) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.tokens.submit((texts_of(body), Frame()))
+        rows = await work.tokens.submit(texts_of(body, Frame()))
         return answer(request, body, work, [{"tokens": row} for row in rows], sum(map(len, rows)))
 
     @app.post("/v1/encode", **documented("Texts to ids", contract.Encoding, row._asdict()))
     async def encode(request: Request, body: requests.encode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.rows.submit((texts_of(body), Frame(body.special_tokens, body.max_length)))
+        rows = await work.rows.submit(texts_of(body, Frame(body.special_tokens, body.max_length)))
         return answer(request, body, work, [row._asdict() for row in rows], sum(len(row.tokens) for row in rows))
 
     @app.post("/v1/decode", **documented("Ids to texts", contract.Text, {"text": tokenizer.decode(row.input_ids)}))
@@ -194,13 +185,13 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
         work = work_of(body.model)
         if work.model.filler is None:
             raise HTTPException(409, f"{work.model.name} has no model.onnx, which fills masks")
-        rows = await work.rows.submit((texts_of(body), Frame()))
+        rows = await work.rows.submit(texts_of(body, Frame()))
         try:
             work.model.filler.check(rows)
         except FillError as error:
             field = f"texts[{error.index}]" if hasattr(body, "texts") else "text"
             raise HTTPException(422, f"{field}: {error}") from None
-        filled = await work.fills.submit((rows, body.top_k))
+        filled = await work.fills.submit([(row, body.top_k) for row in rows])
         results = [{"masks": [mask.as_json() for mask in masks]} for masks in filled]
         return answer(request, body, work, results, sum(len(row.tokens) for row in rows))
 
