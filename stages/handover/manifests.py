@@ -49,29 +49,33 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
     run (with the first difference) or with unknown files; ``Retryable`` if another process is writing there.
     """
     run = json.loads(json.dumps({"stage": stage, "version": VERSION, "options": options, "inputs": inputs}))
-    if storage.exists(storage.join(out, MANIFEST)):
-        _refuse_another(out, MANIFEST, run)
-        return True
+    finished = storage.exists(storage.join(out, MANIFEST)) or _occupy(out, run)
+    difference = _difference(identity(storage.join(out, MANIFEST if finished else RUN)), run)
+    if difference:
+        remedy = "name another folder with --out, or remove this one"
+        raise Refusal("%s holds another run: %s; %s" % (out, difference, remedy))
+    return finished
+
+
+def _occupy(out: str, run: Dict[str, Any]) -> bool:
+    """Lock the folder, and write ``run.json`` if it has none. True if another process has finished the run meanwhile."""
     try:
         storage.make_folder(out)
         lock.hold(out)
         present = storage.names(out)
+        strangers = [name for name in present if not name.endswith(PARTIAL) and name != lock.NAME]
         if MANIFEST in present:
-            # The process that had the lock before has finished the run.
-            _refuse_another(out, MANIFEST, run)
             lock.release(out)
             return True
         if RUN not in present:
-            strangers = [name for name in present if not name.endswith(PARTIAL) and name != lock.NAME]
             if strangers:
                 lock.release(out)
-                held = "%s holds files that are not of a %s run (%s)" % (out, stage, strangers[0])
-                raise Refusal(held + "; name an empty folder with --out")
+                held = "%s holds files that are not of a %s run (%s)" % (out, run["stage"], strangers[0])
+                raise Refusal("%s; name an empty folder with --out" % held)
             write_json(storage.join(out, RUN), run)
         _remove_partial(out, present)
     except OSError as error:
         raise unwritable(out, error)
-    _refuse_another(out, RUN, run)
     return False
 
 
@@ -84,14 +88,6 @@ def identity(path: str) -> Dict[str, Any]:
     """The fields of ``manifest.json`` or ``run.json`` that identify the run; empty if it holds no JSON object."""
     record = read_json(path)
     return {key: record.get(key) for key in IDENTITY} if isinstance(record, dict) else {}
-
-
-def _refuse_another(out: str, record: str, run: Dict[str, Any]) -> None:
-    difference = _difference(identity(storage.join(out, record)), run)
-    if difference:
-        raise Refusal(
-            "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
-        )
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
