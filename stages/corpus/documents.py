@@ -1,12 +1,4 @@
-"""Bytes of an input file → batches of whole documents → documents with text and title, and faults.
-
-The first line of a file decides its kind:
-
-- ``cirrussearch``: a CirrusSearch dump, legacy or newer: an action line `{"index": {"_id": …}}`, then the
-  document as one line of JSON;
-- ``json lines``: an object with `text`, optionally `title`, a line;
-- ``text``: plain text, a blank line between documents.
-"""
+"""Bytes of an input file → batches of whole documents → documents with text and title, and faults."""
 
 import json
 import re
@@ -17,9 +9,10 @@ import orjson
 
 from stages.command.refusal import Refusal
 
-CIRRUSSEARCH = "cirrussearch"
-JSON_LINES = "json lines"
-TEXT = "text"
+# The kinds of files, by the first line: CirrusSearch dumps, legacy or newer, have an action line
+# `{"index": {"_id": …}}` and then the document as a line of JSON; JSON lines, an object a line; text, blank lines between
+# documents.
+CIRRUSSEARCH, JSON_LINES, TEXT = "cirrussearch", "json lines", "text"
 
 # Reasons to leave out a document, and a line (only if bad lines are skipped).
 DOCUMENT_REASONS = ("redirect", "not_article_namespace", "no_text", "skip_list", "no_sentence_left")

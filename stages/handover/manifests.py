@@ -58,7 +58,7 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
 
 
 def _occupy(out: str, run: Dict[str, Any]) -> bool:
-    """Lock the folder, and write ``run.json`` if it has none. True if another process has finished the run meanwhile."""
+    """Lock a folder, and write ``run.json`` if it has none. True if another process has finished the run meanwhile."""
     try:
         storage.make_folder(out)
         lock.hold(out)
