@@ -9,9 +9,9 @@ import orjson
 
 from stages.command.refusal import Refusal
 
-# The kinds of files, by the first line: CirrusSearch dumps, legacy or newer, have an action line
-# `{"index": {"_id": …}}` and then the document as a line of JSON; JSON lines, an object a line; text, blank lines between
-# documents.
+# The kinds of files, by the first line. CirrusSearch dumps, legacy or newer: an action line `{"index": {"_id": …}}`,
+# then the document as a line of JSON. JSON lines: an object with `text` and optionally `title`. Text: blank lines
+# between documents.
 CIRRUSSEARCH, JSON_LINES, TEXT = "cirrussearch", "json lines", "text"
 
 # Reasons to leave out a document, and a line (only if bad lines are skipped).

@@ -124,9 +124,9 @@ def dump_shards(folder: str, listing: Listing) -> list[str] | None:
         return dump_shards(_join(folder, index), listing)
     dates = sorted(filter(_DATE.fullmatch, names), reverse=True)
     if dates:
-        found = [_join(folder, date) + INDEX for date in dates if INDEX in listing(_join(folder, date))]
-        newest = next((index for index in found if SUCCESS in listing(index)), None)
-        if found and not newest:
+        indexes = [_join(folder, date) + INDEX for date in dates if INDEX in listing(_join(folder, date))]
+        newest = next((index for index in indexes if SUCCESS in listing(index)), None)
+        if indexes and not newest:
             raise Refusal(f"{folder} holds no complete dump: no {INDEX} there has {SUCCESS}; try again later")
         return dump_shards(newest, listing) if newest else None
     shards = sorted(filter(_SHARD.fullmatch, names))

@@ -1,9 +1,8 @@
 """gs://bucket/object → its bytes, checked; local files → objects, each whole and once.
 
-By google-cloud-storage, with credentials from the usual places (application default credentials), or none where
-STORAGE_EMULATOR_HOST names an emulator. Whatever may pass (408, 429, 5xx, a connection that breaks) is tried again with
-growing pauses for PATIENCE seconds; the variable STORAGE_PATIENCE sets another number. Every request that writes has a
-precondition, so that one which is repeated, because its reply was lost, changes nothing.
+Credentials are the application default ones, or none if STORAGE_EMULATOR_HOST names an emulator. Failures that may
+pass (408, 429, 5xx, broken connections) are tried again with growing pauses, for PATIENCE seconds or those of the
+variable STORAGE_PATIENCE. Every write has a precondition: repeated after a lost reply, it changes nothing.
 """
 
 import base64
@@ -43,7 +42,7 @@ ENDLESS = float("inf")
 PART = 1 << 23
 # One request of an upload that takes several, with the same reasons; each thread holds one in memory.
 CHUNK = 1 << 24
-# After so many seconds without a good answer a person is told that there are new tries.
+# Seconds without a good answer after which a line on standard error reports new tries.
 SILENCE = 10.0
 # Seconds to connect, seconds of silence.
 TIMEOUT = (10.0, 60.0)
@@ -186,7 +185,7 @@ def _parts(path: str, stored: Stored) -> Iterator[bytes]:
             raise ConnectionError("%d bytes came of %d" % (len(data), size))
         return data
 
-    made = Checksum()
+    digest = Checksum()
     for start in range(0, stored.size, PART):
         if cancelled.is_set():
             raise Cancelled
@@ -194,19 +193,19 @@ def _parts(path: str, stored: Stored) -> Iterator[bytes]:
             data = _patiently(path, "read", functools.partial(ask, start, min(PART, stored.size - start)))
         except (exceptions.PreconditionFailed, exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
             raise Retryable("%s was replaced or removed while it was read; run again" % path)
-        made.update(data)
+        digest.update(data)
         yield data
-    if _base64(made) != stored.crc32c:
+    if _base64(digest) != stored.crc32c:
         raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % path)
 
 
 def checksum(local: str) -> Tuple[int, str]:
     """Length and CRC-32C of a local file, as in ``Stored``."""
-    made = Checksum()
+    digest = Checksum()
     with open(local, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
-            made.update(block)
-        return stream.tell(), _base64(made)
+            digest.update(block)
+        return stream.tell(), _base64(digest)
 
 
 def upload(local: str, path: str) -> bool:
@@ -291,8 +290,8 @@ def _stored(blob: Any) -> Stored:
     return Stored(int(blob.size), str(blob.crc32c), int(blob.generation))
 
 
-def _base64(made: Any) -> str:
-    return base64.b64encode(made.digest()).decode()
+def _base64(checksum: Any) -> str:
+    return base64.b64encode(checksum.digest()).decode()
 
 
 def _patience() -> float:
@@ -331,27 +330,22 @@ def _client_of(process: int) -> Any:
 
 
 def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = ENDLESS) -> T:
-    """The result of a request after as many tries as it takes; errors that stay are refusals.
+    """The result of a request, tried again for `patience` seconds. Errors that stay are refusals.
 
     The caller handles 404 and 412, unless they are about the bucket.
     """
     bucket, _ = address(path)
-    begun, told = time.monotonic(), False
+    start, reported = time.monotonic(), False
 
-    def tell(error: Exception) -> None:
-        """Tell a person about the tries, once."""
-        nonlocal told
-        if not told and time.monotonic() - begun > SILENCE:
-            told = True
-            wait = "trying again for %d s in all" % _patience()
-            print(
-                "cannot %s %s yet: Cloud Storage does not answer as it should (%s); %s"
-                % (doing, path, _reason(error), wait),
-                file=sys.stderr,
-            )
+    def report(error: Exception) -> None:
+        nonlocal reported
+        if not reported and time.monotonic() - start > SILENCE:
+            reported = True
+            tries = "trying again for %d s in all" % _patience()
+            print("cannot %s %s yet: %s; %s" % (doing, path, _reason(error), tries), file=sys.stderr)
 
     try:
-        answer: T = _retry(patience)(ask, on_error=tell)()
+        answer: T = _retry(patience)(ask, on_error=report)()
         return answer
     except exceptions.NotFound as error:
         if doing in ("list", "write"):
@@ -369,15 +363,15 @@ def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = EN
         remedy = "correct the name of the bucket or the object"
         raise Refusal("Cloud Storage refuses to %s %s (400); %s" % (doing, path, remedy))
     except (exceptions.GoogleAPIError, *_BROKEN) as error:
-        reason = "Cloud Storage does not answer as it should (%s)" % _reason(error)
-        raise Retryable("cannot %s %s: %s; the same command resumes" % (doing, path, reason))
+        raise Retryable("cannot %s %s: %s; the same command resumes" % (doing, path, _reason(error)))
 
 
 def _reason(error: Exception) -> str:
-    """The status code or the class of an error, without addresses and the content of the request."""
+    """An error in words: its status code or class, without addresses and the content of the request."""
     cause = getattr(error, "cause", None) or error
     code = getattr(cause, "code", None)
-    return str(int(code)) if isinstance(code, int) else type(cause).__name__
+    name = str(int(code)) if isinstance(code, int) else type(cause).__name__
+    return "Cloud Storage does not answer as it should (%s)" % name
 
 
 def _is_transient(error: Exception) -> bool:
@@ -388,6 +382,6 @@ def _is_transient(error: Exception) -> bool:
 
 def _retry(patience: float = ENDLESS) -> Any:
     """Growing pauses, of half a second at first, up to 30 seconds, until patience (in seconds) is at its end."""
-    made = DEFAULT_RETRY.with_predicate(_is_transient).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
+    retry = DEFAULT_RETRY.with_predicate(_is_transient).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
     # The last client for Python 3.7 knows the older name only.
-    return getattr(made, "with_timeout", made.with_deadline)(min(patience, _patience()))
+    return getattr(retry, "with_timeout", retry.with_deadline)(min(patience, _patience()))

@@ -90,12 +90,14 @@ def _padded_tokens(rows: list[tuple[Row, int]]) -> int:
 
 
 class JsonRequest(Request):
-    """A request with a body read by orjson: it is faster, and refuses NaN and lone surrogates."""
+    """A request whose body the gate has read. orjson is faster, and refuses NaN and lone surrogates."""
+
+    async def body(self) -> bytes:
+        body: bytes = self.scope["body"]
+        return body
 
     async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            self._json = orjson.loads(await self.body())
-        return self._json
+        return orjson.loads(self.scope["body"])
 
 
 class JsonRoute(APIRoute):

@@ -138,18 +138,12 @@ class Gate:
             raise HTTPException(415, "a request is JSON: Content-Type: application/json")
         self._waiting += 1
         metrics.WAITING.set(self._waiting)
-        messages: list[Message] = []
-
-        async def replay() -> Message:
-            return messages.pop() if messages else await receive()
-
         complete = False
         try:
             async with asyncio.timeout(self._options.timeout):
-                body = await self._read_body(Request(scope, receive), headers)
+                scope["body"] = await self._read_body(Request(scope, receive), headers)
                 complete = True
-                messages.append({"type": "http.request", "body": body, "more_body": False})
-                await self.app(scope, replay, send)
+                await self.app(scope, receive, send)
         except TimeoutError:
             seconds = f"{self._options.timeout:g} s"
             if not complete:

@@ -118,8 +118,8 @@ def processor(options: Any) -> Callable[[Lines], bytes]:
             texts = [fields["text"] for fields in objects]
         if options.to != TEXT:
             # An object of the input keeps its other fields.
-            made = zip(objects, results(lines, texts), strict=True)
-            return b"".join(orjson.dumps({**fields, **result}) + b"\n" for fields, result in made)
+            pairs = zip(objects, results(lines, texts), strict=True)
+            return b"".join(orjson.dumps({**fields, **result}) + b"\n" for fields, result in pairs)
         if type(options) is Tokenize:
             return tokenizer.lines(texts)
         return "".join(_in_text(result) + "\n" for result in results(lines, texts)).encode()
