@@ -38,7 +38,7 @@ class Articles(NamedTuple):
 
 def make_articles(batch: Batch, options: Options, skip_ids: frozenset[str]) -> Articles:
     """Clean, split and filter every document of a batch. Raises Refusal for a bad line, unless they are skipped."""
-    cleaner = _cleaner()
+    cleaner, _ = _rules()
     texts: list[bytes] = []
     sizes = array("q")
     counts: Counter[str] = Counter()
@@ -82,18 +82,14 @@ def keep(address: int, length: int, min_length: int, max_length: int, counts: Co
 
     `address` is that of `length` code points of clean text and of room for one more. They are overwritten.
     """
-    return ctypes.string_at(address, _keep()(address, length, min_length, max_length, counts))
+    _, function = _rules()
+    return ctypes.string_at(address, function(address, length, min_length, max_length, counts))
 
 
 @functools.cache
-def _keep() -> Callable[..., int]:
+def _rules() -> tuple[Cleaner, Callable[..., int]]:
+    """Cleaning and splitting, once for each process, because filling the cleaner's tables takes time."""
     function = compiled.library(os.path.join(os.path.dirname(__file__), "sentences.c")).keep
     function.restype = ctypes.c_int64
     function.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.POINTER(Counts)]
-    return function
-
-
-@functools.cache
-def _cleaner() -> Cleaner:
-    """One cleaner for each process, because filling its tables takes time."""
-    return Cleaner()
+    return Cleaner(), function

@@ -77,7 +77,12 @@ def compare(source: str, target: str) -> tuple[list[Copy], int, list[str]]:
     """
     upload = storage.remote(target)
     objects = cloud_storage.objects_below(target if upload else source)
-    here = local_files(source if upload else target)
+    local = source if upload else target
+    here = storage.files_below(local)
+    for name in here:
+        if storage.link_leads_out(local, name):
+            link = os.path.join(local, name)
+            raise Refusal(f"{link} is a link that leads out of {local}; put the file itself there, or remove it")
     sizes = here if upload else {name: stored.size for name, stored in objects.items()}
     copies, same, runs = [], 0, set()
     for name, size in sizes.items():
@@ -89,8 +94,8 @@ def compare(source: str, target: str) -> tuple[list[Copy], int, list[str]]:
         if base in (MANIFEST, RUN):
             runs.add(folder)
         stored = objects.get(name)
-        local = storage.join(source if upload else target, name)
-        if stored and here.get(name) == stored.size and cloud_storage.checksum(local) == (stored.size, stored.crc32c):
+        path = os.path.join(local, name)
+        if stored and here.get(name) == stored.size and cloud_storage.checksum(path) == stored[:2]:
             same += 1
         else:
             copies.append(Copy(storage.join(source, name), storage.join(target, name), size))
@@ -109,16 +114,6 @@ def refuse_another(source: str, target: str) -> None:
     if differing:
         remedy = "name another place, or remove it"
         raise Refusal(f"{target} holds another run than {source} (its {differing[0]} differ); {remedy}")
-
-
-def local_files(folder: str) -> dict[str, int]:
-    """The files below a local folder and their sizes in bytes. `Refusal` for a link that leads out of it."""
-    sizes = storage.files_below(folder)
-    for name in sizes:
-        if storage.link_leads_out(folder, name):
-            path = os.path.join(folder, name)
-            raise Refusal(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")
-    return sizes
 
 
 def identity(folder: str) -> dict[str, Any]:
