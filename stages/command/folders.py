@@ -12,12 +12,9 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Uni
 from stages.command.refusal import Refusal
 
 Environment = Mapping[str, str]
+WORDPIECE = "wordpiece_tinysegmenter"
 # MODEL → the folder of that model, everywhere.
-MODELS = {
-    "wordpiece": "wordpiece_tinysegmenter",
-    "wordpiece_tinysegmenter": "wordpiece_tinysegmenter",
-    "character": "character",
-}
+MODELS = {"wordpiece": WORDPIECE, WORDPIECE: WORDPIECE, "character": "character"}
 SIZES = ("base", "medium", "small", "tiny")
 
 
@@ -108,7 +105,7 @@ def model_names(environment: Environment) -> List[str]:
     """The folder name of MODEL in a list; both names if MODEL is not set. Refusal if it is no model."""
     name = setting(environment, "MODEL")
     if not name:
-        return ["wordpiece_tinysegmenter", "character"]
+        return [WORDPIECE, "character"]
     if name not in MODELS:
         raise Refusal("MODEL=%s is neither wordpiece nor character" % name)
     return [MODELS[name]]
@@ -131,9 +128,5 @@ def trainer(environment: Environment, default: str = "") -> str:
 
 
 VARIABLES: Dict[str, Callable[[Environment], str]] = {
-    "data": data,
-    "training": training,
-    "models": models,
-    "model": model,
-    "size": size,
+    function.__name__: function for function in (data, training, models, model, size)
 }

@@ -55,9 +55,8 @@ class Option:
     def converted(self, text: str) -> Any:
         """The value of a word of the command line. ``argparse.ArgumentTypeError`` for an invalid word."""
         if self.choices and text not in self.choices:
-            raise argparse.ArgumentTypeError(
-                "%s is not %s" % (text, " or ".join(", ".join(self.choices).rsplit(", ", 1)))
-            )
+            choices = " or ".join(", ".join(self.choices).rsplit(", ", 1))
+            raise argparse.ArgumentTypeError("%s is not %s" % (text, choices))
         if self.checked:
             return self.checked(text)
         if self.kind is str:
@@ -66,11 +65,11 @@ class Option:
             value = self.kind(text)
         except ValueError:
             value = float("nan")
-        least = float("-inf") if self.least is None else self.least
-        if not least <= value <= self.most or abs(value) == float("inf"):
-            limits = "of %s or more" % self.least if self.most == float("inf") else "from %s to %s" % (least, self.most)
-            limits = "" if self.least is None else limits
+        least, most = float("-inf") if self.least is None else self.least, self.most
+        if not least <= value <= most or abs(value) == float("inf"):
+            limits = "of %s or more" % least if most == float("inf") else "from %s to %s" % (least, most)
             number = "whole number" if self.kind is int else "number"
+            limits = "" if self.least is None else limits
             raise argparse.ArgumentTypeError("%s is no %s %s" % (text, number, limits))
         return value
 
@@ -80,32 +79,29 @@ class Option:
             if text not in ("0", "1"):
                 raise argparse.ArgumentTypeError("%s is neither 1 nor 0" % text)
             return text == "1"
+        if not self.several:
+            return self.converted(text)
         # The name of a file may have spaces.
-        words = text.split() if self.several and not self.is_path else [text]
-        values = tuple(map(self.converted, words))
-        return values if self.several else values[0]
+        return tuple(map(self.converted, [text] if self.is_path else text.split()))
 
 
-def option(default: Any, help: str, *, choices: Sequence[str] = (), **settings: Any) -> Any:
+def option(default: Any, help: str, **settings: Any) -> Any:
     """A field of a dataclass of options; ``settings`` are fields of ``Option``.
 
     default: REQUIRED, a value, or a function that returns one. None: ``help`` gives the default in brackets.
     """
     # `options_of` calls a function; as a default of the field it stays as it is.
-    return dataclasses.field(default=default, metadata={"option": Option(help, choices=tuple(choices), **settings)})
+    return dataclasses.field(default=default, metadata={"option": Option(help, **settings)})
 
 
-def path(
-    default: Any, help: str, *, if_there: bool = False, several: bool = False, variable: str = "", unit: str = "PATH"
-) -> Any:
+def path(default: Any, help: str, *, if_there: bool = False, variable: str = "", several: bool = False) -> Any:
     """The option of a file or folder.
 
     default: a template of ``folders.py``, a function of the environment that returns a path, REQUIRED, or None.
     if_there: the default counts only if such a file or folder exists. variable: its variable, if it has one.
     """
-    if default not in (None, REQUIRED):
-        default = Place(default, if_there)
-    return option(default, help, several=several, variable=variable, unit=unit, is_path=True)
+    default = default if default in (None, REQUIRED) else Place(default, if_there)
+    return option(default, help, variable=variable, several=several, unit="PATH", is_path=True)
 
 
 def options_of(kind: type) -> List[Option]:
@@ -116,13 +112,11 @@ def options_of(kind: type) -> List[Option]:
         each = field.metadata["option"]
         flag = each.flag or "--" + field.name.replace("_", "-")
         variable = flag.strip("-").replace("-", "_").upper() if each.variable is None else each.variable
-        variable = "" if each.positional else variable
-        value_type = _value_type(types[field.name])
-        options.append(
-            dataclasses.replace(
-                each, name=field.name, kind=value_type, default=field.default, flag=flag, variable=variable
-            )
-        )
+        follows = {
+            "name": field.name, "kind": _value_type(types[field.name]), "default": field.default, "flag": flag,
+            "variable": "" if each.positional else variable,
+        }  # fmt: skip
+        options.append(dataclasses.replace(each, **follows))
     return options
 
 
@@ -181,12 +175,9 @@ def add_options(parser: argparse.ArgumentParser, kind: type, environment: Mappin
         if each.kind is bool:
             parser.add_argument(each.flag, dest=each.name, action="store_true", **rest)
             continue
-        metavar = None if each.choices else {int: "N", float: "X"}.get(each.kind, "NAME")
-        rest["metavar"] = each.unit or metavar
-        if each.kind is not str or each.checked:
-            rest["type"] = each.converted
-        if each.choices:
-            rest["choices"] = each.choices
+        word = None if each.choices else {int: "N", float: "X"}.get(each.kind, "NAME")
+        rest.update(metavar=each.unit or word, choices=each.choices or None)
+        rest.update(type=None if each.choices else each.converted)
         if each.positional:
             parser.add_argument(each.name, nargs="*", **rest)
         else:

@@ -1,41 +1,33 @@
-"""A batch of documents → the text of its articles after cleaning, and counts."""
+"""A batch of documents → the text of its articles: cleaned, split into sentences, filtered and counted.
 
+A sentence ends after a run of `。`, `?` and `!`; the last sentence of a text may have no such end. Sentences are
+trimmed, and empty ones do not count. A sentence is dropped for one of `REASONS`, checked in this order: it is too
+short, too long, or contains `\\displaystyle`. These rules are C (`sentences.c`).
+"""
+
+import ctypes
 import functools
+import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
+from stages import compiled
 from stages.command.refusal import Refusal
-from stages.corpus import sentences
 from stages.corpus.cleaning import Cleaner
 from stages.corpus.documents import Batch, Fault, documents
+from stages.corpus.options import Options
 
-
-@dataclass(frozen=True)
-class Rules:
-    """The rules for leaving out documents, sentences and lines. Lengths are inclusive, in characters."""
-
-    min_length: int
-    max_length: int
-    skip_bad_lines: bool
-    skip_ids: frozenset[str]
-
-
-class Size(NamedTuple):
-    """The size of an article: `bytes` with line ends and the final blank line, `characters` without them."""
-
-    bytes: int
-    sentences: int
-    characters: int
+REASONS = ("too_short", "too_long", "equation")
 
 
 class Articles(NamedTuple):
     """The articles of a batch. `text`: one sentence a line, a blank line after each article.
 
-    `sizes` holds the three numbers of a `Size` for each article. `counts` counts the `documents` and `sentences` read,
-    `dropped` the documents, sentences and lines left out, by (kind, reason).
+    `sizes` holds three numbers for each article: its bytes in `text`, its sentences, and its characters without line
+    ends. `counts` counts the `documents` and `sentences` read, `dropped` the documents, sentences and lines left out,
+    by (kind, reason).
     """
 
     text: bytes
@@ -43,26 +35,18 @@ class Articles(NamedTuple):
     counts: Counter[str]
     dropped: Counter[tuple[str, str]]
 
-    def split(self) -> Iterator[tuple[Size, bytes]]:
-        """The size and text of each article, in order."""
-        numbers = iter(self.sizes)
-        end = 0
-        for size in map(Size, numbers, numbers, numbers):
-            start, end = end, end + size.bytes
-            yield size, self.text[start:end]
 
-
-def make_articles(batch: Batch, rules: Rules) -> Articles:
+def make_articles(batch: Batch, options: Options, skip_ids: frozenset[str]) -> Articles:
     """Clean, split and filter every document of a batch. Raises Refusal for a bad line, unless they are skipped."""
-    cleaner = _cleaner()
+    cleaner, _ = _rules()
     texts: list[bytes] = []
     sizes = array("q")
     counts: Counter[str] = Counter()
     dropped: Counter[tuple[str, str]] = Counter()
-    numbers = sentences.Counts()
-    for document in documents(batch, rules.skip_ids):
+    numbers = Counts()
+    for document in documents(batch, skip_ids):
         if isinstance(document, Fault):
-            if not rules.skip_bad_lines:
+            if not options.skip_bad_lines:
                 raise Refusal(
                     f"{batch.path}, line {document.line}: {document.message}; "
                     "repair the file, or count and skip such lines with --skip-bad-lines"
@@ -75,19 +59,37 @@ def make_articles(batch: Batch, rules: Rules) -> Articles:
             continue
         kept, characters = numbers.kept, numbers.characters
         length = cleaner.clean(document.text, document.title)
-        text = sentences.keep(cleaner.address, length, rules.min_length, rules.max_length, numbers)
+        text = keep(cleaner.address, length, options.min_length, options.max_length, numbers)
         if text:
             texts += text, b"\n"
-            sizes.extend(Size(len(text) + 1, numbers.kept - kept, numbers.characters - characters))
+            sizes.extend((len(text) + 1, numbers.kept - kept, numbers.characters - characters))
         else:
             dropped["documents", "no_sentence_left"] += 1
     counts["sentences"] = numbers.read
-    for reason in sentences.REASONS:
+    for reason in REASONS:
         dropped["sentences", reason] = getattr(numbers, reason)
     return Articles(b"".join(texts), sizes, counts, dropped)
 
 
+class Counts(ctypes.Structure):
+    """Numbers of sentences read, kept and dropped, and of the characters of those kept."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("read", "kept", "characters", *REASONS)]
+
+
+def keep(address: int, length: int, min_length: int, max_length: int, counts: Counts) -> bytes:
+    """The sentences of `min_length` to `max_length` characters, each with a line end, in UTF-8. Adds to `counts`.
+
+    `address` is that of `length` code points of clean text and of room for one more. They are overwritten.
+    """
+    _, function = _rules()
+    return ctypes.string_at(address, function(address, length, min_length, max_length, counts))
+
+
 @functools.cache
-def _cleaner() -> Cleaner:
-    """One cleaner for each process, because filling its tables takes time."""
-    return Cleaner()
+def _rules() -> tuple[Cleaner, Callable[..., int]]:
+    """Cleaning and splitting, once for each process, because filling the cleaner's tables takes time."""
+    function = compiled.library(os.path.join(os.path.dirname(__file__), "sentences.c")).keep
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.POINTER(Counts)]
+    return Cleaner(), function

@@ -19,8 +19,6 @@ from typing import Literal
 
 from stages import compiled
 
-SOURCE = os.path.join(os.path.dirname(__file__), "cleaning.c")
-
 _CODE_POINTS = sys.maxunicode + 1
 # 1,237 characters have a longer form in Unicode 14; their points and lengths are 4,342 numbers.
 _LONGER_FORMS = 1 << 16
@@ -39,7 +37,7 @@ class Cleaner:
     """Cleans one text at a time. `points` starts with the last clean text; `address` is the address of `points`."""
 
     def __init__(self) -> None:
-        self._clean = compiled.library(SOURCE).clean
+        self._clean = compiled.library(os.path.join(os.path.dirname(__file__), "cleaning.c")).clean
         self._clean.restype = ctypes.c_int64
         self._clean.argtypes = [
             ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_bool, ctypes.c_void_p,
@@ -86,10 +84,10 @@ class Cleaner:
                 if characters.isalpha() and unicodedata.is_normalized("NFKD", characters) and block != JAMO:
                     self._forms[codes.start : codes.stop] = list(codes)
                     continue
-                forms = [printable(form) for form in _forms_of("NFKC", characters)]
+                forms = ["".join(filter(str.isprintable, form)) for form in _forms_of("NFKC", characters)]
                 pending.update(*forms)
                 self._forms[codes.start : codes.stop] = [
-                    self._entry(form) | _JOINS * _is_joining(decomposed[0])
+                    self._entry(form) | _JOINS * is_joining(decomposed[0])
                     for form, decomposed in zip(forms, _forms_of("NFKD", characters), strict=True)
                 ]
 
@@ -104,24 +102,14 @@ class Cleaner:
         return entry | _LONGER
 
 
-def printable(text: str) -> str:
-    """The text without line ends, controls, lone surrogates and other unprintable characters."""
-    return text if text.isprintable() else "".join(filter(str.isprintable, text))
-
-
 def _forms_of(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:
     """The normal form of each character alone, by one call: no character combines with the separator."""
     separator = "\n" if "\n" not in characters else "一"
     return unicodedata.normalize(form, separator.join(characters)).split(separator)
 
 
-def joins(character: str) -> bool:
-    """Whether the character may combine with the ones before it in NFKC."""
-    return _is_joining(unicodedata.normalize("NFKD", character)[0])
-
-
-def _is_joining(first: str) -> bool:
-    """The same for a character whose decomposition starts with `first`."""
+def is_joining(first: str) -> bool:
+    """Whether a character whose decomposition starts with `first` may combine in NFKC with the ones before it."""
     return unicodedata.category(first)[0] == "M" or "\u1100" <= first <= "\u11ff"
 
 

@@ -1,12 +1,4 @@
-"""Bytes of an input file → batches of whole documents → documents with text and title, and faults.
-
-The first line of a file decides its kind:
-
-- ``cirrussearch``: a CirrusSearch dump, legacy or newer: an action line `{"index": {"_id": …}}`, then the
-  document as one line of JSON;
-- ``json lines``: an object with `text`, optionally `title`, a line;
-- ``text``: plain text, a blank line between documents.
-"""
+"""Bytes of an input file → batches of whole documents → documents with text and title, and faults."""
 
 import json
 import re
@@ -15,9 +7,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-CIRRUSSEARCH = "cirrussearch"
-JSON_LINES = "json lines"
-TEXT = "text"
+from stages.command.refusal import Refusal
+
+# The kinds of files, by the first line. CirrusSearch dumps, legacy or newer: an action line `{"index": {"_id": …}}`,
+# then the document as a line of JSON. JSON lines: an object with `text` and optionally `title`. Text: blank lines
+# between documents.
+CIRRUSSEARCH, JSON_LINES, TEXT = "cirrussearch", "json lines", "text"
 
 # Reasons to leave out a document, and a line (only if bad lines are skipped).
 DOCUMENT_REASONS = ("redirect", "not_article_namespace", "no_text", "skip_list", "no_sentence_left")
@@ -57,47 +52,36 @@ class Fault(NamedTuple):
     message: str
 
 
-class UnknownKind(ValueError):
-    """The first line of a file belongs to none of the three kinds."""
-
-
-class TooLong(ValueError):
-    """More than 64 MiB in one line, in one document, or in blank lines.
-
-    `line` is the number of the first such line, or of the line after the blank lines.
-    """
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def kind_of(line: bytes) -> str:
-    """The kind of a file whose first line that is not blank is `line`. Raises UnknownKind with the likely kind."""
+def kind_of(path: str, line: bytes) -> str:
+    """The kind of a file whose first line that is not blank is `line`. Refusal, with the likely kind, for another."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise UnknownKind(f"is neither gzip, bzip2 nor UTF-8 text (byte {error.start} of the first line)")
+        raise Refusal(f"{path} is neither gzip, bzip2 nor UTF-8 text (byte {error.start} of the first line)")
     if "\0" in text:
-        raise UnknownKind("holds NUL bytes in its first line: an archive, or no text at all")
+        raise Refusal(f"{path} holds NUL bytes in its first line: an archive, or no text at all")
     if _MARKUP.match(text):
-        raise UnknownKind("is HTML or XML; a CirrusSearch dump, JSON lines or plain text is needed")
+        raise Refusal(f"{path} is HTML or XML; a CirrusSearch dump, JSON lines or plain text is needed")
     if not _JSON_START.match(text):
         return TEXT
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnknownKind(f"begins like JSON, but its first line is no JSON value ({error}); one object a line is read")
+        what = f"its first line is no JSON value ({error})"
+        raise Refusal(f"{path} begins like JSON, but {what}; one object a line is read")
     if isinstance(value, dict):
         if _is_action(value):
             return CIRRUSSEARCH
         if "text" in value:
             return JSON_LINES
-    raise UnknownKind('is JSON, but its first line is neither {"index": {"_id": …}} nor an object with "text"')
+    raise Refusal(f'{path} is JSON, but its first line is neither {{"index": {{"_id": …}}}} nor an object with "text"')
 
 
 def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
-    """The bytes of one file in batches of slightly more than 1 MiB, cut between documents. Raises TooLong."""
+    """The bytes of one file in batches of slightly more than 1 MiB, cut between documents.
+
+    Refusal, with the number of the line, for more than 64 MiB in one line, in one document, or in blank lines.
+    """
     pending = bytearray()
     first, searched, blank = 1, 0, 0
     for block in blocks:
@@ -112,15 +96,16 @@ def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
             # `_lines` is faster than `count` for the long lines of a dump.
             first += data.count(b"\n") if blank else sum(1 for _ in _lines(data)) - 1
             if blank > LONGEST_DOCUMENT:
-                raise TooLong(first, "nothing but blank lines in the 64 MiB before it")
+                raise Refusal(f"{path}, line {first}: nothing but blank lines in the 64 MiB before it")
             del pending[:cut]
         # No whole line begins a document, except possibly the first.
         searched = pending.rfind(b"\n") + 1
         if len(pending) - searched > LONGEST_DOCUMENT:
             line = first + pending.count(b"\n")
-            raise TooLong(line, "longer than 64 MiB; one document a line is read")
+            raise Refusal(f"{path}, line {line}: longer than 64 MiB; one document a line is read")
         if searched > LONGEST_DOCUMENT:
-            raise TooLong(first, "no document ends within 64 MiB from here; put a blank line between documents")
+            end = "no document ends within 64 MiB from here; put a blank line between documents"
+            raise Refusal(f"{path}, line {first}: {end}")
     if pending:
         yield Batch(path, kind, first, bytes(pending))
 
@@ -136,7 +121,11 @@ def _last_start(kind: str, lines: bytearray, searched: int) -> int:
                 return 0
             end = lines.find(b"\n", index)
         start = max(lines.rfind(b"\n", searched, end) + 1, searched)
-        if _begins_document(kind, lines, start, end):
+        if kind == CIRRUSSEARCH:
+            begins = _ACTION.match(lines, start, end) is not None
+        else:
+            begins = kind == JSON_LINES or not lines[start:end].strip()
+        if begins:
             return start
         end = start - 1
     return 0
@@ -152,29 +141,21 @@ def _lines(data: bytes) -> Iterator[memoryview]:
     yield view[start:]
 
 
-def _begins_document(kind: str, lines: bytearray, start: int, end: int) -> bool:
-    if kind == CIRRUSSEARCH:
-        return _ACTION.match(lines, start, end) is not None
-    return kind == JSON_LINES or not lines[start:end].strip()
-
-
 def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     """The documents of a batch in order, with a fault in place of each line that cannot be read."""
-    if batch.kind == CIRRUSSEARCH:
-        return _cirrussearch(batch, skip_ids)
-    return _json_lines(batch) if batch.kind == JSON_LINES else _text(batch)
+    return _text(batch) if batch.kind == TEXT else _json(batch, skip_ids)
 
 
-def _cirrussearch(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
+def _json(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     action: tuple[int, Any] | None = None
-    for number, line in enumerate(_lines(batch.data), batch.first):
-        value = _object(number, line)
-        if value is None:
-            continue
+    for number, value in _objects(batch):
         if isinstance(value, Fault):
             # The line may be the document of the previous action line, or an action line.
             yield value
             action = None
+        elif batch.kind == JSON_LINES:
+            text = value.get("text") or ""
+            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
         elif _is_action(value):
             if action:
                 yield _missing_document(action[0])
@@ -192,27 +173,20 @@ def _is_action(value: dict[str, Any]) -> bool:
     return isinstance(value.get("index"), dict) and "_id" in value["index"]
 
 
+def _missing_document(number: int) -> Fault:
+    return Fault(number, "action_without_document", "an action line without a document after it")
+
+
 def _dump_document(value: dict[str, Any], skipped: bool) -> Document:
-    text, title = value.get("text") or "", value.get("title")
+    text = value.get("text") or ""
+    dropped = "skip_list" if skipped else None
     if value.get("page_type") == "redirect":
-        return Document(text, title, "redirect")
-    if value.get("namespace") not in (None, 0, "0"):
-        return Document(text, title, "not_article_namespace")
-    if not text:
-        return Document(text, title, "no_text")
-    return Document(text, title, "skip_list" if skipped else None)
-
-
-def _json_lines(batch: Batch) -> Iterator[Document | Fault]:
-    for number, line in enumerate(_lines(batch.data), batch.first):
-        value = _object(number, line)
-        if value is None:
-            continue
-        if isinstance(value, Fault):
-            yield value
-        else:
-            text = value.get("text") or ""
-            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
+        dropped = "redirect"
+    elif value.get("namespace") not in (None, 0, "0"):
+        dropped = "not_article_namespace"
+    elif not text:
+        dropped = "no_text"
+    return Document(text, value.get("title"), dropped)
 
 
 def _text(batch: Batch) -> Iterator[Document | Fault]:
@@ -231,28 +205,29 @@ def _text(batch: Batch) -> Iterator[Document | Fault]:
             paragraph = []
 
 
-def _object(number: int, line: memoryview) -> dict[str, Any] | Fault | None:
-    """A line's JSON object, None for a blank line.
+def _objects(batch: Batch) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+    """The number and the JSON object of each line that is not blank.
 
     The standard library reads again what orjson refuses: it accepts lone surrogates (`\\ud800`), which cleaning drops,
     and its messages are better.
     """
-    value: Any
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        text = bytes(line)
-        if not text.strip():
-            return None
+    for number, line in enumerate(_lines(batch.data), batch.first):
+        value: Any
         try:
-            value = json.loads(text.decode(), parse_constant=_refuse_constant)
-        except UnicodeDecodeError as error:
-            return Fault(number, "bad_utf8", f"not UTF-8 (byte {error.start} of the line)")
-        except (ValueError, RecursionError) as error:
-            return Fault(number, "bad_json", f"not JSON ({error})")
-    if not isinstance(value, dict):
-        return Fault(number, "bad_document", f"JSON of type {type(value).__name__}, not an object")
-    return value
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            text = bytes(line)
+            if not text.strip():
+                continue
+            try:
+                value = json.loads(text.decode(), parse_constant=_refuse_constant)
+            except UnicodeDecodeError as error:
+                value = Fault(number, "bad_utf8", f"not UTF-8 (byte {error.start} of the line)")
+            except (ValueError, RecursionError) as error:
+                value = Fault(number, "bad_json", f"not JSON ({error})")
+        if not isinstance(value, dict | Fault):
+            value = Fault(number, "bad_document", f"JSON of type {type(value).__name__}, not an object")
+        yield number, value
 
 
 def _refuse_constant(name: str) -> None:
@@ -265,7 +240,3 @@ def _type_fault(number: int, value: dict[str, Any]) -> Fault | None:
         if not (field is None or isinstance(field, str)):
             return Fault(number, "bad_document", f'"{name}" is of type {type(field).__name__}, not a string')
     return None
-
-
-def _missing_document(number: int) -> Fault:
-    return Fault(number, "action_without_document", "an action line without a document after it")

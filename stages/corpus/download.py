@@ -5,14 +5,13 @@ A file is stored at `<downloads>/<host>/<path>` and not fetched again. Until it 
 still has the same version.
 """
 
-import email.message
+import concurrent.futures
+import contextlib
 import fcntl
 import hashlib
 import html.parser
 import http.client
-import json
 import os
-import queue
 import re
 import shutil
 import ssl
@@ -28,7 +27,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal, Retryable, unwritable
 from stages.corpus.sources import Settings
-from stages.handover.manifests import VERSION, write_json
+from stages.handover import storage
+from stages.handover.manifests import VERSION, read_json, write_json
 from stages.handover.storage import PARTIAL
 
 T = TypeVar("T")
@@ -61,15 +61,14 @@ def listing(address: str, settings: Settings) -> list[str]:
     """The names linked from a folder's index page (its address ends in "/"). Names of folders end in "/"."""
 
     def attempt() -> bytes:
+        page = bytearray()
         with _open(address, settings) as response:
-            page = bytearray()
             for block in _body(response, settings):
                 page += block
                 if len(page) > _LONGEST_LISTING:
-                    raise Refusal(
-                        f"{redact(address)} is longer than {_LONGEST_LISTING >> 20} MiB, too long for an index page"
-                    )
-            return bytes(page)
+                    limit = f"{_LONGEST_LISTING >> 20} MiB, too long for an index page"
+                    raise Refusal(f"{redact(address)} is longer than {limit}")
+        return bytes(page)
 
     page = _Links()
     page.feed(_retry(attempt, address, settings).decode("utf-8", "replace"))
@@ -97,16 +96,15 @@ def is_folder(address: str, settings: Settings) -> bool:
 
 def local_path(address: str, settings: Settings) -> str:
     """The local path for an address: host and path as folders, a hash of the query at the end of the name."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    names = [unquote(name) for name in parts.path.split("/") if name]
     _check_user(address)
-    if not names or any(name in ("", ".", "..") or "/" in name or "\0" in name for name in [host, *names]):
+    parts = urlsplit(address)
+    names = [parts.netloc, *(unquote(name) for name in parts.path.split("/") if name)]
+    if len(names) == 1 or any(name in ("", ".", "..") or "/" in name or "\0" in name for name in names):
         raise Refusal(f"{redact(address)} names no file on a server")
     if parts.query:
         # A query may hold a signature, and the name is written to the manifest.
         names[-1] += "?" + hashlib.sha256(parts.query.encode()).hexdigest()[:16]
-    return os.path.join(settings.folder, host, *names)
+    return os.path.join(settings.folder, *names)
 
 
 def redact(address: str) -> str:
@@ -137,7 +135,7 @@ def fetch(address: str, settings: Settings) -> str:
             _retry(transfer.attempt, address, settings, lambda: transfer.best)
             os.fsync(partial.fileno())
             os.replace(partial.name, path)
-            transfer.forget()
+            storage.remove(transfer.record)
     except OSError as error:
         raise unwritable(path, error)
     return path
@@ -147,14 +145,17 @@ class _Transfer:
     """The download of one file. `best`: the largest number of bytes so far."""
 
     def __init__(self, address: str, name: str, partial: IO[bytes], settings: Settings) -> None:
-        self.address, self.name, self.partial, self.settings = address, name, partial, settings
+        self.address, self.partial, self.settings = address, partial, settings
         self.record = partial.name.removesuffix(PARTIAL) + ".json" + PARTIAL
         self.best = partial.tell()
-        self.progress: Progress | None = None
+        self.progress = Progress(f"corpus: download {name}", "MB")
 
     def attempt(self) -> None:
         """Request the missing part and append it. Returns when the file is complete."""
-        size, record = self.partial.tell(), self._read_record()
+        size = self.partial.tell()
+        record: Any = {}  # length and version when the download began
+        with contextlib.suppress(Refusal):
+            record = read_json(self.record)
         if size and record.get("bytes") == size:
             return
         headers = {}
@@ -171,23 +172,15 @@ class _Transfer:
         with response:
             total = self._begin(response)
             for block in _body(response, self.settings):
-                if self.partial.tell() + len(block) > _LONGEST_FILE:
-                    self._restart()
-                    raise self._too_long()
+                self._refuse_too_long(self.partial.tell() + len(block))
                 self.partial.write(block)
                 self.best = max(self.best, self.partial.tell())
-                if self.progress:
-                    self.progress.add(len(block) / 1e6)
+                self.progress.add(len(block) / 1e6)
         self.partial.flush()
         size = self.partial.tell()
         if total is not None and size != total:
             raise _Transient(f"the transfer ended at byte {size:,} of {total:,}")
-        if self.progress:
-            self.progress.close()
-
-    def forget(self) -> None:
-        if os.path.exists(self.record):
-            os.remove(self.record)
+        self.progress.close()
 
     def _begin(self, response: http.client.HTTPResponse) -> int | None:
         """Check the headers. Restart unless the answer continues the file. Returns the total length if known."""
@@ -205,70 +198,69 @@ class _Transfer:
             # A chunked body has an end mark, which http.client requires.
             if total is None and "chunked" not in response.headers.get("Transfer-Encoding", ""):
                 raise Refusal(f"the server does not say how long {redact(self.address)} is; fetch it by other means")
-            write_json(self.record, {"bytes": total, "version": _version(response.headers)})
+            # The version of a file: a strong ETag, or the time of the last change.
+            tag = response.headers.get("ETag", "")
+            version = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+            write_json(self.record, {"bytes": total, "version": version})
+        done = self.partial.tell()
         if total is not None:
-            self._check_room(total)
-        if self.progress is None:
-            self.progress = Progress(f"corpus: download {self.name}", "MB", total / 1e6 if total else None)
-        self.progress.done = self.partial.tell() / 1e6
+            self._refuse_too_long(total)
+            missing, free = total - done, shutil.disk_usage(self.partial.name).free
+            if missing > free:
+                length = f"{redact(self.address)} has {missing / 1e6:,.0f} MB to fetch"
+                room = f"{os.path.dirname(self.partial.name)} has room for {free / 1e6:,.0f}"
+                raise Retryable(f"{length}, and {room}; make room, then the same command resumes")
+        self.progress.total = total / 1e6 if total else None
+        self.progress.done = done / 1e6
         return total
 
-    def _check_room(self, total: int) -> None:
-        if total > _LONGEST_FILE:
-            raise self._too_long()
-        missing, free = total - self.partial.tell(), shutil.disk_usage(self.partial.name).free
-        if missing > free:
-            folder = os.path.dirname(self.partial.name)
-            raise Retryable(
-                f"{redact(self.address)} has {missing / 1e6:,.0f} MB to fetch, and {folder} has room for "
-                f"{free / 1e6:,.0f}; make room, then the same command resumes"
-            )
-
-    def _too_long(self) -> Refusal:
-        length = f"{_LONGEST_FILE >> 30} GiB"
-        return Refusal(f"{redact(self.address)} is longer than {length}, which no dump is; check the address")
-
-    def _read_record(self) -> dict[str, Any]:
-        """The length and version when the download began, {} without a record."""
-        try:
-            with open(self.record, encoding="utf-8") as stream:
-                record = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
+    def _refuse_too_long(self, length: int) -> None:
+        if length > _LONGEST_FILE:
+            self._restart()
+            limit = f"{_LONGEST_FILE >> 30} GiB, which no dump is"
+            raise Refusal(f"{redact(self.address)} is longer than {limit}; check the address")
 
     def _restart(self) -> None:
         self.partial.flush()
         self.partial.truncate(0)
         self.partial.seek(0)
-        self.forget()
-
-
-def _version(headers: email.message.Message) -> str | None:
-    """The version of a file: a strong ETag, or the time of the last change."""
-    tag = headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+        storage.remove(self.record)
 
 
 def _open(address: str, settings: Settings, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
-    """The answer to a request, through redirects and the proxies of the environment."""
+    """The answer to a request, through redirects and the proxies of the environment.
+
+    A socket's timeout limits a single read, so a server could send a byte at a time for ever. Therefore a thread makes
+    the request, and is abandoned after three times the timeout: redirects and names with several addresses take longer.
+    """
     _check_user(address)
-    fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
+    limit = 3 * settings.timeout
+    answer: concurrent.futures.Future[http.client.HTTPResponse] = concurrent.futures.Future()
+
+    def send() -> None:
+        try:
+            fields = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
+            request = urllib.request.Request(address, headers=fields)
+            answer.set_result(urllib.request.urlopen(request, timeout=settings.timeout))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=send, daemon=True).start()
+    if not concurrent.futures.wait([answer], limit).done:
+        raise _Transient(f"no answer in {limit:.0f} s")
     try:
-        request = urllib.request.Request(address, headers=fields)
-        return _answer(request, settings.timeout)
+        return answer.result()
     except urllib.error.HTTPError as error:
         with error:
+            message = f"the server answered {error.code} {error.reason}"
             if error.code in _TRANSIENT:
                 wait = error.headers.get("Retry-After", "")
-                answer = f"the server answered {error.code} {error.reason}"
-                raise _Transient(answer, error.code, float(wait) if wait.isdigit() else 0.0)
-            raise Refusal(f"{redact(address)}: the server answered {error.code} {error.reason}; check the address")
+                raise _Transient(message, error.code, float(wait) if wait.isdigit() else 0.0)
+            raise Refusal(f"{redact(address)}: {message}; check the address")
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise Refusal(
-                f"{redact(address)}: the server's certificate is not trusted here ({error.reason.verify_message})"
-            )
+            reason = f"the server's certificate is not trusted here ({error.reason.verify_message})"
+            raise Refusal(f"{redact(address)}: {reason}")
         raise _Transient(f"no connection ({error.reason})")
     except (http.client.HTTPException, OSError) as error:
         raise _Transient(f"no answer ({_reason(error)})")
@@ -276,36 +268,16 @@ def _open(address: str, settings: Settings, headers: dict[str, str] | None = Non
         raise Refusal(f"{redact(address)} is no address that can be fetched ({error})")
 
 
-def _answer(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
-    """The answer with status and headers. Raises _Transient after three times `timeout` seconds.
-
-    A socket's timeout limits a single read, so a server could send a byte at a time for ever. Therefore a thread makes
-    the request, and is abandoned after the limit.
-    """
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def send() -> None:
-        try:
-            answers.put(urllib.request.urlopen(request, timeout=timeout))
-        except BaseException as error:
-            answers.put(error)
-
-    threading.Thread(target=send, daemon=True).start()
-    try:
-        # Three times, because of redirects and names with several addresses.
-        answer = answers.get(timeout=3 * timeout)
-    except queue.Empty:
-        raise _Transient(f"no answer in {3 * timeout:.0f} s")
-    if isinstance(answer, BaseException):
-        raise answer
-    response: http.client.HTTPResponse = answer
-    return response
-
-
 def _body(response: http.client.HTTPResponse, settings: Settings) -> Iterator[bytes]:
     """The blocks of an answer as they arrive, so that no bytes are lost when the connection breaks."""
     start, size = time.monotonic(), 0
-    while block := _read(response.read1, _BLOCK):
+    while True:
+        try:
+            block = response.read1(_BLOCK)
+        except (http.client.HTTPException, OSError) as error:
+            raise _Transient(f"the connection broke ({_reason(error)})")
+        if not block:
+            return
         yield block
         size += len(block)
         now = time.monotonic()
@@ -313,13 +285,6 @@ def _body(response: http.client.HTTPResponse, settings: Settings) -> Iterator[by
             if size < _SLOWEST * settings.timeout:
                 raise _Transient(f"only {size:,} bytes in {now - start:.0f} s")
             start, size = now, 0
-
-
-def _read(read: Callable[[int], bytes], size: int) -> bytes:
-    try:
-        return read(size)
-    except (http.client.HTTPException, OSError) as error:
-        raise _Transient(f"the connection broke ({_reason(error)})")
 
 
 def _reason(error: Exception) -> str:
@@ -336,9 +301,8 @@ def _retry(attempt: Callable[[], T], address: str, settings: Settings, position:
             failures = 1 if position() - previous >= _SLOWEST * settings.timeout else failures + 1
             previous = position()
             if failures > settings.retries:
-                raise Refusal(
-                    f"{redact(address)}: {error}, after {failures} tries; run the same command again to resume"
-                )
+                tries = f"{error}, after {failures} tries"
+                raise Refusal(f"{redact(address)}: {tries}; run the same command again to resume")
             wait = min(max(2.0 ** (failures - 1), error.wait), _LONGEST_WAIT)
             print(f"corpus: {redact(address)}: {error}; trying again in {wait:.0f} s", file=sys.stderr, flush=True)
             time.sleep(wait)

@@ -3,19 +3,19 @@
 import bz2
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from types import TracebackType
 from typing import Any
 
 from isal import igzip_lib
 
 from stages.command.refusal import Refusal, Retryable
 from stages.corpus import documents
-from stages.corpus.articles import Size
+from stages.corpus.articles import Articles
 from stages.handover import lock, storage
 from stages.handover.manifests import RUN
 from stages.handover.storage import PARTIAL
@@ -42,8 +42,7 @@ class InputFile:
     """
 
     def __init__(self, path: str, name: str) -> None:
-        self.path, self.name = path, name
-        self.sha256 = ""
+        self.path, self.name, self.sha256 = path, name, ""
         try:
             with storage.reading(path) as stream:
                 head = stream.read(10)
@@ -53,20 +52,15 @@ class InputFile:
         if not head:
             raise Refusal(f"{path} is empty (0 bytes); fetch it again or remove it")
         if _CUT_HEADER.fullmatch(head):
-            raise Refusal(
-                f"{path} is truncated: it ends at byte {len(head)}, in the head of an archive; fetch it again"
-            )
+            end = f"it ends at byte {len(head)}, in the head of an archive"
+            raise Refusal(f"{path} is truncated: {end}; fetch it again")
         for magic, program in _OTHER_ARCHIVES.items():
             if head.startswith(magic):
                 raise Refusal(f"{path} is a {program} file; unpack it first (gzip and bzip2 are read as they are)")
         self.compression = "gzip" if _GZIP.match(head) else "bzip2" if _BZIP2.match(head) else "none"
-        self.kind: str | None = None
-        first = self._first_line()
-        if first:
-            try:
-                self.kind = documents.kind_of(first)
-            except documents.UnknownKind as error:
-                raise Refusal(f"{path} {error}")
+        with contextlib.closing(self._batches(documents.JSON_LINES)) as batches:
+            text = next(filter(None, (batch.data.lstrip() for batch in batches)), b"")
+        self.kind = documents.kind_of(path, text.partition(b"\n")[0]) if text else None
 
     def batches(self, progress: Callable[[int], None] = lambda size: None) -> Iterator[documents.Batch]:
         """The documents in batches; calls `progress` with numbers of bytes read from disk.
@@ -74,43 +68,31 @@ class InputFile:
         Raises Refusal, with the place, for damage, for junk after the compressed data, and for a document without end.
         """
         digest = hashlib.sha256()
-        yield from self._batches(self.kind or documents.TEXT, digest, progress)
+
+        def count(chunk: bytes) -> None:
+            digest.update(chunk)
+            progress(len(chunk))
+
+        yield from self._batches(self.kind or documents.TEXT, count)
         self.sha256 = digest.hexdigest()
 
-    def _first_line(self) -> bytes:
-        """The first line that is not blank, b"" if there is none."""
-        batches = self._batches(documents.JSON_LINES, hashlib.sha256(), lambda size: None)
-        with contextlib.closing(batches):
-            start = next(filter(None, (batch.data.lstrip() for batch in batches)), b"")
-        return start.partition(b"\n")[0]
-
     def _batches(
-        self, kind: str, digest: Any, progress: Callable[[int], None]
+        self, kind: str, count: Callable[[bytes], None] = lambda chunk: None
     ) -> Generator[documents.Batch, None, None]:
+        """The unpacked text, without a byte order mark, in batches; calls `count` with the bytes read from disk."""
+        blocks = filter(None, self._blocks(count))
         try:
-            yield from documents.batches(self.path, kind, self._text(digest, progress))
-        except documents.TooLong as error:
-            raise Refusal(f"{self.path}, line {error.line}: {error}")
-
-    def _text(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
-        """The unpacked bytes without a byte order mark."""
-        mark = _BYTE_ORDER_MARK
-        try:
-            for block in filter(None, self._blocks(digest, progress)):
-                yield block.removeprefix(mark)
-                mark = b""
+            first = next(blocks, b"").removeprefix(_BYTE_ORDER_MARK)
+            yield from documents.batches(self.path, kind, itertools.chain([first], blocks))
         except _Damage as damage:
-            raise Refusal(f"{self.path} {damage}, after line {self._lines_before_damage()}; fetch it again")
+            # Lines are counted only now, because that takes as long as unpacking.
+            lines = 0
+            with contextlib.suppress(_Damage):
+                for block in self._blocks():
+                    lines += block.count(b"\n")
+            raise Refusal(f"{self.path} {damage}, after line {lines}; fetch it again")
 
-    def _lines_before_damage(self) -> int:
-        """Counted only after damage: `bytes.count` takes as long as unpacking."""
-        lines = 0
-        with contextlib.suppress(_Damage):
-            for block in self._blocks(hashlib.sha256(), lambda size: None):
-                lines += block.count(b"\n")
-        return lines
-
-    def _blocks(self, digest: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
+    def _blocks(self, count: Callable[[bytes], None] = lambda chunk: None) -> Iterator[bytes]:
         """The unpacked bytes. No block is much larger than 1 MiB, at any ratio of compression."""
         new_decompressor = _DECOMPRESSORS.get(self.compression)
         decompressor = new_decompressor() if new_decompressor else None
@@ -119,8 +101,7 @@ class InputFile:
             with storage.reading(self.path) as stream:
                 while chunk := stream.read(_CHUNK):
                     read += len(chunk)
-                    digest.update(chunk)
-                    progress(len(chunk))
+                    count(chunk)
                     if decompressor is None or new_decompressor is None:
                         yield chunk
                         continue
@@ -167,90 +148,82 @@ class Shards:
 
     Articles are buffered in memory (32 MiB for all files) and appended to `.<name>.partial`. No file stays open, so any
     number of shards works under any limit of open files. `finish` renames the files. An error before that removes them
-    and the claim to the folder, but keeps the spools, from which the same command resumes. All hidden partial files in
-    the folder are removed, also those of an earlier run. Files for Cloud Storage are written to the temporary folder
-    and uploaded at the end.
+    and the claim to the folder, but keeps the spools, from which the same command resumes. Files for Cloud Storage are
+    written to the temporary folder and uploaded at the end.
     """
 
     def __init__(self, folder: str, number: int) -> None:
         self.folder = folder
         self.scratch = tempfile.mkdtemp(prefix="corpus-") if storage.written_once(folder) else folder
         self.articles = 0
-        self.names = [f"corpus_{shard:05d}.txt" for shard in range(number)]
-        self.counts = [{"articles": 0, "sentences": 0, "characters": 0, "bytes": 0} for _ in self.names]
-        self._digests = [hashlib.sha256() for _ in self.names]
-        self._texts: list[list[bytes]] = [[] for _ in self.names]
+        self.shards = [Shard(f"corpus_{shard:05d}.txt") for shard in range(number)]
         self._buffered = 0
         self._renaming = False
 
     def __enter__(self) -> "Shards":
-        self._remove_partial()
         return self
 
-    def add(self, size: Size, text: bytes) -> None:
-        shard = self.articles % len(self.names)
-        self.articles += 1
-        counts = self.counts[shard]
-        counts["articles"] += 1
-        counts["sentences"] += size.sentences
-        counts["characters"] += size.characters
-        counts["bytes"] += size.bytes
-        self._texts[shard].append(text)
-        self._buffered += size.bytes
-        if self._buffered >= _BUFFERED:
-            self._flush(last=False)
+    def add(self, articles: Articles) -> None:
+        """Add each article of a batch to its file."""
+        sizes = iter(articles.sizes)
+        end = 0
+        for size, sentences, characters in zip(sizes, sizes, sizes, strict=True):
+            start, end = end, end + size
+            shard = self.shards[self.articles % len(self.shards)]
+            self.articles += 1
+            shard.counts["articles"] += 1
+            shard.counts["sentences"] += sentences
+            shard.counts["characters"] += characters
+            shard.counts["bytes"] += size
+            shard.texts.append(articles.text[start:end])
+            self._buffered += size
+            if self._buffered >= _BUFFERED:
+                self._flush(last=False)
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """Rename the files. Returns articles, sentences, characters, bytes and sha256 of each."""
         self._flush(last=True)
         self._renaming = True
-        storage.put_all([(self._partial(name), storage.join(self.folder, name)) for name in self.names])
-        storage.remove_all(self.folder, self._spools())
-        return {
-            name: {**counts, "sha256": digest.hexdigest()}
-            for name, counts, digest in zip(self.names, self.counts, self._digests, strict=True)
-        }
+        storage.put_all([(self._partial(shard), storage.join(self.folder, shard.name)) for shard in self.shards])
+        storage.remove_all(self.folder, self._hidden(SPOOL))
+        return {shard.name: {**shard.counts, "sha256": shard.digest.hexdigest()} for shard in self.shards}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None and not self._renaming:
-            self._remove_partial()
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and not self._renaming:
+            resumes = not isinstance(error, Refusal) or isinstance(error, Retryable)
             with contextlib.suppress(OSError, Refusal):
-                if isinstance(error, Refusal) and not isinstance(error, Retryable):
-                    storage.remove_all(self.folder, self._spools())
-                if not self._spools():
+                storage.remove_all(self.folder, self._hidden(PARTIAL if resumes else (PARTIAL, SPOOL)))
+                if not self._hidden(SPOOL):
                     storage.remove(storage.join(self.folder, RUN))
             lock.release(self.folder)
         if self.scratch != self.folder:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def _remove_partial(self) -> None:
-        for name in os.listdir(self.scratch):
-            if name.startswith(".") and name.endswith(PARTIAL):
-                os.remove(os.path.join(self.scratch, name))
-
-    def _spools(self) -> list[str]:
-        return [name for name in storage.names(self.folder) if name.startswith(".") and name.endswith(SPOOL)]
+    def _hidden(self, suffixes: str | tuple[str, ...]) -> list[str]:
+        return [name for name in storage.names(self.folder) if name.startswith(".") and name.endswith(suffixes)]
 
     def _flush(self, last: bool) -> None:
-        for name, texts, digest in zip(self.names, self._texts, self._digests, strict=True):
-            if not (texts or last):
-                continue
-            data = b"".join(texts)
-            texts.clear()
-            digest.update(data)
-            stream = os.open(self._partial(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                # os.write may write only a part.
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(stream, view) :]
-                if last:
-                    os.fsync(stream)
-            finally:
-                os.close(stream)
+        for shard in self.shards:
+            if shard.texts or last:
+                data = b"".join(shard.texts)
+                shard.texts.clear()
+                shard.digest.update(data)
+                with open(self._partial(shard), "ab") as stream:
+                    stream.write(data)
+                    if last:
+                        stream.flush()
+                        os.fsync(stream.fileno())
         self._buffered = 0
 
-    def _partial(self, name: str) -> str:
-        return os.path.join(self.scratch, "." + name + PARTIAL)
+    def _partial(self, shard: "Shard") -> str:
+        return os.path.join(self.scratch, f".{shard.name}{PARTIAL}")
+
+
+class Shard:
+    """A corpus file: its counts, the hash of what is written, and the articles that are not written yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counts = {"articles": 0, "sentences": 0, "characters": 0, "bytes": 0}
+        self.digest = hashlib.sha256()
+        self.texts: list[bytes] = []

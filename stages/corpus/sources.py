@@ -7,7 +7,7 @@ dump has an empty file `_SUCCESS`. `--dump` takes every folder on that path, loc
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from stages.command.refusal import Refusal
@@ -27,8 +27,7 @@ _SHARD = re.compile(r"(?P<series>.+-\d{8})-(?P<number>\d{5})\.json(\.\w+)?")
 Listing = Callable[[str], list[str]]
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The folder of downloads, the failures in a row without progress, and the limit of silence in seconds."""
 
     folder: str
@@ -36,8 +35,7 @@ class Settings:
     timeout: float = 60.0
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A local file, and its name in messages and the manifest."""
 
     path: str
@@ -64,45 +62,51 @@ def _read_folder(folder: str) -> list[Source]:
 
     Paths with a name that begins with "." or "_" are left out.
     """
-    shards = dump_shards(storage.join(folder, ""), _list)
-    if shards is not None:
-        return [Source(path, storage.name_of(path)) for path in shards]
-    names = [name for name in _files_below(folder) if all(map(_visible, name.split("/")))]
+    try:
+        shards = dump_shards(storage.join(folder, ""), storage.names)
+        if shards is not None:
+            return [Source(path, storage.name_of(path)) for path in shards]
+        paths = storage.files_below(folder) if storage.remote(folder) else _local_files(folder)
+    except OSError as error:
+        raise Refusal(f"cannot read {error.filename}: {error.strerror}")
+    names = sorted(path for path in paths if all(map(_visible, path.split("/"))))
     if not names:
         raise Refusal(f"{folder} holds no files to read")
-    return [Source(storage.join(folder, name), name) for name in sorted(names)]
+    return [Source(storage.join(folder, name), name) for name in names]
 
 
-def _files_below(folder: str) -> Iterable[str]:
-    """The paths of all files in and below a folder, relative to it."""
-    if storage.remote(folder):
-        yield from storage.files_below(folder)
-        return
-    for path, _, names in os.walk(folder, onerror=_refuse_unreadable):
-        yield from (os.path.relpath(os.path.join(path, name), folder) for name in names)
+def _local_files(folder: str) -> list[str]:
+    """The paths of all files in and below a folder, relative to it. OSError for a folder that cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(folder, onerror=fail)
+    return [os.path.relpath(os.path.join(path, name), folder) for path, _, names in walk for name in names]
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith((".", "_")) and not name.endswith(PARTIAL)
 
 
 def _download(address: str, downloads: Settings) -> list[Source]:
     from stages.corpus import download  # takes 30 ms, and only addresses need it
 
+    def fetch(address: str) -> Source:
+        path = download.fetch(address, downloads)
+        return Source(path, os.path.basename(path))
+
     if not urlsplit(address).path.endswith("/") and not download.is_folder(address, downloads):
-        return [_fetch(address, downloads)]
+        return [fetch(address)]
     shards = dump_shards(address.rstrip("/") + "/", lambda folder: download.listing(folder, downloads))
     if shards is None:
         raise Refusal(
             f"{download.redact(address)} holds no numbered shards of a dump; name one file, or a folder that holds them"
         )
-    sources = [_fetch(shard, downloads) for shard in shards]
+    sources = [fetch(shard) for shard in shards]
     # With _SUCCESS the local copy is a complete dump, which can be read without the server.
-    _fetch(shards[0].rpartition("/")[0] + "/" + SUCCESS, downloads)
+    fetch(shards[0].rpartition("/")[0] + "/" + SUCCESS)
     return sources
-
-
-def _fetch(address: str, downloads: Settings) -> Source:
-    from stages.corpus import download
-
-    path = download.fetch(address, downloads)
-    return Source(path, os.path.basename(path))
 
 
 def dump_shards(folder: str, listing: Listing) -> list[str] | None:
@@ -120,7 +124,11 @@ def dump_shards(folder: str, listing: Listing) -> list[str] | None:
         return dump_shards(_join(folder, index), listing)
     dates = sorted(filter(_DATE.fullmatch, names), reverse=True)
     if dates:
-        return _newest_shards(folder, dates, listing)
+        indexes = [_join(folder, date) + INDEX for date in dates if INDEX in listing(_join(folder, date))]
+        newest = next((index for index in indexes if SUCCESS in listing(index)), None)
+        if indexes and not newest:
+            raise Refusal(f"{folder} holds no complete dump: no {INDEX} there has {SUCCESS}; try again later")
+        return dump_shards(newest, listing) if newest else None
     shards = sorted(filter(_SHARD.fullmatch, names))
     if not shards:
         if os.path.basename(folder.rstrip("/")).startswith("index_name"):
@@ -139,35 +147,5 @@ def dump_shards(folder: str, listing: Listing) -> list[str] | None:
     return [_join(folder, name) for name in shards]
 
 
-def _newest_shards(folder: str, dates: list[str], listing: Listing) -> list[str] | None:
-    """The shards of the newest date with a complete index; None if no date has an index."""
-    indexed = [date for date in dates if INDEX in listing(_join(folder, date))]
-    for date in indexed:
-        index = _join(folder, date) + INDEX
-        if SUCCESS in listing(index):
-            return dump_shards(index, listing)
-    if indexed:
-        raise Refusal(f"{folder} holds no complete dump: no {INDEX} there has {SUCCESS}; try again later")
-    return None
-
-
 def _join(folder: str, name: str) -> str:
     return folder + (quote(name, safe="/=") if _ADDRESS.match(folder) else name)
-
-
-def _list(folder: str) -> list[str]:
-    if storage.remote(folder):
-        return storage.names(folder)
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name + "/" * entry.is_dir() for entry in entries)
-    except OSError as error:
-        raise Refusal(f"cannot read {folder}: {error.strerror}")
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith((".", "_")) and not name.endswith(PARTIAL)
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    raise Refusal(f"cannot read {error.filename}: {error.strerror}")

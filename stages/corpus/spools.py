@@ -3,6 +3,9 @@
 A worker reads a whole file if unpacking is slow (bzip2: 17 MB/s a core; the rest of a worker processes 200), or on a
 cluster, to send no bytes of input to the workers. Several files are read concurrently; their articles are written in
 the order of the input. Spools are kept until the corpus is complete, so that the next run resumes from them.
+
+For each batch a spool holds a line of JSON (bytes of text, sizes, counts, dropped) and then the text. Its last line is
+the file's SHA-256.
 """
 
 import json
@@ -11,56 +14,46 @@ from collections import Counter
 from collections.abc import Generator
 from typing import NamedTuple
 
-from stages.corpus.articles import Articles, Rules, make_articles
+from stages.corpus.articles import Articles, make_articles
 from stages.corpus.documents import Batch
 from stages.corpus.files import SPOOL, InputFile
+from stages.corpus.options import Options
 from stages.handover import storage
 
 
 class WholeFile(NamedTuple):
-    """A file to read, its number in the input, and the path of its spool."""
+    """A file that a worker reads, its number in the input, and the path of its spool."""
 
     number: int
     file: InputFile
     spool: str
 
 
-class Spool(NamedTuple):
-    """The spool of a file that was read, and the file's number.
-
-    For each batch a spool holds a line of JSON (bytes of text, sizes, counts, dropped) and then the text. Its last
-    line is the file's SHA-256.
-    """
-
-    number: int
-    path: str
-
-
-def name(number: int) -> str:
-    """The name of the spool of file `number`."""
-    return f".input_{number:05d}{SPOOL}"
+def whole_files(files: list[InputFile], options: Options) -> dict[int, WholeFile]:
+    """The files that workers read whole, by number. A single slow file is unpacked by the main process."""
+    cluster = options.engine == "ray"
+    slow = {
+        number: WholeFile(number, file, storage.join(options.out, f".input_{number:05d}{SPOOL}"))
+        for number, file in enumerate(files)
+        if cluster or file.compression == "bzip2"
+    }
+    return slow if len(slow) > 1 and (options.jobs > 1 or cluster) else {}
 
 
-def whole_files(files: list[InputFile], jobs: int, engine: str) -> list[int]:
-    """The numbers of the files that workers read whole. A single slow file is unpacked by the main process."""
-    slow = [number for number, file in enumerate(files) if engine == "ray" or file.compression == "bzip2"]
-    return slow if len(slow) > 1 and (jobs > 1 or engine == "ray") else []
-
-
-def work(item: Batch | WholeFile, rules: Rules) -> Articles | Spool:
-    """The articles of a batch, or the spool of a whole file, in memory that does not depend on the file's size."""
+def work(item: Batch | WholeFile, options: Options, skip_ids: frozenset[str]) -> Articles | WholeFile:
+    """The articles of a batch; or a whole file whose spool is there, in memory that does not depend on its size."""
     if isinstance(item, Batch):
-        return make_articles(item, rules)
+        return make_articles(item, options, skip_ids)
     if not storage.exists(item.spool):
         with storage.whole_file(item.spool) as stream:
             for batch in item.file.batches():
-                articles = make_articles(batch, rules)
+                articles = make_articles(batch, options, skip_ids)
                 dropped = [[*key, number] for key, number in articles.dropped.items()]
                 header = [len(articles.text), articles.sizes.tolist(), articles.counts, dropped]
                 stream.write(json.dumps(header).encode() + b"\n")
                 stream.write(articles.text)
             stream.write(json.dumps(item.file.sha256).encode() + b"\n")
-    return Spool(item.number, item.spool)
+    return item
 
 
 def read(path: str) -> Generator[Articles, None, str]:

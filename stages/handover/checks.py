@@ -1,7 +1,6 @@
-"""The checks before a long run: all of them run, so that one error lists every problem."""
+"""The checks before a long run: all of them run, so that one error lists every problem. Python 3.7 or later."""
 
 import os
-import secrets
 import tempfile
 from typing import Any, Callable, List, Tuple
 
@@ -46,16 +45,13 @@ def check_writable(out: str) -> str:
     if MANIFEST in storage.names(out):
         return "%s holds a finished run" % out
     if storage.remote(out):
-        probe = storage.join(out, ".probe.%s%s" % (secrets.token_hex(4), PARTIAL))
+        probe = storage.join(out, ".probe.%s%s" % (os.urandom(4).hex(), PARTIAL))
         with storage.whole_file(probe) as stream:
             stream.write(b"x")
         storage.remove(probe)
     else:
-        folder = os.path.abspath(out)
-        while not os.path.exists(folder):
-            folder = os.path.dirname(folder)
         try:
-            with tempfile.TemporaryFile(dir=folder) as stream:
+            with tempfile.TemporaryFile(dir=storage.nearest_folder(out)) as stream:
                 stream.write(b"x")
         except OSError as error:
             raise unwritable(out, error)

@@ -1,20 +1,20 @@
 """gs://bucket/object → its bytes, checked; local files → objects, each whole and once.
 
-By google-cloud-storage, with credentials from the usual places (application default credentials), or none where
-STORAGE_EMULATOR_HOST names an emulator. Whatever may pass (408, 429, 5xx, a connection that breaks) is tried again with
-growing pauses for PATIENCE seconds; the variable STORAGE_PATIENCE sets another number. Every request that writes has a
-precondition, so that one which is repeated, because its reply was lost, changes nothing.
+Credentials are the application default ones, or none if STORAGE_EMULATOR_HOST names an emulator. Failures that may
+pass (408, 429, 5xx, broken connections) are tried again with growing pauses, for PATIENCE seconds or those of the
+variable STORAGE_PATIENCE. Every write has a precondition: repeated after a lost reply, it changes nothing.
 """
 
 import base64
 import contextlib
+import errno
 import functools
 import io
 import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import google.auth
 import google.auth.credentials
@@ -34,6 +34,7 @@ except ImportError:  # The last client for Python 3.7 has it elsewhere.
     from google.resumable_media import DataCorruption
 
 T = TypeVar("T")
+Checksum: Any = google_crc32c.Checksum
 
 PATIENCE = 300.0
 ENDLESS = float("inf")
@@ -41,10 +42,12 @@ ENDLESS = float("inf")
 PART = 1 << 23
 # One request of an upload that takes several, with the same reasons; each thread holds one in memory.
 CHUNK = 1 << 24
-# After so many seconds without a good answer a person is told that there are new tries.
+# Seconds without a good answer after which a line on standard error reports new tries.
 SILENCE = 10.0
 # Seconds to connect, seconds of silence.
 TIMEOUT = (10.0, 60.0)
+# The arguments of a request that ``_patiently`` repeats.
+ONE_TRY: Dict[str, Any] = {"timeout": TIMEOUT, "retry": None}
 # A connection that broke, or bytes that did: each layer has classes of its own.
 _BROKEN = (
     requests.exceptions.ConnectionError,
@@ -82,12 +85,8 @@ class _CancellableFile(io.FileIO):
         return super().read(size) or b""
 
 
-class Absent(FileNotFoundError):
-    """There is no such object."""
-
-
 def address(path: str) -> Tuple[str, str]:
-    """The bucket and the name of an object, or of a prefix without its last "/". Refusal for what is no address."""
+    """The bucket and the name of an object, or of a prefix without its last "/". Refusal for another address."""
     bucket, _, name = path[len("gs://") :].partition("/")
     name = name.rstrip("/")
     if not bucket or "//" in name:
@@ -97,38 +96,37 @@ def address(path: str) -> Tuple[str, str]:
 
 def names(folder: str) -> List[str]:
     """The sorted names directly in a folder, those of folders with "/" behind them."""
+    objects, folders = _list(folder, delimiter="/")
+    return sorted(filter(None, [*objects, *folders]))
+
+
+def objects_below(folder: str) -> Dict[str, Stored]:
+    """The objects of a folder and of those below it, by their names within it, sorted."""
+    objects, _ = _list(folder)
+    # Programs that show folders leave empty objects with "/" behind their names.
+    return {name: objects[name] for name in sorted(objects) if name and not name.endswith("/")}
+
+
+def _list(folder: str, **more: str) -> Tuple[Dict[str, Stored], List[str]]:
+    """The objects whose names begin with that of a folder, and, with a delimiter, the folders in it."""
     bucket, name = address(folder)
     prefix = name + "/" if name else ""
 
-    def ask() -> List[str]:
-        pages = _client().list_blobs(bucket, prefix=prefix, delimiter="/", timeout=TIMEOUT, retry=None)
-        found = [blob.name[len(prefix) :] for blob in pages]
-        return sorted(filter(None, [*found, *(below[len(prefix) :] for below in pages.prefixes)]))
+    def ask() -> Tuple[Dict[str, Stored], List[str]]:
+        pages = _client().list_blobs(bucket, prefix=prefix, **more, **ONE_TRY)
+        objects = {blob.name[len(prefix) :]: _stored(blob) for blob in pages}
+        return objects, [below[len(prefix) :] for below in pages.prefixes]
 
     return _patiently(folder, "list", ask)
 
 
-def objects_below(folder: str) -> Dict[str, Stored]:
-    """Every object of a folder and of those below it: name within it → what is said of it, sorted."""
-    bucket, name = address(folder)
-    prefix = name + "/" if name else ""
-
-    def ask() -> Dict[str, Stored]:
-        pages = _client().list_blobs(bucket, prefix=prefix, timeout=TIMEOUT, retry=None)
-        # Programs that show folders leave empty objects with "/" behind their names.
-        return {blob.name[len(prefix) :]: _stored(blob) for blob in pages if not blob.name.endswith("/")}
-
-    return dict(sorted(_patiently(folder, "list", ask).items()))
-
-
 def find(path: str) -> Optional[Stored]:
     """The size, checksum and generation of an object; None if it does not exist."""
-    bucket, name = address(path)
 
     def ask() -> Optional[Stored]:
-        blob = _client().bucket(bucket).blob(name)
+        blob = _blob(path)
         try:
-            blob.reload(timeout=TIMEOUT, retry=None)
+            blob.reload(**ONE_TRY)
         except exceptions.NotFound:
             return None
         return _stored(blob)
@@ -140,111 +138,102 @@ def stat(path: str) -> Stored:
     """The size, checksum and generation of an object. FileNotFoundError if it does not exist."""
     stored = find(path)
     if stored is None:
-        raise Absent(2, "there is no such object, or no such bucket", path)
+        raise FileNotFoundError(errno.ENOENT, "there is no such object, or no such bucket", path)
     return stored
 
 
 def remove(path: str, generation: Optional[int] = None, patience: float = ENDLESS) -> None:
-    """Remove an object, if it is there (``generation``: and still is that one)."""
-    bucket, name = address(path)
+    """Remove an object, if it exists (``generation``: and is still that one)."""
 
     def ask() -> None:
         with contextlib.suppress(exceptions.NotFound, exceptions.PreconditionFailed):
-            blob = _client().bucket(bucket).blob(name)
-            blob.delete(timeout=TIMEOUT, retry=None, if_generation_match=generation)
+            _blob(path).delete(if_generation_match=generation, **ONE_TRY)
 
     _patiently(path, "remove", ask, patience)
 
 
 class Reader(io.RawIOBase):
-    """An object as a stream, part by part, of the generation that is there at the beginning.
+    """An object as a stream, part by part, of the generation that exists at the beginning.
 
-    Where its end comes, length and CRC-32C are compared with what the service said: a Retryable where they differ.
+    At its end, length and CRC-32C are compared with those of the object: a Retryable if they differ.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
         self.stored = stat(path)
-        self._at = 0
+        self._parts = _parts(path, self.stored)
         self._part = memoryview(b"")
-        self._checksum = _crc32c()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if not self._part:
-            self._part = memoryview(self._next_part())
+            self._part = memoryview(next(self._parts, b""))
         count = min(len(buffer), len(self._part))
         buffer[:count] = self._part[:count]
         self._part = self._part[count:]
         return count
 
-    def _next_part(self) -> bytes:
-        if self._at == self.stored.size:
-            if _base64(self._checksum) != self.stored.crc32c:
-                raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % self.path)
-            return b""
+
+def _parts(path: str, stored: Stored) -> Iterator[bytes]:
+    def ask(start: int, size: int) -> bytes:
+        data: bytes = _blob(path).download_as_bytes(
+            start=start, end=start + size - 1, raw_download=True, checksum=None,
+            if_generation_match=stored.generation, **ONE_TRY,
+        )  # fmt: skip
+        if len(data) != size:
+            raise ConnectionError("%d bytes came of %d" % (len(data), size))
+        return data
+
+    digest = Checksum()
+    for start in range(0, stored.size, PART):
         if cancelled.is_set():
             raise Cancelled
-        bucket, name = address(self.path)
-        end = min(self._at + PART, self.stored.size)
-
-        def ask() -> bytes:
-            blob = _client().bucket(bucket).blob(name)
-            data: bytes = blob.download_as_bytes(
-                start=self._at, end=end - 1, raw_download=True, checksum=None, timeout=TIMEOUT, retry=None,
-                if_generation_match=self.stored.generation,
-            )  # fmt: skip
-            if len(data) != end - self._at:
-                raise ConnectionError("%d bytes came of %d" % (len(data), end - self._at))
-            return data
-
         try:
-            data = _patiently(self.path, "read", ask)
+            data = _patiently(path, "read", functools.partial(ask, start, min(PART, stored.size - start)))
         except (exceptions.PreconditionFailed, exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
-            raise Retryable("%s was replaced or removed while it was read; run again" % self.path)
-        self._checksum.update(data)
-        self._at = end
-        return data
+            raise Retryable("%s was replaced or removed while it was read; run again" % path)
+        digest.update(data)
+        yield data
+    if _base64(digest) != stored.crc32c:
+        raise Retryable("what came of %s has another CRC-32C than the bucket says; run again" % path)
 
 
 def checksum(local: str) -> Tuple[int, str]:
-    """Length and CRC-32C (in base 64, as the service says it) of a local file."""
-    made = _crc32c()
+    """Length and CRC-32C of a local file, as in ``Stored``."""
+    digest = Checksum()
     with open(local, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
-            made.update(block)
-        return stream.tell(), _base64(made)
+            digest.update(block)
+        return stream.tell(), _base64(digest)
 
 
 def upload(local: str, path: str) -> bool:
-    """Make an object of a local file, whole or not at all. False where it was there with these bytes, and is untouched.
+    """Make an object of a local file, whole or not at all. False if it exists with these bytes, and is untouched.
 
-    The precondition is the generation that was found (0: none). When a reply is lost, the next try finds it broken by
-    what the first one made: the same bytes are ours. Other bytes are another writer's: a Retryable. What arrives
+    The precondition is the generation that was found (0: none). When a reply is lost, the next try fails by the object
+    of the first one: the same bytes are ours. Other bytes are another writer's: a Retryable. An object that arrives
     damaged is removed and sent again.
     """
     ours = checksum(local)
-    bucket, name = address(path)
     before = find(path)
     if before and before[:2] == ours:
         return False
     generation = before.generation if before else 0
 
-    def there() -> bool:
+    def arrived() -> bool:
         after = find(path)
         return after is not None and after[:2] == ours
 
     def unsent(error: Exception) -> bool:
-        # A session that is through may be unknown to the service when it is asked once more.
-        return _is_transient(error) and not isinstance(error, DataCorruption) and not there()
+        # The service may not know a finished session when it is asked again.
+        return _is_transient(error) and not isinstance(error, DataCorruption) and not arrived()
 
     def ask() -> None:
         nonlocal generation
-        blob = _client().bucket(bucket).blob(name, chunk_size=CHUNK)
+        blob = _blob(path, chunk_size=CHUNK)
         try:
-            # Small files in one request, others in a session, which resumes where it broke.
+            # Small files in one request, others in a session, which resumes after a failure.
             with _CancellableFile(local) as source:
                 blob.upload_from_file(
                     source, size=ours[0], checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT,
@@ -258,7 +247,7 @@ def upload(local: str, path: str) -> bool:
             names(path)
             raise ConnectionError("the session is gone")
         except (exceptions.RetryError, *_BROKEN) as error:
-            if not there():
+            if not arrived():
                 raise getattr(error, "cause", None) or error
             return
         if damaged is not None:
@@ -268,51 +257,41 @@ def upload(local: str, path: str) -> bool:
 
     with contextlib.suppress(exceptions.PreconditionFailed):
         _patiently(path, "write", ask)
-    if not there():
+    if not arrived():
         raise Retryable("%s holds other bytes than were written: another process writes there; wait for its end" % path)
     return True
 
 
 def create(path: str, data: bytes, generation: int, patience: float = ENDLESS) -> Optional[int]:
-    """Make a small object where there is none (generation 0) or that generation; its own, None where there is another.
+    """Make a small object in place of a generation (0: of none). Its generation; None if there is another object.
 
-    The data must be one that no other process writes: a reply may be lost, and then it tells whose object it is.
+    No other process may write the same data: after a lost reply it identifies the writer.
     """
-    bucket, name = address(path)
-    blob = _client().bucket(bucket).blob(name)
 
-    def ask() -> None:
-        blob.upload_from_string(data, if_generation_match=generation, timeout=TIMEOUT, retry=None)
+    def ask() -> int:
+        blob = _blob(path)
+        blob.upload_from_string(data, if_generation_match=generation, **ONE_TRY)
+        return int(blob.generation)
 
     try:
-        _patiently(path, "write", ask, patience)
+        return _patiently(path, "write", ask, patience)
     except exceptions.PreconditionFailed:
-        made = _crc32c(data)
         there = find(path)
-        ours = there and (there.size, there.crc32c) == (len(data), _base64(made))
+        ours = there is not None and there[:2] == (len(data), _base64(Checksum(data)))
         return there.generation if there and ours else None
-    return int(blob.generation)
 
 
-def read_small(path: str) -> bytes:
-    """The bytes of a small object; none where it is gone."""
-    try:
-        with Reader(path) as reader:
-            return reader.readall() or b""
-    except (Absent, Retryable):
-        return b""
+def _blob(path: str, **more: Any) -> Any:
+    bucket, name = address(path)
+    return _client().bucket(bucket).blob(name, **more)
 
 
 def _stored(blob: Any) -> Stored:
     return Stored(int(blob.size), str(blob.crc32c), int(blob.generation))
 
 
-def _crc32c(data: bytes = b"") -> Any:
-    return google_crc32c.Checksum(data)  # type: ignore[no-untyped-call]
-
-
-def _base64(made: Any) -> str:
-    return base64.b64encode(made.digest()).decode()
+def _base64(checksum: Any) -> str:
+    return base64.b64encode(checksum.digest()).decode()
 
 
 def _patience() -> float:
@@ -351,63 +330,48 @@ def _client_of(process: int) -> Any:
 
 
 def _patiently(path: str, doing: str, ask: Callable[[], T], patience: float = ENDLESS) -> T:
-    """What a request gives, after as many tries as it takes; errors that stay in words for a person.
+    """The result of a request, tried again for `patience` seconds. Errors that stay are refusals.
 
-    404 and 412 are the caller's to understand, where they are not about the bucket.
+    The caller handles 404 and 412, unless they are about the bucket.
     """
     bucket, _ = address(path)
+    start, reported = time.monotonic(), False
+
+    def report(error: Exception) -> None:
+        nonlocal reported
+        if not reported and time.monotonic() - start > SILENCE:
+            reported = True
+            tries = "trying again for %d s in all" % _patience()
+            print("cannot %s %s yet: %s; %s" % (doing, path, _reason(error), tries), file=sys.stderr)
+
     try:
-        answer: T = _retry(patience)(ask, on_error=_Waiting(path, doing))()
+        answer: T = _retry(patience)(ask, on_error=report)()
         return answer
     except exceptions.NotFound as error:
         if doing in ("list", "write"):
             raise Refusal("there is no bucket gs://%s; make it, or correct its name" % bucket)
         raise error
-    except (exceptions.Unauthorized, exceptions.Forbidden):
-        raise Refusal(
-            "%s is refused: these credentials have no right to %s there; give the account the role Storage Object "
-            "User on gs://%s, or take other credentials" % (path, doing, bucket)
-        )
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise Refusal(
-            "the credentials for gs:// do not work (%s); run `gcloud auth application-default login`"
-            % type(error).__name__
-        )
     except (exceptions.PreconditionFailed, exceptions.RequestRangeNotSatisfiable):
         raise
+    except (exceptions.Unauthorized, exceptions.Forbidden):
+        remedy = "give the account the role Storage Object User on gs://%s, or take other credentials" % bucket
+        raise Refusal("%s is refused: these credentials have no right to %s there; %s" % (path, doing, remedy))
+    except google.auth.exceptions.GoogleAuthError as error:
+        name, remedy = type(error).__name__, "run `gcloud auth application-default login`"
+        raise Refusal("the credentials for gs:// do not work (%s); %s" % (name, remedy))
     except exceptions.BadRequest:
-        raise Refusal(
-            "Cloud Storage refuses to %s %s (400); correct the name of the bucket or the object" % (doing, path)
-        )
+        remedy = "correct the name of the bucket or the object"
+        raise Refusal("Cloud Storage refuses to %s %s (400); %s" % (doing, path, remedy))
     except (exceptions.GoogleAPIError, *_BROKEN) as error:
-        raise Retryable(
-            "cannot %s %s: Cloud Storage does not answer as it should (%s); the same command resumes"
-            % (doing, path, _reason(error))
-        )
-
-
-class _Waiting:
-    """What a person is told about a request that is tried again and again: once, after a time without a good answer."""
-
-    def __init__(self, path: str, doing: str) -> None:
-        self._what = "%s %s" % (doing, path)
-        self._since = time.monotonic()
-
-    def __call__(self, error: Exception) -> None:
-        if self._since and time.monotonic() - self._since > SILENCE:
-            self._since = 0.0
-            print(
-                "cannot %s yet: Cloud Storage does not answer as it should (%s); trying again for %d s in all"
-                % (self._what, _reason(error), _patience()),
-                file=sys.stderr,
-            )
+        raise Retryable("cannot %s %s: %s; the same command resumes" % (doing, path, _reason(error)))
 
 
 def _reason(error: Exception) -> str:
-    """The status code or the class of an error, without addresses and the content of the request."""
+    """An error in words: its status code or class, without addresses and the content of the request."""
     cause = getattr(error, "cause", None) or error
     code = getattr(cause, "code", None)
-    return str(int(code)) if isinstance(code, int) else type(cause).__name__
+    name = str(int(code)) if isinstance(code, int) else type(cause).__name__
+    return "Cloud Storage does not answer as it should (%s)" % name
 
 
 def _is_transient(error: Exception) -> bool:
@@ -418,6 +382,6 @@ def _is_transient(error: Exception) -> bool:
 
 def _retry(patience: float = ENDLESS) -> Any:
     """Growing pauses, of half a second at first, up to 30 seconds, until patience (in seconds) is at its end."""
-    made = DEFAULT_RETRY.with_predicate(_is_transient).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
+    retry = DEFAULT_RETRY.with_predicate(_is_transient).with_delay(initial=0.5, maximum=30.0, multiplier=2.0)
     # The last client for Python 3.7 knows the older name only.
-    return getattr(made, "with_timeout", made.with_deadline)(min(patience, _patience()))
+    return getattr(retry, "with_timeout", retry.with_deadline)(min(patience, _patience()))

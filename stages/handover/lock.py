@@ -17,6 +17,7 @@ from typing import IO, Dict, Optional, Union
 from stages.command import running
 from stages.command.refusal import Refusal, Retryable
 from stages.handover import storage
+from stages.handover.storage import cloud_storage
 
 NAME = ".lock"
 # Seconds in which a worker ends after its parent was killed.
@@ -46,13 +47,11 @@ def release(folder: str) -> None:
 
 def lost() -> Optional[Retryable]:
     """The refusal if another process has taken over a folder of this one, which then interrupts itself; else None."""
-    lost_folders = [folder for folder, lock in _held.items() if isinstance(lock, _Lease) and lock.lost]
-    if not lost_folders:
-        return None
-    return Retryable(
-        "%s was taken over by another process while Cloud Storage did not answer this one; wait for its end"
-        % lost_folders[0]
-    )
+    for folder, lock in _held.items():
+        if isinstance(lock, _Lease) and lock.lost:
+            reason = "while Cloud Storage did not answer this one"
+            return Retryable("%s was taken over by another process %s; wait for its end" % (folder, reason))
+    return None
 
 
 def release_all() -> None:
@@ -103,17 +102,12 @@ class _Lease:
     """The lock object of a folder in Cloud Storage. A thread renews it while this process runs."""
 
     def __init__(self, folder: str) -> None:
-        from stages.handover import cloud_storage
-
-        self._storage = cloud_storage
         self._path = storage.join(folder, NAME)
         self._process = os.getpid()
         # Unique bytes of this process; each renewal adds a number.
-        self._data = "%s\n%s\n" % (_owner(), os.urandom(8).hex())
-        generation = cloud_storage.create(self._path, self._data.encode(), 0)
-        if generation is None:
-            generation = self._take_over(folder)
-        self._generation: int = generation
+        self._data = ("%s\n%s\n" % (_owner(), os.urandom(8).hex())).encode()
+        generation = cloud_storage.create(self._path, self._data, 0)
+        self._generation = self._take_over(folder) if generation is None else generation
         self.lost = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True)
@@ -121,27 +115,28 @@ class _Lease:
 
     def _take_over(self, folder: str) -> int:
         """Take over the lock if its owner does not renew it within LEASE seconds. Returns the new generation."""
-        before = self._storage.find(self._path)
+        before = cloud_storage.find(self._path)
         owner = self._read_owner()
-        print(
-            "%s is locked by %s; waiting up to %d s for its renewal" % (folder, owner or "another process", LEASE),
-            file=sys.stderr,
-        )
+        wait = "waiting up to %d s for its renewal" % LEASE
+        print("%s is locked by %s; %s" % (folder, owner or "another process", wait), file=sys.stderr)
         deadline = time.monotonic() + LEASE
-        while before is not None and time.monotonic() < deadline:
+        while before and time.monotonic() < deadline:
             time.sleep(min(1.0, LEASE / 10))
-            now = self._storage.find(self._path)
-            if now is not None and now.generation != before.generation:
+            now = cloud_storage.find(self._path)
+            if now and now.generation != before.generation:
                 # A concurrent renewal may have prevented the first read of the owner.
                 raise _locked(folder, owner or self._read_owner())
             before = now
-        generation = self._storage.create(self._path, self._data.encode(), before.generation if before else 0)
+        generation = cloud_storage.create(self._path, self._data, before.generation if before else 0)
         if generation is None:
             raise _locked(folder, owner)
-        return int(generation)
+        return generation
 
     def _read_owner(self) -> str:
-        return self._storage.read_small(self._path).decode("utf-8", "replace").partition("\n")[0]
+        """The owner in the lock object; empty if it is gone or was replaced meanwhile."""
+        with contextlib.suppress(FileNotFoundError, Retryable), cloud_storage.Reader(self._path) as reader:
+            return reader.readall().decode("utf-8", "replace").partition("\n")[0]
+        return ""
 
     def _renew(self) -> None:
         number = 0
@@ -149,30 +144,26 @@ class _Lease:
             number += 1
             # The next renewal repeats a failed one, unless another process has taken over the folder.
             with contextlib.suppress(Refusal, OSError):
-                data = b"%s%d\n" % (self._data.encode(), number)
-                generation = self._storage.create(self._path, data, self._generation, patience=RENEWED)
+                data = b"%s%d\n" % (self._data, number)
+                generation = cloud_storage.create(self._path, data, self._generation, patience=RENEWED)
                 self._generation = self._own_generation() if generation is None else generation
 
     def _own_generation(self) -> int:
         """The generation of an earlier renewal with a lost reply. Ends this process if the object is another's."""
-        stored = self._storage.find(self._path)
-        data = b""
-        if stored is not None:
-            with storage.reading(self._path) as stream:
-                data = stream.read()
-        if stored is None or not data.startswith(self._data.encode()):
-            self.lost = True
-            self._ended.set()
-            os.kill(self._process, signal.SIGTERM)
-            return self._generation
-        return int(stored.generation)
+        with contextlib.suppress(FileNotFoundError), cloud_storage.Reader(self._path) as reader:
+            if reader.readall().startswith(self._data):
+                return reader.stored.generation
+        self.lost = True
+        self._ended.set()
+        os.kill(self._process, signal.SIGTERM)
+        return self._generation
 
     def end(self) -> None:
+        """Remove the lock object; one that cannot be removed expires."""
         # A forked worker has a copy of this object, but not the thread and not the lock.
         if self._process == os.getpid():
             self._ended.set()
             self._thread.join(RENEWED)
-            # A lock that cannot be removed expires.
             with contextlib.suppress(Refusal, OSError):
                 if not self.lost:
-                    self._storage.remove(self._path, self._generation, patience=RENEWED)
+                    cloud_storage.remove(self._path, self._generation, patience=RENEWED)

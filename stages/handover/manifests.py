@@ -1,11 +1,4 @@
-"""A stage's output folder: claimed for one run, filled with whole files, finished by a manifest.
-
-A folder goes through three states:
-
-1. ``claim`` locks the folder and writes ``run.json``: the stage, its options and a fingerprint of its inputs.
-2. Files appear one by one. Each has a temporary name until it is whole.
-3. ``write_manifest`` replaces ``run.json``. A folder without ``manifest.json`` is not finished: the same command
-   resumes from its content.
+"""A stage's output folder: claimed for one run (``run.json``), filled, finished by ``manifest.json``.
 
 Python 3.7 or later.
 """
@@ -20,6 +13,8 @@ from stages.handover.storage import PARTIAL, whole_file
 MANIFEST = "manifest.json"
 RUN = "run.json"
 VERSION = "0.1.0"
+# The fields that identify a run, in manifest.json and in run.json.
+IDENTITY = ("stage", "version", "options", "inputs")
 # A manifest of 100,000 files has about 25 MB.
 _LONGEST_JSON = 1 << 28
 
@@ -53,32 +48,34 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
     ``options`` and ``inputs``: the JSON values that decide the bytes of the output. ``Refusal`` for a folder of another
     run (with the first difference) or with unknown files; ``Retryable`` if another process is writing there.
     """
-    identity = json.loads(json.dumps({"stage": stage, "version": VERSION, "options": options, "inputs": inputs}))
-    if storage.exists(storage.join(out, MANIFEST)):
-        _refuse_another(out, MANIFEST, identity)
-        return True
+    run = json.loads(json.dumps({"stage": stage, "version": VERSION, "options": options, "inputs": inputs}))
+    finished = storage.exists(storage.join(out, MANIFEST)) or _occupy(out, run)
+    difference = _difference(identity(storage.join(out, MANIFEST if finished else RUN)), run)
+    if difference:
+        remedy = "name another folder with --out, or remove this one"
+        raise Refusal("%s holds another run: %s; %s" % (out, difference, remedy))
+    return finished
+
+
+def _occupy(out: str, run: Dict[str, Any]) -> bool:
+    """Lock a folder, and write ``run.json`` if it has none. True if another process has finished the run meanwhile."""
     try:
         storage.make_folder(out)
         lock.hold(out)
         present = storage.names(out)
+        strangers = [name for name in present if not name.endswith(PARTIAL) and name != lock.NAME]
         if MANIFEST in present:
-            # The process that had the lock before has finished the run.
-            _refuse_another(out, MANIFEST, identity)
             lock.release(out)
             return True
         if RUN not in present:
-            strangers = [name for name in present if not name.endswith(PARTIAL) and name != lock.NAME]
             if strangers:
                 lock.release(out)
-                raise Refusal(
-                    "%s holds files that are not of a %s run (%s); name an empty folder with --out"
-                    % (out, stage, strangers[0])
-                )
-            write_json(storage.join(out, RUN), identity)
+                held = "%s holds files that are not of a %s run (%s)" % (out, run["stage"], strangers[0])
+                raise Refusal("%s; name an empty folder with --out" % held)
+            write_json(storage.join(out, RUN), run)
         _remove_partial(out, present)
     except OSError as error:
         raise unwritable(out, error)
-    _refuse_another(out, RUN, identity)
     return False
 
 
@@ -87,24 +84,18 @@ def _remove_partial(out: str, present: List[str]) -> None:
     storage.remove_all(out, [name for name in present if name.startswith(".") and name.endswith(PARTIAL)])
 
 
-def _refuse_another(out: str, record: str, identity: Dict[str, Any]) -> None:
-    recorded = read_json(storage.join(out, record))
-    recorded = recorded if isinstance(recorded, dict) else {}
-    difference = _difference({key: recorded.get(key) for key in identity}, identity)
-    if difference:
-        raise Refusal(
-            "%s holds another run: %s; name another folder with --out, or remove this one" % (out, difference)
-        )
+def identity(path: str) -> Dict[str, Any]:
+    """The fields of ``manifest.json`` or ``run.json`` that identify the run; empty if it holds no JSON object."""
+    record = read_json(path)
+    return {key: record.get(key) for key in IDENTITY} if isinstance(record, dict) else {}
 
 
 def _difference(old: Any, new: Any, name: str = "") -> Optional[str]:
     """The first difference between two JSON values, in words; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(set(old) | set(new)):
-            found = _difference(old.get(key), new.get(key), (name + "." + key).lstrip("."))
-            if found:
-                return found
-        return None
+        keys = sorted(set(old) | set(new))
+        differences = (_difference(old.get(key), new.get(key), (name + "." + key).lstrip(".")) for key in keys)
+        return next(filter(None, differences), None)
     if old == new:
         return None
     return "%s was %s and is now %s" % (name, json.dumps(old, ensure_ascii=False), json.dumps(new, ensure_ascii=False))
@@ -139,15 +130,15 @@ def read_manifest(folder: str, stage: str) -> Dict[str, Any]:
     files = manifest.get("files")
     if not isinstance(files, dict):
         raise Refusal("%s is not a manifest of %s: it lists no files" % (path, stage))
-    for name, described in files.items():
-        fault = _name_fault(folder, name) or _entry_fault(described)
+    for name, entry in files.items():
+        fault = _fault(folder, name, entry)
         if fault:
             raise Refusal("%s is not a manifest of %s: file %s %s" % (path, stage, json.dumps(name), fault))
     return manifest
 
 
-def _name_fault(folder: str, name: str) -> Optional[str]:
-    """The fault of a file's name: it must not lead out of the folder, not even by a link."""
+def _fault(folder: str, name: str, entry: Any) -> Optional[str]:
+    """The fault of a file in a manifest: it must lie below the folder, not by a link, and have a size and SHA-256."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -156,14 +147,9 @@ def _name_fault(folder: str, name: str) -> Optional[str]:
         return "has a name that leads out of the folder"
     if not storage.remote(folder) and storage.link_leads_out(folder, name):
         return "is a link that leads out of the folder"
-    return None
-
-
-def _entry_fault(described: Any) -> Optional[str]:
-    """The fault of a file's entry: it must have a size and a SHA-256."""
-    if not isinstance(described, dict) or not isinstance(described.get("sha256"), str):
+    if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
         return "has no SHA-256"
-    return None if is_count(described.get("bytes")) else "has no size"
+    return None if is_count(entry.get("bytes")) else "has no size"
 
 
 def is_count(value: Any) -> bool:

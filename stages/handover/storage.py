@@ -7,14 +7,27 @@ folder (TMPDIR) before it is uploaded. Google's client is loaded only for gs://.
 import contextlib
 import errno
 import hashlib
+import importlib
 import io
 import os
 import shutil
 import tempfile
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from stages.command.folders import remote as remote
 from stages.command.refusal import NO_ROOM, UNREACHED, unwritable
+
+if TYPE_CHECKING:
+    from stages.handover import cloud_storage as cloud_storage
+else:
+
+    class _LoadedWhenUsed:
+        """Google's client takes a second to load, which a run on this machine does not wait for."""
+
+        def __getattr__(self, name):
+            return getattr(importlib.import_module("stages.handover.cloud_storage"), name)
+
+    cloud_storage = _LoadedWhenUsed()
 
 PARTIAL = ".partial"
 # File systems in which a file is an object of a bucket.
@@ -29,29 +42,21 @@ def written_once(folder: str) -> bool:
     Such a mount uploads a file that is written once before close() returns. It uploads a file that was appended to
     later, after the manifest that lists it.
     """
-    return remote(folder) or _file_system(folder) in BUCKET_MOUNTS
-
-
-def _file_system(folder: str) -> str:
-    """The file system of a local folder, by its name in /proc/self/mounts; empty if unknown."""
-    place = os.path.realpath(folder) + "/"
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as stream:
-            mounts = [line.split()[1:3] for line in stream]
-    except OSError:
-        return ""
-    # The nearest mount above the folder; the later one of two at the same point.
-    above = [
-        (len(point), n, kind) for n, (point, kind) in enumerate(mounts) if place.startswith(point.rstrip("/") + "/")
-    ]
-    return max(above)[2] if above else ""
+    if remote(folder):
+        return True
+    place, nearest = os.path.realpath(folder) + "/", (0, 0, "")
+    with contextlib.suppress(OSError), open("/proc/self/mounts", encoding="utf-8", errors="replace") as stream:
+        for number, line in enumerate(stream):
+            point, system = line.split()[1:3]
+            if place.startswith(point.rstrip("/") + "/"):
+                # The later one of two mounts at the same point.
+                nearest = max(nearest, (len(point), number, system))
+    return nearest[2] in BUCKET_MOUNTS
 
 
 def join(folder: str, *names: str) -> str:
     """The path of a name in a folder."""
-    if not remote(folder):
-        return os.path.join(folder, *names)
-    return "/".join([folder.rstrip("/"), *names])
+    return "/".join([folder.rstrip("/"), *names]) if remote(folder) else os.path.join(folder, *names)
 
 
 def name_of(path: str) -> str:
@@ -62,8 +67,6 @@ def name_of(path: str) -> str:
 def names(folder: str) -> List[str]:
     """The sorted names in a folder; names of folders end with "/". Empty if the folder does not exist."""
     if remote(folder):
-        from stages.handover import cloud_storage
-
         return cloud_storage.names(folder)
     try:
         with os.scandir(folder) as entries:
@@ -75,24 +78,14 @@ def names(folder: str) -> List[str]:
 def files_below(folder: str) -> Dict[str, int]:
     """All files below a folder: path relative to it, with "/" between names → size in bytes, sorted."""
     if remote(folder):
-        from stages.handover import cloud_storage
-
         return {name: stored.size for name, stored in cloud_storage.objects_below(folder).items()}
-    found = {}
-    for parent, _, inside in os.walk(folder):
-        for path in (os.path.join(parent, name) for name in inside):
-            if os.path.isfile(path):
-                found[os.path.relpath(path, folder).replace(os.sep, "/")] = os.path.getsize(path)
-    return dict(sorted(found.items()))
+    paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return {os.path.relpath(path, folder): os.path.getsize(path) for path in paths if os.path.isfile(path)}
 
 
 def exists(path: str) -> bool:
     """Whether a file exists."""
-    if remote(path):
-        from stages.handover import cloud_storage
-
-        return cloud_storage.find(path) is not None
-    return os.path.exists(path)
+    return cloud_storage.find(path) is not None if remote(path) else os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
@@ -102,11 +95,7 @@ def is_folder(path: str) -> bool:
 
 def size(path: str) -> int:
     """The size of a file in bytes. FileNotFoundError if it does not exist."""
-    if remote(path):
-        from stages.handover import cloud_storage
-
-        return cloud_storage.stat(path).size
-    return os.path.getsize(path)
+    return cloud_storage.stat(path).size if remote(path) else os.path.getsize(path)
 
 
 def make_folder(path: str) -> None:
@@ -118,8 +107,6 @@ def make_folder(path: str) -> None:
 def remove(path: str) -> None:
     """Remove a file, if it exists."""
     if remote(path):
-        from stages.handover import cloud_storage
-
         cloud_storage.remove(path)
     else:
         with contextlib.suppress(FileNotFoundError):
@@ -131,18 +118,20 @@ def remove_all(folder: str, names: Iterable[str]) -> None:
     concurrently(remove, [join(folder, name) for name in names])
 
 
-def concurrently(function: Callable[[Any], Any], paths: Sequence[Any]) -> List[Any]:
-    """The results of ``function`` in the order of the paths, or pairs of paths; TRANSFERS at a time if any is at gs://."""
-    if not any(remote(path) for pair in paths for path in (pair if isinstance(pair, tuple) else (pair,))):
-        return [function(path) for path in paths]
-    from concurrent.futures import ThreadPoolExecutor
+def concurrently(function: Callable[[Any], Any], items: Sequence[Any]) -> List[Any]:
+    """The results of ``function`` in the order of the items; TRANSFERS at a time if a path among them is at gs://.
 
-    from stages.handover import cloud_storage
+    An item is a path, or a tuple with paths.
+    """
+    values = (value for item in items for value in ((item,) if isinstance(item, str) else item))
+    if not any(isinstance(value, str) and remote(value) for value in values):
+        return list(map(function, items))
+    from concurrent.futures import ThreadPoolExecutor
 
     try:
         with ThreadPoolExecutor(TRANSFERS) as pool:
             try:
-                return list(pool.map(function, paths))
+                return list(pool.map(function, items))
             except BaseException:
                 # The end of the pool waits for running transfers.
                 cloud_storage.cancelled.set()
@@ -155,8 +144,6 @@ def concurrently(function: Callable[[Any], Any], paths: Sequence[Any]) -> List[A
 def reading(path: str) -> Iterator[IO[bytes]]:
     """A file as a stream of bytes. An object of Cloud Storage is read in one generation, and checked at its end."""
     if remote(path):
-        from stages.handover import cloud_storage
-
         with io.BufferedReader(cloud_storage.Reader(path), 1 << 18) as buffered:
             yield buffered
     else:
@@ -193,8 +180,6 @@ def whole_file(path: str, mode: str = "wb") -> Iterator[IO[Any]]:
 def put(local: str, path: str) -> None:
     """Move a finished local file to its name, or to its bucket."""
     if remote(path):
-        from stages.handover import cloud_storage
-
         cloud_storage.upload(local, path)
         os.remove(local)
         return
@@ -211,11 +196,11 @@ def put(local: str, path: str) -> None:
 @contextlib.contextmanager
 def fetched(path: str) -> Iterator[str]:
     """A local path with the bytes of a file: the file itself, or a temporary copy."""
-    if not remote(path):
+    if remote(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield fetch(path, os.path.join(folder, name_of(path)))
+    else:
         yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield fetch(path, os.path.join(folder, name_of(path)))
 
 
 def fetch(path: str, local: str) -> str:
@@ -243,6 +228,14 @@ def sha256(path: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def nearest_folder(path: str) -> str:
+    """The absolute path of a local folder, or of its nearest parent that exists."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def describe(path: str) -> Dict[str, Any]:

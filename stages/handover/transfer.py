@@ -16,12 +16,9 @@ from stages.command.options import HelpFormatter
 from stages.command.progress import Progress
 from stages.command.refusal import Refusal, Retryable
 from stages.command.running import run
-from stages.handover import cloud_storage, lock, storage
-from stages.handover.manifests import MANIFEST, RUN, read_json
+from stages.handover import cloud_storage, lock, manifests, storage
+from stages.handover.manifests import MANIFEST, RUN
 from stages.handover.storage import PARTIAL
-
-# The fields that identify a run, in manifest.json and in run.json.
-IDENTITY = ("stage", "version", "options", "inputs")
 
 
 class Copy(NamedTuple):
@@ -32,39 +29,30 @@ class Copy(NamedTuple):
     bytes: int
 
 
-class Comparison(NamedTuple):
-    """The files to copy to a folder, the number of files that are there already, and the folders of runs there."""
-
-    copies: list[Copy]
-    same: int
-    runs: list[str]
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+def main(arguments: list[str]) -> None:
+    """Compare the folders, then copy the files that are missing or differ."""
     parser = argparse.ArgumentParser("transfer", description=__doc__, formatter_class=HelpFormatter)
-    add = parser.add_argument
     folders = "a folder and its destination; one of the two is gs://…, the same one for each --copy"
-    add("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
-    add("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
+    parser.add_argument("--copy", nargs=2, action="append", required=True, metavar=("FROM", "TO"), help=folders)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be copied, and copy nothing")
     given = parser.parse_args(arguments)
     ways = {(storage.remote(source), storage.remote(target)) for source, target in given.copy}
     if ways not in ({(False, True)}, {(True, False)}):
         parser.error("--copy takes a folder of this machine and one at gs://…, in the same order each time")
-    return given
-
-
-def main(arguments: list[str]) -> None:
-    """Compare the folders, then copy the files that are missing or differ."""
-    given = parse(arguments)
-    name = "upload" if storage.remote(given.copy[0][1]) else "download"
+    name = "upload" if ways == {(False, True)} else "download"
     pairs = [(source, target) for source, target in given.copy if storage.is_folder(source)]
     if not pairs:
         raise Refusal(f"there is nothing to copy in {', '.join(source for source, _ in given.copy)}")
-    compared = [compare(source, target) for source, target in pairs]
-    copies = [copy for each in compared for copy in each.copies]
+    copies: list[Copy] = []
+    written: set[str] = set()
+    same = 0
+    for source, target in pairs:
+        missing, present, runs = compare(source, target)
+        copies += missing
+        same += present
+        written.update(runs if missing else ())
     amount = f"{len(copies):,} files, {sum(copy.bytes for copy in copies) / 1e6:,.1f} MB"
-    already = f"{sum(each.same for each in compared):,} files are there already"
+    already = f"{same:,} files are there already"
     if given.dry_run:
         for copy in copies:
             print(f"{copy.bytes:>15,}  {copy.source} → {copy.target}")
@@ -72,7 +60,7 @@ def main(arguments: list[str]) -> None:
         return
     refuse_without_room(copies)
     try:
-        for folder in {folder for each in compared if each.copies for folder in each.runs}:
+        for folder in written:
             storage.make_folder(folder)
             lock.hold(folder)
         if copies:
@@ -82,39 +70,41 @@ def main(arguments: list[str]) -> None:
     print(f"{name}: copied {amount}; {already}", file=sys.stderr)
 
 
-def compare(source: str, target: str) -> Comparison:
-    """The files to copy from one folder to another. `Refusal` if the target has a folder of another run."""
+def compare(source: str, target: str) -> tuple[list[Copy], int, list[str]]:
+    """The files to copy from one folder to another, the number of those there already, and the folders of runs there.
+
+    `Refusal` if the target has a folder of another run.
+    """
     upload = storage.remote(target)
     objects = cloud_storage.objects_below(target if upload else source)
-    here = local_files(source) if upload else local_files(target)
+    local = source if upload else target
+    here = storage.files_below(local)
+    for name in here:
+        if storage.link_leads_out(local, name):
+            link = os.path.join(local, name)
+            raise Refusal(f"{link} is a link that leads out of {local}; put the file itself there, or remove it")
     sizes = here if upload else {name: stored.size for name, stored in objects.items()}
-    copies, same = [], 0
+    copies, same, runs = [], 0, set()
     for name, size in sizes.items():
         if storage.leads_out(name):
             raise Refusal(f"{source} names a file outside of its folder: {name!r}; make it again where it was made")
-        if os.path.basename(name) == lock.NAME or name.endswith(PARTIAL):
+        folder, base = os.path.split(name)
+        if base == lock.NAME or name.endswith(PARTIAL):
             continue
+        if base in (MANIFEST, RUN):
+            runs.add(folder)
         stored = objects.get(name)
-        local = storage.join(source if upload else target, name)
-        if stored and here.get(name) == stored.size and cloud_storage.checksum(local) == (stored.size, stored.crc32c):
+        path = os.path.join(local, name)
+        if stored and here.get(name) == stored.size and cloud_storage.checksum(path) == stored[:2]:
             same += 1
         else:
             copies.append(Copy(storage.join(source, name), storage.join(target, name), size))
-    runs = sorted({os.path.dirname(name) for name in sizes if os.path.basename(name) in (MANIFEST, RUN)})
-    targets = [storage.join(target, folder) if folder else target for folder in runs]
-    for folder, run_target in zip(runs, targets, strict=True):
-        refuse_another(storage.join(source, folder) if folder else source, run_target)
-    return Comparison(copies, same, targets)
-
-
-def local_files(folder: str) -> dict[str, int]:
-    """The files below a local folder and their sizes in bytes. `Refusal` for a link that leads out of it."""
-    sizes = storage.files_below(folder)
-    for name in sizes:
-        if storage.link_leads_out(folder, name):
-            path = os.path.join(folder, name)
-            raise Refusal(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")
-    return sizes
+    targets = []
+    for folder in sorted(runs):
+        ours, theirs = (storage.join(top, folder) if folder else top for top in (source, target))
+        refuse_another(ours, theirs)
+        targets.append(theirs)
+    return copies, same, targets
 
 
 def refuse_another(source: str, target: str) -> None:
@@ -122,59 +112,47 @@ def refuse_another(source: str, target: str) -> None:
     ours, theirs = identity(source), identity(target)
     differing = [key for key in ours if theirs and ours[key] != theirs[key]]
     if differing:
-        raise Refusal(
-            f"{target} holds another run than {source} (its {differing[0]} differ); name another place, or remove it"
-        )
+        remedy = "name another place, or remove it"
+        raise Refusal(f"{target} holds another run than {source} (its {differing[0]} differ); {remedy}")
 
 
 def identity(folder: str) -> dict[str, Any]:
     """The fields that identify the run in a folder; empty without a run."""
     present = storage.names(folder)
-    for name in (MANIFEST, RUN):
-        if name in present:
-            record = read_json(storage.join(folder, name))
-            if isinstance(record, dict):
-                return {key: record.get(key) for key in IDENTITY}
-    return {}
+    runs = (manifests.identity(storage.join(folder, name)) for name in (MANIFEST, RUN) if name in present)
+    return next(filter(None, runs), {})
 
 
 def refuse_without_room(copies: list[Copy]) -> None:
     """`Retryable` if a download does not fit on the disk."""
-    if not copies or storage.remote(copies[0].target):
-        return
-    folder = os.path.abspath(copies[0].target)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    total, free = sum(copy.bytes for copy in copies), shutil.disk_usage(folder).free
-    if total > free:
-        raise Retryable(
-            f"the files have {total / 1e6:,.0f} MB, and {folder} has room for {free / 1e6:,.0f}; make room, then the "
-            "same command resumes"
-        )
+    if copies and not storage.remote(copies[0].target):
+        folder = storage.nearest_folder(copies[0].target)
+        total, free = sum(copy.bytes for copy in copies), shutil.disk_usage(folder).free
+        if total > free:
+            room = f"{folder} has room for {free / 1e6:,.0f}; make room, then the same command resumes"
+            raise Retryable(f"the files have {total / 1e6:,.0f} MB, and {room}")
 
 
 def transfer(name: str, copies: list[Copy]) -> None:
     """Copy all files, several at a time; manifests last."""
-    sizes = {copy.source: copy.bytes for copy in copies}
-    progress = Progress(name, "MB", sum(sizes.values()) / 1e6)
+    progress = Progress(name, "MB", sum(copy.bytes for copy in copies) / 1e6)
     printing = threading.Lock()
 
-    def carry(pair: tuple[str, str]) -> None:
-        source, target = pair
-        if storage.remote(target):
-            cloud_storage.upload(source, target)
+    def carry(copy: Copy) -> None:
+        if storage.remote(copy.target):
+            cloud_storage.upload(copy.source, copy.target)
         else:
-            storage.make_folder(os.path.dirname(target))
+            storage.make_folder(os.path.dirname(copy.target))
             try:
-                storage.fetch(source, target)
+                storage.fetch(copy.source, copy.target)
             except FileNotFoundError:
-                raise Retryable(f"{source} was removed before it was copied; the same command copies the present files")
+                remedy = "the same command copies the present files"
+                raise Retryable(f"{copy.source} was removed before it was copied; {remedy}")
         with printing:
-            progress.add(sizes[source] / 1e6)
+            progress.add(copy.bytes / 1e6)
 
     for last in (False, True):
-        wave = [copy for copy in copies if (os.path.basename(copy.source) == MANIFEST) is last]
-        storage.concurrently(carry, [(copy.source, copy.target) for copy in wave])
+        storage.concurrently(carry, [copy for copy in copies if (os.path.basename(copy.source) == MANIFEST) is last])
     progress.close(f"{len(copies):,} files")
 
 

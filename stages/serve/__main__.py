@@ -9,19 +9,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 import socket
 import sys
 from types import FrameType
 
 import uvicorn
-from starlette.datastructures import State
 
 from stages.command.options import parse
 from stages.command.refusal import Refusal
 from stages.command.running import run
 from stages.serve.app import application
-from stages.serve.contract import Limits
 from stages.serve.gate import Gate, LogLines, log
 from stages.serve.models import read_models
 from stages.serve.options import Options
@@ -34,9 +31,14 @@ BACKLOG = 2048
 class Server(uvicorn.Server):
     """uvicorn's server. `/readyz` reports the end before it begins."""
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
-        super().__init__(config)
-        self._state = state
+    def __init__(self, gate: Gate, timeout: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                gate, lifespan="off", loop="uvloop", http="httptools", ws="none", log_config=None, access_log=False,
+                server_header=False, timeout_graceful_shutdown=int(timeout) + 1, backlog=BACKLOG,
+            )
+        )  # fmt: skip
+        self._state = gate.app.state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._state.ready = False
@@ -51,29 +53,21 @@ def main(arguments: list[str]) -> None:
     default = options.default or next(iter(models))
     if default not in models:
         raise Refusal(f"--default is {default}; the models below {options.models} are {', '.join(models)}")
-    limits = Limits(
-        body=options.max_body, texts=options.max_texts, characters=options.max_characters, waiting=options.max_waiting,
-        seconds=options.timeout,
-    )  # fmt: skip
-    gate, app = application(models, default, limits, threads=os.cpu_count() or 1, logs=not options.quiet)
+    gate = application(models, default, options)
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
     listener = _listen(options.host, options.port)
     host, port = listener.getsockname()[:2]
     host = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     log("listening", address=f"http://{host}:{port}", models=list(models), default=default)
-    answer(gate, app.state, listener, limits)
+    answer(gate, listener, options.timeout)
     log("ended")
 
 
-def answer(gate: Gate, state: State, listener: socket.socket, limits: Limits) -> None:
+def answer(gate: Gate, listener: socket.socket, timeout: float) -> None:
     """Answer requests on a socket until SIGTERM or SIGINT, then the accepted requests."""
-    config = uvicorn.Config(
-        gate, lifespan="off", loop="uvloop", http="httptools", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=int(limits.seconds) + 1, backlog=BACKLOG,
-    )  # fmt: skip
     # After the last answer, uvicorn raises the signal again.
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config, state).run([listener])
+        Server(gate, timeout).run([listener])
 
 
 def _limit_malloc() -> None:

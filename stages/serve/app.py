@@ -1,27 +1,30 @@
 """Models by name → the HTTP application: tokens, ids, texts and filled masks, a page, health and metrics."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from importlib import resources
-from itertools import islice
-from pathlib import PurePath
+from http import HTTPStatus
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from prometheus_client import generate_latest
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from stages.handover.manifests import VERSION
-from stages.serve import contract
+from stages.serve import contract, metrics
 from stages.serve.batching import Batcher
-from stages.serve.contract import Contract, Limits
-from stages.serve.gate import PROBLEM_TYPE, Gate, HttpRefusal, problem
-from stages.serve.metrics import MEDIA_TYPE, Metrics
+from stages.serve.contract import Contract
+from stages.serve.gate import PROBLEM_TYPE, Gate, problem
 from stages.serve.models import ServedModel
-from stages.words.encoding import Options, Row, frame
+from stages.serve.options import Options
+from stages.words.encoding import Options as Frame
+from stages.words.encoding import Row, frame
 from stages.words.filling import FillError, Mask
 
 DESCRIPTION = """Tokens and ids of Japanese text, the text of ids, and the entries of an ALBERT model for `[MASK]`.
@@ -35,9 +38,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+NO_ROUTE = "there is no such route; / is the page, and /openapi.json describes the routes"
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {PROBLEM_TYPE.decode(): {"schema": contract.Problem.model_json_schema()}}}
+    status: {"description": text, "content": {PROBLEM_TYPE: {"schema": contract.Problem.model_json_schema()}}}
     for status, text in {
         404: "No such model, or the model has no such id",
         408: "The request did not arrive in time",
@@ -47,64 +51,53 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Too many requests, or a request that took too long",
     }.items()
 }
-TextRequest = tuple[list[str], Options]
-FillRequest = tuple[list[Row], int]  # rows, top_k
 
 
 class Work:
-    """The batched work on the texts of one model."""
+    """The batched work on the texts of one model. A request is a list of texts, or of rows, each with its options."""
 
-    def __init__(self, model: ServedModel, threads: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, model: ServedModel, threads: ThreadPoolExecutor) -> None:
+        def batcher(name: str, process: Any, cost: Any, max_cost: int, inline_cost: int) -> Batcher[Any, Any]:
+            def process_all(requests: list[list[Any]]) -> list[list[Any]]:
+                results = iter(process(list(chain(*requests))))
+                return [list(islice(results, len(request))) for request in requests]
+
+            return Batcher(process_all, cost, max_cost, inline_cost, threads, metrics.BATCHES.labels(name).observe)
+
         self.model = model
+        self.tokens = batcher("tokens", self._tokens, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
+        self.rows = batcher("rows", self._rows, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS)
+        self.fills = batcher("fills", self._fills, _padded_tokens, BATCH_TOKENS, 0)
 
-        def text_batcher(process: Callable[[list[TextRequest]], list[Any]], name: str) -> Batcher[TextRequest, Any]:
-            count = partial(metrics.count_batch, name)
-            return Batcher(process, _characters, BATCH_CHARACTERS, INLINE_CHARACTERS, threads, count)
+    def _tokens(self, texts: list[tuple[str, Frame]]) -> list[list[str]]:
+        return self.model.tokenizer.tokens([text for text, _ in texts])
 
-        self.tokens = text_batcher(self._tokens, "tokens")
-        self.rows = text_batcher(self._rows, "rows")
-        self.fills = Batcher(
-            self._fills, _padded_tokens, BATCH_TOKENS, 0, threads, partial(metrics.count_batch, "fills")
-        )
+    def _rows(self, texts: list[tuple[str, Frame]]) -> list[Row]:
+        encoding = self.model.tokenizer.encode([text for text, _ in texts])
+        return frame(self.model.tokenizer, encoding, [options for _, options in texts])
 
-    def _tokens(self, requests: list[TextRequest]) -> list[list[list[str]]]:
-        tokens = self.model.tokenizer.tokens([text for texts, _ in requests for text in texts])
-        return _split(tokens, [len(texts) for texts, _ in requests])
-
-    def _rows(self, requests: list[TextRequest]) -> list[list[Row]]:
-        tokenizer = self.model.tokenizer
-        encoding = tokenizer.encode([text for texts, _ in requests for text in texts])
-        rows = frame(tokenizer, encoding, [options for texts, options in requests for _ in texts])
-        return _split(rows, [len(texts) for texts, _ in requests])
-
-    def _fills(self, requests: list[FillRequest]) -> list[list[list[Mask]]]:
+    def _fills(self, rows: list[tuple[Row, int]]) -> list[list[Mask]]:
         assert self.model.filler is not None
-        all_rows = [row for rows, _ in requests for row in rows]
-        masks = self.model.filler.fill_rows(all_rows, [top_k for rows, top_k in requests for _ in rows])
-        return _split(masks, [len(rows) for rows, _ in requests])
+        return self.model.filler.fill_rows([row for row, _ in rows], [top_k for _, top_k in rows])
 
 
-def _characters(request: TextRequest) -> int:
-    return sum(map(len, request[0]))
+def _characters(texts: list[tuple[str, Frame]]) -> int:
+    return sum(len(text) for text, _ in texts)
 
 
-def _padded_tokens(request: FillRequest) -> int:
-    rows, _ = request
-    return len(rows) * max(len(row.input_ids) for row in rows)
-
-
-def _split(results: list[Any], counts: Sequence[int]) -> list[list[Any]]:
-    remaining = iter(results)
-    return [list(islice(remaining, count)) for count in counts]
+def _padded_tokens(rows: list[tuple[Row, int]]) -> int:
+    return len(rows) * max(len(row.input_ids) for row, _ in rows)
 
 
 class JsonRequest(Request):
-    """A request with a body read by orjson: it is faster, and refuses NaN and lone surrogates."""
+    """A request whose body the gate has read. orjson is faster, and refuses NaN and lone surrogates."""
+
+    async def body(self) -> bytes:
+        body: bytes = self.scope["body"]
+        return body
 
     async def json(self) -> Any:
-        if not hasattr(self, "_json"):
-            self._json = orjson.loads(await self.body())
-        return self._json
+        return orjson.loads(self.scope["body"])
 
 
 class JsonRoute(APIRoute):
@@ -117,25 +110,21 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def application(
-    models: dict[str, ServedModel], default: str, limits: Limits, threads: int, logs: bool = True
-) -> tuple[Gate, FastAPI]:
-    """The ASGI application, and the FastAPI application in it. `/readyz` reports `state.ready` of the latter."""
-    metrics = Metrics()
-    pool = ThreadPoolExecutor(threads, "work")
+def application(models: dict[str, ServedModel], default: str, options: Options) -> Gate:
+    """The ASGI application. `/readyz` reports `state.ready` of the FastAPI application in it."""
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, "work")
     app = FastAPI(
         title="Tokenizer of Japanese ALBERT models", version=VERSION, description=DESCRIPTION,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.router.route_class = JsonRoute
     app.state.ready = True
-    works = {name: Work(model, pool, metrics) for name, model in models.items()}
-    _add_api(app, works, default, Contract(models, default, limits))
-    _add_health(app, models, default, metrics)
+    works = {name: Work(model, pool) for name, model in models.items()}
+    _add_api(app, works, default, Contract(models, default, options))
+    _add_health(app, models, default)
     _add_page(app)
     _add_problems(app)
-    routes = frozenset(route.path for route in app.routes if hasattr(route, "path"))
-    return Gate(app, limits, metrics, routes, logs), app
+    return Gate(app, options)
 
 
 def _json(value: Any, status: int = 200) -> Response:
@@ -145,11 +134,11 @@ def _json(value: Any, status: int = 200) -> Response:
 def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contract) -> None:
     def work_of(name: str) -> Work:
         if name not in works:
-            raise HttpRefusal(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
+            raise HTTPException(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
         return works[name]
 
-    def texts_of(body: Any) -> list[str]:
-        return body.texts if hasattr(body, "texts") else [body.text]
+    def texts_of(body: Any, options: Frame) -> list[tuple[str, Frame]]:
+        return [(text, options) for text in (body.texts if hasattr(body, "texts") else [body.text])]
 
     def answer(request: Request, body: Any, work: Work, results: list[dict[str, Any]], tokens: int) -> Response:
         """One result, or the results of a batch. Log and metrics take the counts from the request's state."""
@@ -158,71 +147,58 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
         batch = hasattr(body, "texts") or hasattr(body, "batch")
         return _json({"model": model, "results": results} if batch else {"model": model, **results[0]})
 
-    def documentation(summary: str, one: Any, batch: Any, example: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def documented(summary: str, kind: type[BaseModel], example: dict[str, Any], **more: Any) -> dict[str, Any]:
         """A route's entries in OpenAPI; `example` is an answer of the default model."""
         success = {200: {"content": {"application/json": {"example": {"model": default, **example}}}}}
-        return {"summary": summary, "response_model": one | batch, "responses": {**PROBLEMS, **success, **more}}
+        responses: dict[Any, Any] = {**PROBLEMS, **success, **more}
+        return {"summary": summary, "response_model": contract.answer(kind), "responses": responses}
 
     tokenizer, filler = works[default].model.tokenizer, works[default].model.filler
-    [row] = tokenizer.rows([contract.EXAMPLE], Options())
+    [row] = tokenizer.rows([contract.EXAMPLE], Frame())
     masks = filler.fill([contract.MASKED_EXAMPLE], 3)[0] if filler else []
     no_onnx = {"409": {**PROBLEMS[404], "description": "The model has no model.onnx"}}
 
-    @app.post(
-        "/v1/tokenize",
-        **documentation("Texts to tokens", contract.TokensOne, contract.TokensBatch, {"tokens": row.tokens[1:-1]}),
-    )
+    @app.post("/v1/tokenize", **documented("Texts to tokens", contract.Tokens, {"tokens": row.tokens[1:-1]}))
     async def tokenize(request: Request, body: requests.tokenize) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.tokens.submit((texts_of(body), Options()))
+        rows = await work.tokens.submit(texts_of(body, Frame()))
         return answer(request, body, work, [{"tokens": row} for row in rows], sum(map(len, rows)))
 
-    @app.post(
-        "/v1/encode", **documentation("Texts to ids", contract.EncodingOne, contract.EncodingBatch, row._asdict())
-    )
+    @app.post("/v1/encode", **documented("Texts to ids", contract.Encoding, row._asdict()))
     async def encode(request: Request, body: requests.encode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = await work.rows.submit((texts_of(body), Options(body.special_tokens, body.max_length)))
+        rows = await work.rows.submit(texts_of(body, Frame(body.special_tokens, body.max_length)))
         return answer(request, body, work, [row._asdict() for row in rows], sum(len(row.tokens) for row in rows))
 
-    @app.post(
-        "/v1/decode",
-        **documentation(
-            "Ids to texts", contract.TextOne, contract.TextBatch, {"text": tokenizer.decode(row.input_ids)}
-        ),
-    )
+    @app.post("/v1/decode", **documented("Ids to texts", contract.Text, {"text": tokenizer.decode(row.input_ids)}))
     async def decode(request: Request, body: requests.decode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
         rows = body.batch if hasattr(body, "batch") else [body.ids]
         try:
             results = [{"text": work.model.tokenizer.decode(row, body.skip_special_tokens)} for row in rows]
         except ValueError as error:
-            raise HttpRefusal(404, f"{work.model.name}: {error}") from None
+            raise HTTPException(404, f"{work.model.name}: {error}") from None
         return answer(request, body, work, results, sum(map(len, rows)))
 
-    @app.post(
-        "/v1/fill-mask",
-        **documentation(
-            "The model's entries for each [MASK]", contract.MasksOne, contract.MasksBatch,
-            {"masks": [mask.as_json() for mask in masks]}, **no_onnx,
-        ),
-    )  # fmt: skip
+    example = {"masks": [mask.as_json() for mask in masks]}
+
+    @app.post("/v1/fill-mask", **documented("The model's entries for each [MASK]", contract.Masks, example, **no_onnx))
     async def fill_mask(request: Request, body: requests.fill_mask) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
         if work.model.filler is None:
-            raise HttpRefusal(409, f"{work.model.name} has no model.onnx, which fills masks")
-        rows = await work.rows.submit((texts_of(body), Options()))
+            raise HTTPException(409, f"{work.model.name} has no model.onnx, which fills masks")
+        rows = await work.rows.submit(texts_of(body, Frame()))
         try:
             work.model.filler.check(rows)
         except FillError as error:
             field = f"texts[{error.index}]" if hasattr(body, "texts") else "text"
-            raise HttpRefusal(422, f"{field}: {error}") from None
-        filled = await work.fills.submit((rows, body.top_k))
+            raise HTTPException(422, f"{field}: {error}") from None
+        filled = await work.fills.submit([(row, body.top_k) for row in rows])
         results = [{"masks": [mask.as_json() for mask in masks]} for masks in filled]
         return answer(request, body, work, results, sum(len(row.tokens) for row in rows))
 
 
-def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str, metrics: Metrics) -> None:
+def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str) -> None:
     listing = _json({"default": default, "models": [model.description() for model in models.values()]})
 
     @app.get("/v1/models", response_model=contract.Models, summary="The models of the service")
@@ -241,50 +217,39 @@ def _add_health(app: FastAPI, models: dict[str, ServedModel], default: str, metr
         return _json({"status": "ready"}) if app.state.ready else _json({"status": "ending"}, 503)
 
     @app.get("/metrics", response_class=Response, summary="Counters, for Prometheus",
-             responses={200: {"content": {MEDIA_TYPE.split(";")[0]: {}}}})  # fmt: skip
+             responses={200: {"content": {metrics.MEDIA_TYPE.split(";")[0]: {}}}})  # fmt: skip
     async def show_metrics() -> Response:
-        return Response(metrics.text(), headers={"content-type": MEDIA_TYPE})
+        return Response(generate_latest(metrics.REGISTRY), headers={"content-type": metrics.MEDIA_TYPE})
 
 
 def _add_page(app: FastAPI) -> None:
     """The page at `/`, and its files, which are read once."""
 
     def add(path: str, media_type: str, body: bytes) -> None:
-        headers = {
-            "content-type": f"{media_type}; charset=utf-8",
-            "cache-control": "no-cache",
-            "content-security-policy": POLICY,
-        }
+        kind = {"content-type": f"{media_type}; charset=utf-8", "cache-control": "no-cache"}
 
         async def show() -> Response:
-            return Response(body, headers=headers)
+            return Response(body, headers={**kind, "content-security-policy": POLICY})
 
         app.add_api_route(path, show, include_in_schema=False)
 
-    for file in resources.files("stages.serve").joinpath("page").iterdir():
-        if media_type := MEDIA_TYPES.get(PurePath(file.name).suffix):
+    for file in (Path(__file__).parent / "page").iterdir():
+        if media_type := MEDIA_TYPES.get(file.suffix):
             add("/" if file.name == "index.html" else f"/page/{file.name}", media_type, file.read_bytes())
 
 
 def _add_problems(app: FastAPI) -> None:
-    def answer(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-        return Response(problem(status, detail), status, headers, PROBLEM_TYPE.decode())
-
-    @app.exception_handler(HttpRefusal)
-    async def refuse(_: Request, error: HttpRefusal) -> Response:
-        return answer(error.status, error.detail, error.headers)
+    def answer(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+        return Response(problem(status, detail), status, headers, PROBLEM_TYPE)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    async def refuse(_: Request, error: HTTPException) -> Response:
+        unknown = error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase
+        return answer(error.status_code, NO_ROUTE if unknown else error.detail, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return answer(422, "; ".join(map(_fault, error.errors()[:5])))
-
-    @app.exception_handler(404)
-    async def no_route(_: Request, error: Exception) -> Response:
-        return answer(404, "there is no such route; / is the page, and /openapi.json describes the routes")
 
 
 def _fault(fault: dict[str, Any]) -> str:

@@ -47,7 +47,14 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         try:
             while batch := self._next():
-                await self._run(batch)
+                items = [item for item, _ in batch]
+                results = await self._results(items)
+                for (_, future), result in zip(batch, results, strict=True):
+                    with contextlib.suppress(asyncio.InvalidStateError):  # The request was cancelled in the meantime.
+                        if isinstance(result, Exception):
+                            future.set_exception(result)
+                        else:
+                            future.set_result(result)
         finally:
             self._worker = None
 
@@ -62,20 +69,11 @@ class Batcher(Generic[Item, Result]):
         self._queue = queue[size:]
         return queue[:size]
 
-    async def _run(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        items = [item for item, _ in batch]
-        results: Sequence[Result | Exception]
+    async def _results(self, items: list[Item]) -> Sequence[Result | Exception]:
         self._on_batch(len(items))
         try:
             if sum(map(self._cost, items)) <= self._inline_cost:
-                results = self._process(items)
-            else:
-                results = await asyncio.get_running_loop().run_in_executor(self._threads, self._process, items)
+                return self._process(items)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._process, items)
         except Exception as error:
-            results = [error] * len(items)
-        for (_, future), result in zip(batch, results, strict=True):
-            with contextlib.suppress(asyncio.InvalidStateError):  # The request was cancelled in the meantime.
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+            return [error] * len(items)

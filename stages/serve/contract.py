@@ -2,30 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from stages.serve.models import ServedModel
+from stages.serve.options import Options
 
 EXAMPLE = "日本語の文を、小さな単位に分ける。"
 MASKED_EXAMPLE = "日本の首都は[MASK]である。"
 # To fill a text takes thirty times as long as to encode it (character tiny), and running work cannot be cancelled.
 MAX_MASKED_TEXTS = 64
-
-
-class Limits(BaseModel):
-    """The limits of a request, and of concurrent requests: bytes, texts, characters a text, requests, seconds."""
-
-    body: int
-    texts: int
-    characters: int
-    waiting: int
-    seconds: float
-
-
-class Answer(BaseModel):
-    """A model's answer."""
-
-    model: str = Field(description="the model that answered")
 
 
 class Tokens(BaseModel):
@@ -61,36 +46,17 @@ class Masks(BaseModel):
     masks: list[Mask]
 
 
-class TokensOne(Answer, Tokens):
-    pass
+class Answer(BaseModel):
+    """A model's answer."""
+
+    model: str = Field(description="the model that answered")
 
 
-class TokensBatch(Answer):
-    results: list[Tokens]
-
-
-class EncodingOne(Answer, Encoding):
-    pass
-
-
-class EncodingBatch(Answer):
-    results: list[Encoding]
-
-
-class TextOne(Answer, Text):
-    pass
-
-
-class TextBatch(Answer):
-    results: list[Text]
-
-
-class MasksOne(Answer, Masks):
-    pass
-
-
-class MasksBatch(Answer):
-    results: list[Masks]
+def answer(kind: type[BaseModel]) -> Any:
+    """The answer to a text: its result; and to a batch of texts: their results."""
+    one = create_model(f"{kind.__name__}One", __base__=(Answer, kind))
+    batch = create_model(f"{kind.__name__}Batch", __base__=Answer, results=(list[kind], ...))  # type: ignore[valid-type]
+    return one | batch
 
 
 class Model(BaseModel):
@@ -122,20 +88,17 @@ class Problem(BaseModel):
 class Contract:
     """The requests of a service. Their schemas contain its limits and the names of its models."""
 
-    def __init__(self, models: dict[str, ServedModel], default: str, limits: Limits) -> None:
-        def strict(*examples: dict[str, Any]) -> ConfigDict:
-            return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": list(examples)})
-
+    def __init__(self, models: dict[str, ServedModel], default: str, options: Options) -> None:
         entries = max(len(model.tokenizer.entries) for model in models.values())
-        ShortText = Annotated[str, Field(max_length=limits.characters)]
-        MaskedText = Annotated[str, Field(max_length=limits.characters, json_schema_extra={"pattern": r"\[MASK\]"})]
+        longest, most = options.max_characters, options.max_texts
         integer = BeforeValidator(_integer)
-        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=limits.characters), integer]
         Name = Annotated[str, Field(description="a name from /v1/models", json_schema_extra={"enum": sorted(models)})]
-        batch_size: Any = Field(min_length=1, max_length=limits.texts)
+        ShortText = Annotated[str, Field(max_length=longest)]
+        MaskedText = Annotated[str, Field(max_length=longest, json_schema_extra={"pattern": r"\[MASK\]"})]
+        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=longest), integer]
 
         class Request(BaseModel):
-            model_config = strict()
+            model_config = ConfigDict(extra="forbid", strict=True)
             model: Name = default
 
         class EncodeOptions(Request):
@@ -150,42 +113,18 @@ class Contract:
         class FillOptions(Request):
             top_k: Annotated[int, Field(ge=1, le=100), integer] = Field(5, description="entries for a mask")
 
-        class TokenizeOne(Request):
-            model_config = strict({"text": EXAMPLE})
-            text: ShortText
-
-        class TokenizeBatch(Request):
-            model_config = strict({"texts": [EXAMPLE, "二つ目の文。"]})
-            texts: Annotated[list[ShortText], batch_size]
-
-        class EncodeOne(EncodeOptions):
-            model_config = strict({"text": EXAMPLE, "max_length": 128})
-            text: ShortText
-
-        class EncodeBatch(EncodeOptions):
-            model_config = strict({"texts": [EXAMPLE], "model": default})
-            texts: Annotated[list[ShortText], batch_size]
-
-        class DecodeOne(DecodeOptions):
-            model_config = strict({"ids": [2, 10, 11, 3]})
-            ids: Ids
-
-        class DecodeBatch(DecodeOptions):
-            model_config = strict({"batch": [[10, 11], [12]]})
-            batch: Annotated[list[Ids], batch_size]
-
-        class FillOne(FillOptions):
-            model_config = strict({"text": MASKED_EXAMPLE, "top_k": 3})
-            text: MaskedText
-
-        class FillBatch(FillOptions):
-            model_config = strict({"texts": [MASKED_EXAMPLE]})
-            texts: Annotated[list[MaskedText], Field(min_length=1, max_length=min(limits.texts, MAX_MASKED_TEXTS))]
-
-        self.tokenize = _one_or_batch(TokenizeOne, TokenizeBatch, "texts")
-        self.encode = _one_or_batch(EncodeOne, EncodeBatch, "texts")
-        self.decode = _one_or_batch(DecodeOne, DecodeBatch, "batch")
-        self.fill_mask = _one_or_batch(FillOne, FillBatch, "texts")
+        self.tokenize = _request(
+            "Tokenize", Request, ShortText, most, {"text": EXAMPLE}, {"texts": [EXAMPLE, "二つ目の文。"]}
+        )
+        self.encode = _request(
+            "Encode", EncodeOptions, ShortText, most,
+            {"text": EXAMPLE, "max_length": 128}, {"texts": [EXAMPLE], "model": default},
+        )  # fmt: skip
+        self.decode = _request("Decode", DecodeOptions, Ids, most, {"ids": [2, 10, 11, 3]}, {"batch": [[10, 11], [12]]})
+        self.fill_mask = _request(
+            "Fill", FillOptions, MaskedText, min(most, MAX_MASKED_TEXTS),
+            {"text": MASKED_EXAMPLE, "top_k": 3}, {"texts": [MASKED_EXAMPLE]},
+        )  # fmt: skip
 
 
 def _integer(value: Any) -> Any:
@@ -195,10 +134,23 @@ def _integer(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def _one_or_batch(one: type[BaseModel], batch: type[BaseModel], field: str) -> Any:
-    """One of two kinds of request. A request with `field` is a batch, so that errors are those of its own kind."""
+def _request(name: str, base: type[BaseModel], kind: Any, most: int, one: dict[str, Any], batch: dict[str, Any]) -> Any:
+    """A request with one value of a kind, or with a batch of 1 to `most` of them; each has an example.
 
-    def kind(value: Any) -> str:
+    The first field of an example is the value or the batch. A request with the field of the batch is a batch, so that
+    errors are those of its own kind.
+    """
+
+    def model(form: str, kind: Any, example: dict[str, Any]) -> Any:
+        fields: Any = {next(iter(example)): (kind, ...)}
+        config = {"json_schema_extra": {"examples": [example]}}
+        return create_model(name + form, __base__=base, __cls_kwargs__=config, **fields)
+
+    One = model("One", kind, one)
+    Batch = model("Batch", Annotated[list[kind], Field(min_length=1, max_length=most)], batch)
+    field = next(iter(batch))
+
+    def tag(value: Any) -> str:
         return "batch" if isinstance(value, dict) and field in value else "one"
 
-    return Annotated[Annotated[one, Tag("one")] | Annotated[batch, Tag("batch")], Discriminator(kind)]
+    return Annotated[Annotated[One, Tag("one")] | Annotated[Batch, Tag("batch")], Discriminator(tag)]

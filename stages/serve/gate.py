@@ -15,12 +15,15 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive, Scope, Send
 
-from stages.serve.contract import Limits
-from stages.serve.metrics import Metrics
+from stages.serve import metrics
+from stages.serve.options import Options
 
-PROBLEM_TYPE = b"application/problem+json"
+PROBLEM_TYPE = "application/problem+json"
 # A client's own X-Request-Id. Any other gets a random one, since it is logged.
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Seconds for which a client that is still sending a refused body may pause.
@@ -30,14 +33,8 @@ SAFETY_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-
-
-class HttpRefusal(Exception):
-    """A request that is answered with a problem."""
-
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers
+AGAIN = {"retry-after": "1"}
+CLOSE = {"connection": "close"}
 
 
 def problem(status: int, detail: str) -> bytes:
@@ -60,21 +57,19 @@ class LogLines(logging.Handler):
 
 
 class Gate:
-    """An ASGI application around another one.
+    """An ASGI application around the one of the service.
 
     The gate reads the whole body: 413 for a body over the limit, 408 for one that does not arrive in time. It answers
-    503 beyond `limits.waiting` concurrent requests, and to a request that takes too long. Logs and metrics name only
-    the application's routes, since any other path is text of a client.
+    503 beyond `max_waiting` concurrent requests, and to a request that takes too long. Logs and metrics name only the
+    application's routes, since any other path is text of a client.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, routes: frozenset[str], logs: bool) -> None:
-        self._app, self._limits, self._metrics, self._routes, self._logs = app, limits, metrics, routes, logs
+    def __init__(self, app: FastAPI, options: Options) -> None:
+        self.app, self._options = app, options
+        self._routes = {route.path for route in app.routes if hasattr(route, "path")}
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         start = time.perf_counter()
         headers = dict(scope["headers"])
         client_id = headers.get(b"x-request-id", b"").decode("latin-1")
@@ -92,21 +87,28 @@ class Gate:
             await send(message)
 
         try:
-            await self._apply_limits(scope, headers, receive, answer)
-        except HttpRefusal as refusal:
+            if scope["path"].startswith("/v1/") and scope["method"] == "POST":
+                await self._apply_limits(scope, headers, receive, answer)
+            else:
+                await self.app(scope, receive, answer)
+        except HTTPException as refusal:
             if not status:
-                unread = refusal.headers.get("connection") == "close"
+                unread = refusal.headers == CLOSE
                 await _refuse(answer, refusal, last=not unread)
+        except ClientDisconnect:
+            pass  # before its body was complete
         except Exception as error:
             log("bug", request=request_id, route=route, error=type(error).__name__, traceback=traceback.format_exc())
             if not status:
-                await _refuse(answer, HttpRefusal(500, "the service has a bug; its log has the details"))
+                await _refuse(answer, HTTPException(500, "the service has a bug; its log has the details"))
         finally:
             seconds = time.perf_counter() - start
-            self._metrics.count_request(route, status, seconds)
+            metrics.REQUESTS.labels(route, status).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(seconds)
             if work:
-                self._metrics.count_texts(route, work["model"], work["texts"], work["tokens"])
-            if self._logs:
+                metrics.TEXTS.labels(route, work["model"]).inc(work["texts"])
+                metrics.TOKENS.labels(route, work["model"]).inc(work["tokens"])
+            if not self._options.quiet:
                 log(
                     "request", request=request_id, method=scope["method"], route=route, status=status,
                     milliseconds=round(seconds * 1e3, 3), **work,
@@ -123,78 +125,53 @@ class Gate:
         """
         more = True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(self._options.timeout):
                 while more:
                     message = await asyncio.wait_for(receive(), LINGER)
                     more = message["type"] == "http.request" and message.get("more_body", False)
 
     async def _apply_limits(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        if not (scope["path"].startswith("/v1/") and scope["method"] == "POST"):
-            await self._app(scope, receive, send)
-            return
-        if self._waiting >= self._limits.waiting:
-            raise HttpRefusal(503, f"{self._waiting} requests are waiting; try again", **{"retry-after": "1"})
+        if self._waiting >= self._options.max_waiting:
+            raise HTTPException(503, f"{self._waiting} requests are waiting; try again", AGAIN)
         media_type = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if media_type != b"application/json":
-            raise HttpRefusal(415, "a request is JSON: Content-Type: application/json")
+            raise HTTPException(415, "a request is JSON: Content-Type: application/json")
         self._waiting += 1
-        self._metrics.waiting.set(self._waiting)
+        metrics.WAITING.set(self._waiting)
         complete = False
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                body = await self._read_body(headers, receive)
+            async with asyncio.timeout(self._options.timeout):
+                scope["body"] = await self._read_body(Request(scope, receive), headers)
                 complete = True
-                if body is not None:
-                    await self._app(scope, _replay(body, receive), send)
+                await self.app(scope, receive, send)
         except TimeoutError:
-            seconds = f"{self._limits.seconds:g} s"
+            seconds = f"{self._options.timeout:g} s"
             if not complete:
-                raise HttpRefusal(408, f"the request was incomplete after {seconds}", connection="close") from None
+                raise HTTPException(408, f"the request was incomplete after {seconds}", CLOSE) from None
             detail = f"there was no answer after {seconds}; try again, or send less text in one request"
-            raise HttpRefusal(503, detail, **{"retry-after": "1"}) from None
+            raise HTTPException(503, detail, AGAIN) from None
         finally:
             self._waiting -= 1
-            self._metrics.waiting.set(self._waiting)
+            metrics.WAITING.set(self._waiting)
 
-    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """The body of a request; None if the client has disconnected."""
-        limit = self._limits.body
-        too_large = HttpRefusal(
-            413, f"the body has over {limit} bytes; send fewer texts in one request", connection="close"
-        )
+    async def _read_body(self, request: Request, headers: dict[bytes, bytes]) -> bytes:
+        limit = self._options.max_body
+        too_large = HTTPException(413, f"the body has over {limit} bytes; send fewer texts in one request", CLOSE)
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > limit:
             raise too_large
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
                 raise too_large
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that returns the body first."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_body_first() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_body_first
-
-
-async def _refuse(send: Send, refusal: HttpRefusal, last: bool = True) -> None:
+async def _refuse(send: Send, refusal: HTTPException, last: bool = True) -> None:
     """Send a refusal. Unless it is the `last` message, the connection stays open until that is sent."""
-    body = problem(refusal.status, refusal.detail)
-    headers = [
-        (b"content-type", PROBLEM_TYPE),
-        (b"content-length", str(len(body)).encode()),
-        *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    body = problem(refusal.status_code, refusal.detail)
+    headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(body)), **(refusal.headers or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status_code, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": not last})

@@ -5,47 +5,39 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from stages.command.options import HelpFormatter, add_options, from_namespace
-from stages.command.refusal import Refusal
 from stages.command.running import run
-from stages.tokenizer.lines import Address, BadLine, read_lines
 from stages.tokenizer.options import Decode, Encode, FillMask, Tokenize
 
 DESCRIPTION = """Text to tokens and ids, ids to text, and masked words filled, with the tokenizer of a model folder.
 
 Reads UTF-8 lines from files or standard input, and writes one line for each, in order.
 Needs no network, and runs no code of the model folder."""
-EXAMPLES = {
-    "tokenize": """
-  echo 日本語の文です。 | tokenizer tokenize --model models/character/tiny
-  tokenizer tokenize --model models/wordpiece_tinysegmenter/tiny --from jsonl --to jsonl articles.jsonl""",
-    "encode": """
-  echo 日本語の文です。 | tokenizer encode --model models/character/tiny
-  tokenizer encode --model models/character/tiny --to text --max-length 128 a.txt b.txt > ids.txt""",
-    "decode": """
-  echo 2 15 7 3 | tokenizer decode --model models/character/tiny
-  tokenizer encode --model M text.txt | tokenizer decode --model M --keep-special-tokens""",
-    "fill-mask": """
-  echo '日本の首都は[MASK]である。' | tokenizer fill-mask --model released/character/tiny
-  tokenizer fill-mask --model models/character/tiny --top-k 1 --to jsonl masked.txt""",
-}
+# Command → its options, what it writes, examples.
 COMMANDS = {
-    "tokenize": (Tokenize, "tokens, joined by spaces"),
-    "encode": (Encode, "JSON lines: input_ids, tokens, offsets in the text, word_ids"),
-    "decode": (Decode, "ids → text"),
-    "fill-mask": (FillMask, "the model's entries for each [MASK]; needs the folder's model.onnx"),
-}
+    "tokenize": (Tokenize, "tokens, joined by spaces", """
+  echo 日本語の文です。 | tokenizer tokenize --model models/character/tiny
+  tokenizer tokenize --model models/wordpiece_tinysegmenter/tiny --from jsonl --to jsonl articles.jsonl"""),
+    "encode": (Encode, "JSON lines: input_ids, tokens, offsets in the text, word_ids", """
+  echo 日本語の文です。 | tokenizer encode --model models/character/tiny
+  tokenizer encode --model models/character/tiny --to text --max-length 128 a.txt b.txt > ids.txt"""),
+    "decode": (Decode, "ids → text", """
+  echo 2 15 7 3 | tokenizer decode --model models/character/tiny
+  tokenizer encode --model M text.txt | tokenizer decode --model M --keep-special-tokens"""),
+    "fill-mask": (FillMask, "the model's entries for each [MASK]; needs the folder's model.onnx", """
+  echo '日本の首都は[MASK]である。' | tokenizer fill-mask --model released/character/tiny
+  tokenizer fill-mask --model models/character/tiny --top-k 1 --to jsonl masked.txt"""),
+}  # fmt: skip
 
 
 def read_command(arguments: list[str]) -> Any:
     """The options of the command in the arguments."""
     parser = argparse.ArgumentParser(prog="tokenizer", description=DESCRIPTION, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
-    for name, (kind, text) in COMMANDS.items():
-        description = f"{text}\n\nexamples:{EXAMPLES[name]}"
+    for name, (kind, text, examples) in COMMANDS.items():
+        description = f"{text}\n\nexamples:{examples}"
         command = commands.add_parser(name, help=text, description=description, formatter_class=HelpFormatter)
         add_options(command, kind, os.environ)
     values = parser.parse_args(arguments)
@@ -55,44 +47,17 @@ def read_command(arguments: list[str]) -> Any:
     return options
 
 
-def _processor(options: Any) -> Callable[[list[str], Address], bytes]:
-    """Lines and their addresses → the output."""
-    from stages.tokenizer import output_lines as output
-    from stages.words.encoding import Options
-    from stages.words.reading import read_tokenizer, resolve_folder
-
-    frame = Options(not options.no_special_tokens, options.max_length) if isinstance(options, Encode) else Options()
-    if frame.max_length is not None and frame.max_length < frame.least:
-        raise Refusal(f"--max-length is {frame.max_length}; it must be {frame.least} or more to leave room for text")
-    folder = resolve_folder(options.model)
-    tokenizer = read_tokenizer(folder)
-    if isinstance(options, Decode):
-        return lambda lines, address: output.decode(
-            tokenizer, lines, address, options.to, not options.keep_special_tokens
-        )
-
-    def texts(lines: list[str], address: Address) -> output.Texts:
-        return output.read_texts(lines, address, options.form)
-
-    if isinstance(options, Encode):
-        return lambda lines, address: output.encode(tokenizer, texts(lines, address), options.to, frame)
-    if isinstance(options, FillMask):
-        from stages.words.filling import MaskedLanguageModel
-
-        model = MaskedLanguageModel(folder, tokenizer, options.threads)
-        return lambda lines, address: output.fill(model, texts(lines, address), options.to, options.top_k)
-    return lambda lines, address: output.tokenize(tokenizer, texts(lines, address), options.to)
-
-
 def main(arguments: list[str]) -> None:
     options = read_command(arguments)
-    process = _processor(options)
+    from stages.tokenizer.lines import BadLine, processor, read_lines  # with numpy, which --help does not wait for
+
+    process = processor(options)
     stream = sys.stdout.buffer
-    for address, lines in read_lines(options.files or ["-"]):
+    for lines in read_lines(options.files or ["-"]):
         try:
-            stream.write(process(lines, address))
+            stream.write(process(lines))
         except BadLine as error:
-            stream.write(process(lines[: error.index], address))
+            stream.write(process(lines._replace(lines=lines.lines[: error.index])))
             raise
         stream.flush()  # The next read may block, and the reader may wait for these lines.
 

@@ -1,40 +1,58 @@
-"""Files and standard input → lines of text, as they arrive."""
+"""Files and standard input → their lines, as they arrive → one line of output for each, as text or as JSON."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from typing import IO, Any, NamedTuple
+
+import orjson
 
 from stages.command.refusal import Refusal
+from stages.tokenizer.options import Decode, Encode, FillMask, Tokenize
+from stages.words.encoding import Options, Tokenizer
+from stages.words.filling import FillError, MaskedLanguageModel
+from stages.words.reading import read_tokenizer, resolve_folder
 
 # The most bytes of one read. A line that is typed into a pipe is answered immediately.
 BLOCK_BYTES = 1 << 18
 # A longer line is refused: to encode one of 10 MB takes 1.2 GB of memory.
 LONGEST_LINE = 1 << 24
-# The index of a line in a list → the file and line number, for messages.
-Address = Callable[[int], str]
+TEXT = "text"
+
+
+class Lines(NamedTuple):
+    """The complete lines of one read without their `\\n`: the file's name, the number of the first line, the lines."""
+
+    name: str
+    first: int
+    lines: list[str]
+
+    def bad(self, index: int, message: str) -> BadLine:
+        """The refusal of a line. The message continues a sentence that starts with its place."""
+        return BadLine(f"{self.name}, line {self.first + index}{message}", index)
 
 
 class BadLine(Refusal):
-    """A line that cannot be processed; `index`: its place in the list of one read. The lines before it are valid."""
+    """A line that cannot be processed; `index`: its place in the lines of one read. The lines before it are valid."""
 
-    def __init__(self, address: Address, index: int, message: str) -> None:
-        super().__init__(address(index) + message)
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
         self.index = index
 
 
-def read_lines(paths: Iterable[str]) -> Iterator[tuple[Address, list[str]]]:
-    r"""The lines of files (`-`: standard input) without their `\n`, in lists: the complete lines of one read.
+def read_lines(paths: Iterable[str]) -> Iterator[Lines]:
+    r"""The lines of files (`-`: standard input). A line ends at `\n` alone.
 
-    Each list has a function that gives the address of a line. A line ends at `\n` alone. Refuses bytes that are not
-    UTF-8, naming file, line and byte, and a line of over 16 MiB, after the lines before it.
+    Refuses bytes that are not UTF-8, naming file, line and byte, and a line of over 16 MiB, after the lines before it.
     """
     for path in paths:
-        name = "standard input" if path == "-" else path
+        name, number = "standard input" if path == "-" else path, 1
         try:
             with open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-") as stream:
-                yield from _decode(name, _raw_lines(name, stream))
+                for raw in _raw_lines(name, stream):
+                    yield from _decoded(Lines(name, number, []), raw)
+                    number += len(raw)
         except OSError as error:
             raise Refusal(f"cannot read {path}: {error.strerror}")
 
@@ -47,9 +65,8 @@ def _raw_lines(name: str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         parts.append(first)
         size += len(first)
         if size > LONGEST_LINE:
-            raise Refusal(
-                f"{name}, line {number + 1}: over {LONGEST_LINE >> 20} MiB without an end; is it text, in lines?"
-            )
+            limit = f"over {LONGEST_LINE >> 20} MiB without an end"
+            raise Refusal(f"{name}, line {number + 1}: {limit}; is it text, in lines?")
         if rest:
             lines = [b"".join(parts), *rest[:-1]]
             number += len(lines)
@@ -59,22 +76,97 @@ def _raw_lines(name: str, stream: IO[bytes]) -> Iterator[list[bytes]]:
         yield [b"".join(parts)]
 
 
-def _decode(name: str, batches: Iterable[list[bytes]]) -> Iterator[tuple[Address, list[str]]]:
-    number = 1
-    for batch in batches:
+def _decoded(lines: Lines, raw: list[bytes]) -> Iterator[Lines]:
+    """`lines` with the texts of the raw ones. Those before an invalid line come before its refusal."""
+    for line in raw:
+        try:
+            lines.lines.append(line.decode())
+        except UnicodeDecodeError as error:
+            yield lines
+            byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
+            remedy = "convert the text first, with iconv for instance"
+            raise lines.bad(len(lines.lines), f", {byte}: not UTF-8; {remedy}")
+    yield lines
 
-        def address(index: int, first: int = number) -> str:
-            return f"{name}, line {first + index}"
 
-        number += len(batch)
-        lines: list[str] = []
-        for line in batch:
+def processor(options: Any) -> Callable[[Lines], bytes]:
+    """The function of a command: lines → a line of output for each, as text or as JSON."""
+    folder = resolve_folder(options.model)
+    tokenizer = read_tokenizer(folder)
+    if isinstance(options, FillMask):
+        model = MaskedLanguageModel(folder, tokenizer, options.threads)
+
+    def results(lines: Lines, texts: list[str]) -> list[dict[str, Any]]:
+        if isinstance(options, Decode):
+            skip = not options.keep_special_tokens
+            return [{"text": _decode(tokenizer, lines, index, skip)} for index in range(len(texts))]
+        if isinstance(options, Encode):
+            frame = Options(not options.no_special_tokens, options.max_length)
+            return [row._asdict() for row in tokenizer.rows(texts, frame)]
+        if isinstance(options, FillMask):
             try:
-                lines.append(line.decode())
-            except UnicodeDecodeError as error:
-                yield address, lines
-                raise Refusal(
-                    f"{address(len(lines))}, byte {error.start + 1} (0x{line[error.start]:02x}): not UTF-8; "
-                    "convert the text first, with iconv for instance"
-                )
-        yield address, lines
+                return [{"masks": [mask.as_json() for mask in masks]} for masks in model.fill(texts, options.top_k)]
+            except FillError as error:
+                raise lines.bad(error.index, f": {error}")
+        return [{"tokens": tokens} for tokens in tokenizer.tokens(texts)]
+
+    def process(lines: Lines) -> bytes:
+        texts = lines.lines
+        objects: list[dict[str, Any]] = [{}] * len(texts)
+        if not isinstance(options, Decode) and options.form != TEXT:
+            objects = [_object(lines, index) for index in range(len(texts))]
+            texts = [fields["text"] for fields in objects]
+        if options.to != TEXT:
+            # An object of the input keeps its other fields.
+            pairs = zip(objects, results(lines, texts), strict=True)
+            return b"".join(orjson.dumps({**fields, **result}) + b"\n" for fields, result in pairs)
+        if type(options) is Tokenize:
+            return tokenizer.lines(texts)
+        return "".join(_in_text(result) + "\n" for result in results(lines, texts)).encode()
+
+    return process
+
+
+def _in_text(result: dict[str, Any]) -> str:
+    """A result as a line of text: ids, entries with their probabilities and a tab between masks, or the text."""
+    if "input_ids" in result:
+        return " ".join(map(str, result["input_ids"]))
+    if "masks" in result:
+        fills = [[f"{fill['token']} {fill['score']:.4f}" for fill in mask["fills"]] for mask in result["masks"]]
+        return "\t".join(map(" ".join, fills))
+    return str(result["text"])
+
+
+def _object(lines: Lines, index: int) -> dict[str, Any]:
+    """The JSON object of a line, or one with the JSON string of a line as its "text". Refuses other JSON."""
+    value = _json(lines, index)
+    value = {"text": value} if isinstance(value, str) else value
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise lines.bad(index, ': neither a JSON string nor an object with a "text", which --from jsonl requires')
+    return value
+
+
+def _decode(tokenizer: Tokenizer, lines: Lines, index: int, skip_special_tokens: bool) -> str:
+    """The text of a line of ids: numbers and spaces, a JSON list of numbers, or a JSON object's `input_ids`."""
+    line = lines.lines[index]
+    ids: Any
+    if line.lstrip()[:1] in ("[", "{"):
+        value = _json(lines, index)
+        ids = value.get("input_ids") if isinstance(value, dict) else value
+        valid = isinstance(ids, list) and all(type(id_) is int for id_ in ids)
+    else:
+        ids = line.split()
+        valid = all(word.isascii() and word.isdigit() and len(word) < 10 for word in ids)
+    if not valid:
+        raise lines.bad(index, ': no ids; decode reads "2 15 3", a JSON list of numbers, or an object with "input_ids"')
+    try:
+        return tokenizer.decode(list(map(int, ids)), skip_special_tokens)
+    except ValueError as error:
+        raise lines.bad(index, f": {error}")
+
+
+def _json(lines: Lines, index: int) -> Any:
+    try:
+        return orjson.loads(lines.lines[index])
+    except ValueError as error:
+        raise lines.bad(index, f" is not JSON: {error}")

@@ -61,6 +61,12 @@ class Encode(Tokenize):
     no_special_tokens: bool = option(False, "leave out [CLS] at the start and [SEP] at the end")
     max_length: Optional[int] = option(None, "cut a text to N tokens, [CLS] and [SEP] counted (default: no cut)")
 
+    def conflict(self) -> Optional[str]:
+        least = 1 if self.no_special_tokens else 3
+        if self.max_length is None or self.max_length >= least:
+            return None
+        return "--max-length is %d; it must be %d or more to leave room for text" % (self.max_length, least)
+
 
 @dataclass(frozen=True)
 class FillMask(Tokenize):

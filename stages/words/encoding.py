@@ -27,11 +27,6 @@ class Options:
     special_tokens: bool = True
     max_length: int | None = None
 
-    @property
-    def least(self) -> int:
-        """The least max_length that leaves room for text."""
-        return 3 if self.special_tokens else 1
-
 
 class Row(NamedTuple):
     """The input of a model for one text: lists of equal length. [CLS] and [SEP] have offsets (0, 0), and word None."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.corpus.cleaning import Cleaner, joins, nfkc
+from stages.corpus.cleaning import Cleaner, is_joining, nfkc
 
 CLEANER = Cleaner()
 
@@ -20,6 +20,11 @@ def clean(text: str, title: str | None = None) -> str:
     length = CLEANER.clean(text, title)
     assert length < len(CLEANER.points)
     return ctypes.string_at(CLEANER.address, 4 * length).decode("utf-32-le")
+
+
+def joins(character: str) -> bool:
+    """Whether the character may combine with the ones before it in NFKC."""
+    return is_joining(unicodedata.normalize("NFKD", character)[0])
 
 
 CASES = [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.command.refusal import Refusal
 from stages.corpus import documents
 from stages.corpus.documents import (
     CIRRUSSEARCH,
@@ -16,8 +17,6 @@ from stages.corpus.documents import (
     Batch,
     Document,
     Fault,
-    TooLong,
-    UnknownKind,
     batches,
     kind_of,
 )
@@ -43,7 +42,7 @@ def read(kind: str, *lines: bytes, skip: Iterable[str] = ()) -> list[Document | 
     ],
 )
 def test_kinds(line: bytes, kind: str) -> None:
-    assert kind_of(line) == kind
+    assert kind_of("file", line) == kind
 
 
 @pytest.mark.parametrize(
@@ -60,8 +59,8 @@ def test_kinds(line: bytes, kind: str) -> None:
     ],
 )
 def test_other_files_are_told_apart(line: bytes, message: str) -> None:
-    with pytest.raises(UnknownKind, match=message):
-        kind_of(line)
+    with pytest.raises(Refusal, match=f"^file .*{message}"):
+        kind_of("file", line)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +187,5 @@ def test_batches_are_small(kind: str, line: bytes) -> None:
     ],
 )
 def test_what_never_ends_is_refused(blocks: list[bytes], line: int, message: str) -> None:
-    with pytest.raises(TooLong, match=message) as refused:
+    with pytest.raises(Refusal, match=f"^file, line {line}: {message}"):
         list(batches("file", TEXT, blocks))
-    assert refused.value.line == line

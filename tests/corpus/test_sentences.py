@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.corpus.sentences import REASONS, Counts, keep
+from stages.corpus.articles import REASONS, Counts, keep
 
 
 def kept(text: str, shortest: int = 1, longest: int = 250) -> tuple[list[str], dict[str, int]]:

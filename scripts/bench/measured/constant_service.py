@@ -3,24 +3,23 @@
 The gate, which reads the body and logs, and the configuration of uvicorn are those of `serve`.
 """
 
-import os
 import socket
 
 from fastapi import Response
 
 from stages.serve.__main__ import answer
 from stages.serve.app import application
-from stages.serve.contract import Limits
 from stages.serve.gate import log
 from stages.serve.models import read_models
+from stages.serve.options import Options
 
 
 def main(folder: str) -> None:
     models = read_models(folder, threads=0)
-    limits = Limits(body=1 << 20, texts=256, characters=100_000, waiting=1024, seconds=30.0)
-    gate, app = application(models, next(iter(models)), limits, threads=os.cpu_count() or 1)
+    options = Options(folder)
+    gate = application(models, next(iter(models)), options)
 
-    @app.post("/v1/constant", include_in_schema=False)
+    @gate.app.post("/v1/constant", include_in_schema=False)
     async def constant() -> Response:
         return Response(b'{"model":"constant"}', media_type="application/json")
 
@@ -29,4 +28,4 @@ def main(folder: str) -> None:
         bound.bind(("127.0.0.1", 0))
         bound.listen(2048)
         log("listening", address=f"http://127.0.0.1:{bound.getsockname()[1]}")
-        answer(gate, app.state, bound, limits)
+        answer(gate, bound, options.timeout)
