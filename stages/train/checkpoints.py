@@ -108,8 +108,10 @@ def tensors_of(path: str) -> Tensors:
         )
 
 
-def prune(out: str, keep: int) -> None:
-    """Remove all but the last `keep` checkpoints."""
+def prune(out: str, keep: int, best: dict[str, Any] | None, config: dict[str, Any]) -> None:
+    """Remove all but the last `keep` checkpoints. Before that, copy the model of the `best` evaluation to OUT/best."""
+    if best:
+        _write_best(out, best, config)
     for step in saved(out)[:-keep]:
         folder = storage.join(out, folder_of(step))
         # The state goes first: without it the folder is no checkpoint.
@@ -119,7 +121,7 @@ def prune(out: str, keep: int) -> None:
             os.rmdir(folder)
 
 
-def write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
+def _write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
     """Copy the model of the evaluation `row` to OUT/best, unless it is there."""
     model, state = (storage.join(out, BEST, name) for name in (MODEL, STATE))
     present = read_json(state) if STATE in storage.names(storage.join(out, BEST)) else None

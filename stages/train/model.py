@@ -25,8 +25,6 @@ EPSILON = 1e-5
 # compiles a product for each new shape. With AMX that takes up to 20 ms, where the product takes 1: without padding,
 # 260 of the 640 ms of a step of `tiny` were compilation.
 MULTIPLE, QUERIES = 64, 8
-# The limit of initial values, in standard deviations.
-TRUNCATION = 2.0
 Tensors = dict[str, Tensor]
 
 
@@ -76,7 +74,7 @@ def new_model(config: dict[str, Any], seed: int, erf: bool = False) -> AlbertFor
             module.activation = nn.GELU("none" if erf else "tanh")
     generator = torch.Generator().manual_seed(seed)
     deviation = model.config.initializer_range
-    limit = TRUNCATION * deviation
+    limit = 2.0 * deviation
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):

@@ -92,11 +92,9 @@ class MuonAdamW(Optimizer):
     """
 
     def __init__(
-        self,
-        parameters: Iterable[tuple[str, nn.Parameter]],
-        muon: float,
+        self, parameters: Iterable[tuple[str, nn.Parameter]], muon: float,
         frozen: Callable[[], Any] = contextlib.nullcontext,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(parameters)
         self._ratio, self._frozen = muon, frozen
         self._matrices = [name for name, each in self.named.items() if ".albert_layers." in name and each.ndim == 2]

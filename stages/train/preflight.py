@@ -38,11 +38,7 @@ class Device(NamedTuple):
     micro_batch: int  # examples of a process in one pass
     bfloat16: bool
     compile: bool
-
-    @property
-    def description(self) -> str:
-        name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
-        return ", ".join([name, "bfloat16" if self.bfloat16 else "float32", *["compiled"] * self.compile])
+    description: str
 
 
 class Setup(NamedTuple):
@@ -125,4 +121,7 @@ def _device(options: Options) -> Device:
         raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
     # Compilation takes a minute, which a GPU regains within some hundred steps.
     compiles = options.compile == "on" or (options.compile == "auto" and kind == "cuda" and has_compiler)
-    return Device(kind, options.processes or processes, options.micro_batch or MICRO_BATCH[kind], bfloat16, compiles)
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    description = ", ".join([name, "bfloat16" if bfloat16 else "float32", *["compiled"] * compiles])
+    micro_batch = options.micro_batch or MICRO_BATCH[kind]
+    return Device(kind, options.processes or processes, micro_batch, bfloat16, compiles, description)

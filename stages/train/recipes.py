@@ -15,11 +15,10 @@ from stages.formats.decoding import Chunk
 from stages.formats.windows import CLS, Examples, Whole, masked_examples, masked_windows
 from stages.formats.yardstick import yardstick
 from stages.handover.manifests import read_manifest
-from stages.train.frozen import frozen
 from stages.train.optimizers import Lamb, MuonAdamW
 from stages.train.options import Options
 from stages.train.preflight import Setup
-from stages.train.start import neighbour_start
+from stages.train.start import frozen, neighbour_start
 
 # The spawn key of the masks' random numbers, beside those of batches.py.
 _MASKS = 100
@@ -116,7 +115,13 @@ class Published(_Recipe):
         return examples
 
     def rate(self, step: int) -> float:
-        return learning_rate(step, self.options.rate, self.options.steps, self.options.warmup_steps)
+        """LAMB's rate of the update from `step` to `step + 1`, by ALBERT's optimization.py.
+
+        It rises linearly from 0 during warm-up. After that it follows the line from the peak at step 0 to 0 at the end,
+        and so drops where the two meet.
+        """
+        peak, steps, warmup = self.options.rate, self.options.steps, self.options.warmup_steps
+        return peak * step / warmup if step < warmup else peak * (1 - min(step, steps) / steps)
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         return {
@@ -129,14 +134,3 @@ class Published(_Recipe):
 
 
 RECIPES: dict[str, type[Efficient] | type[Published]] = {"efficient": Efficient, "published": Published}
-
-
-def learning_rate(step: int, peak: float, steps: int, warmup: int) -> float:
-    """The rate of the update from `step` to `step + 1`, in a run of `steps`, by ALBERT's optimization.py.
-
-    It rises linearly from 0 in the first `warmup` steps. After them it follows the line from `peak` at step 0 to 0 at
-    the end, and so drops where the two meet.
-    """
-    if step < warmup:
-        return peak * step / warmup
-    return peak * (1 - min(step, steps) / steps)

@@ -18,9 +18,18 @@ ALBERT loads them like any others, and nothing else differs.
   training, this share correlates with the similarities of 400 pairs of JSTS at 0.46 after two of four layers, and at
   0.65 after all.
 - The other heads are random.
+
+Pretraining does not need the comparing head and destroys it within 800 steps (README.md). So it is frozen, with all
+that it reads: no step changes its queries and keys, two rows of values with their output columns, and the dimensions
+that these read. Everything else learns. Codes and marks grow with the token embeddings, so that the layer normalisation
+leaves their share unchanged.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +64,7 @@ CODE_GAIN, SEGMENT_GAIN, SPECIAL_GAIN = 2.5, 2.2, 4.3
 SPECIAL_PENALTY = 0.7
 # The gain of the random queries and keys of the head that computes means.
 MEAN_GAIN = 0.1
+ALL = slice(None)
 
 
 class Layout:
@@ -189,3 +199,63 @@ def _set_heads(attention: torch.nn.Module, layout: Layout, generator: torch.Gene
         value.weight[row, column] = weight
         output.weight[:, row] = 0
         output.weight[layout.match, row] = 1.0
+
+
+@contextlib.contextmanager
+def frozen(model: AlbertForPreTraining) -> Iterator[None]:
+    """Leave the frozen parts unchanged while an optimizer steps. A model without the comparing head has none."""
+    kept = [(parameter, index, parameter.detach()[index].clone()) for parameter, index in parts(model)]
+    for parameter, index, _ in kept:
+        # Gradients here would change Muon's update of the other values.
+        assert parameter.grad is not None
+        parameter.grad[index] = 0
+    yield
+    for parameter, index, values in kept:
+        parameter.detach()[index] = values
+    if kept:
+        # Scale codes and marks to the present size of the other dimensions.
+        layout, embeddings = Layout(model.config), model.albert.embeddings
+        words, segments = embeddings.word_embeddings.weight.detach(), embeddings.token_type_embeddings.weight.detach()
+        sizes = words[:, layout.embedding_codes.stop :].square().mean(1, keepdim=True).sqrt()
+        words[:, layout.embedding_codes] = words[:, layout.embedding_codes].sign() * sizes
+        mark = sizes.mean() * (MARK / (DEVIATION * CUT_OFF))
+        for table, column in ((segments, layout.segment), (words, layout.special)):
+            table[:, column] = table[:, column].sign() * mark
+
+
+def parts(model: AlbertForPreTraining) -> list[tuple[Tensor, Any]]:
+    """The frozen parameters and indices into them."""
+    layout = Layout(model.config)
+    if not layout.compares:
+        return []
+    embeddings, encoder = model.albert.embeddings, model.albert.encoder
+    layers = [layer for group in encoder.albert_layer_groups for layer in group.albert_layers]
+    head = layout.rows(layout.neighbour_heads)
+    # The queries of a comparing head read the codes and the segment, and nothing else.
+    expected = torch.zeros(model.config.hidden_size, dtype=torch.bool)
+    expected[layout.hidden_codes] = expected[layout.segment] = True
+    if not all(torch.equal(layer.attention.query.weight[head].ne(0).any(0).cpu(), expected) for layer in layers):
+        return []
+    mapping, reserved = encoder.embedding_hidden_mapping_in, slice(0, layout.match + 1)
+    embedding_marks = slice(layout.positions, layout.embedding_codes.stop)
+    hidden_marks = slice(layout.positions, layout.hidden_codes.stop)
+    frozen: list[tuple[Tensor, Any]] = [
+        (embeddings.word_embeddings.weight, (ALL, embedding_marks)),
+        (embeddings.token_type_embeddings.weight, ALL),
+        (embeddings.LayerNorm.weight, embedding_marks),
+        (embeddings.LayerNorm.bias, embedding_marks),
+        (mapping.weight, slice(0, layout.hidden_codes.stop)),
+        (mapping.bias, slice(0, layout.hidden_codes.stop)),
+    ]
+    for layer in layers:
+        attention = layer.attention
+        for part in (attention.query, attention.key):
+            frozen += [(part.weight, head), (part.bias, head)]
+        for row in (head.start, head.stop):  # the first row of the comparing head and of the mean head
+            frozen += [(attention.value.weight, row), (attention.value.bias, row), (attention.dense.weight, (ALL, row))]
+        frozen += [(attention.value.weight, (ALL, reserved)), (attention.dense.weight, reserved)]
+        frozen += [(attention.dense.bias, reserved)]
+        frozen += [(layer.ffn_output.weight, layout.match), (layer.ffn_output.bias, layout.match)]
+        for norm in (attention.LayerNorm, layer.full_layer_layer_norm):
+            frozen += [(norm.weight, hidden_marks), (norm.bias, hidden_marks)]
+    return frozen

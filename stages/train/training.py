@@ -26,7 +26,6 @@ from stages.formats.pretraining import best_evaluation
 from stages.handover import storage
 from stages.handover.manifests import read_json, write_json
 from stages.train import checkpoints
-from stages.train.checkpoints import Checkpoint
 from stages.train.metrics import HELD_OUT, TRAIN, Metrics, Row
 from stages.train.model import Pretraining, Sums, loss, means, new_model, tensors
 from stages.train.optimizers import clip
@@ -140,7 +139,7 @@ class _Run:
         if self.group.first:
             title = f"{os.path.basename(self.options.config)}, {self.options.out}"
             self.metrics = Metrics(self.options.out, self.step, title)
-            self._keep_best()
+            self._prune()
             self.progress = Progress("train", "steps", self.options.steps - self.step)
         self.batches = self.data.batches(self.position)
         # Only the first process has the rows.
@@ -149,7 +148,7 @@ class _Run:
             self.evaluate(stop)
             self.save()
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         self.pretraining.load(checkpoint.model)
         self.optimizer.load(checkpoint.optimizer)
         try:
@@ -262,18 +261,16 @@ class _Run:
                     "data": self.position, "seconds": self.seconds, "sums": self.sums.tolist(),
                     "device": self.device.description,
                 }  # fmt: skip
-                checkpoint = Checkpoint(self.step, self.pretraining.state(), self.optimizer.state, state)
+                weights, moments = self.pretraining.state(), self.optimizer.state
+                checkpoint = checkpoints.Checkpoint(self.step, weights, moments, state)
                 checkpoints.save(self.options.out, checkpoint, self.setup.config)
-            self._keep_best()
+            self._prune()
             self.metrics.draw(now=self.step == self.options.steps)
         self.group.wait()
 
-    def _keep_best(self) -> None:
-        """Copy the best model to OUT/best before old checkpoints are removed."""
+    def _prune(self) -> None:
         best = best_evaluation(self.metrics.held_out())
-        if best:
-            checkpoints.write_best(self.options.out, best, self.setup.config)
-        checkpoints.prune(self.options.out, self.options.keep)
+        checkpoints.prune(self.options.out, self.options.keep, best, self.setup.config)
 
     def close(self) -> None:
         self.data.close()
