@@ -37,7 +37,7 @@ SCHEDULES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, tensorflow_python: Program, train_python: Program) -> Any:
-    """`found(case)`: what TensorFlow has for a case, what PyTorch has, and the batches. `rates` of schedules, of both."""
+    """`found(case)`: of a case what TensorFlow has, what PyTorch has, and the batches. `rates`: of schedules."""
     folder = tmp_path_factory.mktemp("parity")
     (folder / "cases.json").write_text(json.dumps({"steps": CASES, "schedules": SCHEDULES}))
     for name, case in CASES.items():
