@@ -114,8 +114,8 @@ def variables_for(stage: Stage, environment: Environment) -> dict[str, str]:
     return given
 
 
-def command(step: Step) -> tuple[list[str], str]:
-    """The command that runs a step in its image, and the name of the container.
+def command(step: Step) -> tuple[list[str], dict[str, str], str]:
+    """The command that runs a step in its image, its variables, and the name of the container.
 
     The image is built first, in half a second when nothing has changed.
     """
@@ -144,7 +144,7 @@ def command(step: Step) -> tuple[list[str], str]:
         words = [module, *words]
     elif module != "stages." + stage.environment.replace("-", "_"):
         run += ["--entrypoint", f"python -m {module}"]
-    return [*run, service, *words], name
+    return [*run, service, *words], variables, name
 
 
 def on_terminal() -> bool:

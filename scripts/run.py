@@ -101,7 +101,7 @@ def run(step: Step, text: str = "") -> int:
     docker = chosen_runner() == "docker"
     if docker:
         containers.make_folders()
-        command, container = containers.command(step)
+        command, environment, container = containers.command(step)
     else:
         name = "cluster" if containers.on_cluster(stage, environment) else stage.environment
         subprocess.run([containers.ROOT / "scripts" / "venv", name], check=True)
@@ -110,8 +110,6 @@ def run(step: Step, text: str = "") -> int:
     if docker and stage.ports:
         place = f"{setting(os.environ, 'ADDRESS', 'localhost')}:{setting(os.environ, 'PORT', '8000')}"
         print(f"serve: the container's port 8000 is http://{place} here", file=sys.stderr, flush=True)
-    if docker:
-        environment = containers.compose_variables(stage, step.words, environment)
     code = containers.finish(command, environment, text, container)
     return code if code >= 0 else 128 - code
 
