@@ -1,7 +1,7 @@
 """The sample corpus → two small models and their tokens, by the commands that people type; a summary at the end.
 
-Trained with PyTorch, or, with TRAINER=tf1, with TensorFlow 1.15. Everything goes to demo/. A demo that was stopped goes
-on where it was; one that came to its end starts anew.
+Trained with PyTorch, or, with TRAINER=tf1, with TensorFlow 1.15. Everything goes to demo/. A demo that was stopped
+resumes; one that is finished starts anew.
 """
 
 from __future__ import annotations

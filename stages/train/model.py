@@ -172,13 +172,12 @@ def _rows(batch: Tensors) -> _Rows:
     mask, lengths, device = fields["mask"], fields["mask"].sum(1), batch["ids"].device
     compact = device.type == "cpu" and not torch.compiler.is_compiling()
     # Not where an example has padding between tokens, or a masked token in its padding.
-    if compact and not ((mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any()):
+    compact = compact and not ((mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any())
+    if compact:
         lengths, order = lengths.sort(stable=True)
         fields = {name: tensor[order] for name, tensor in fields.items()}
         for name in ("positions", "labels", "weights"):
             fields[name] = functional.pad(fields[name], (0, -(1 + fields[name].shape[1]) % QUERIES))
-    else:
-        compact = False
     examples, length = fields["ids"].shape
     position_ids = torch.arange(length, device=device).expand(examples, length)
     tokens = [fields["ids"], fields["segments"], position_ids]
