@@ -93,25 +93,25 @@ def refuse_wrong_paths(stage: Stage, environment: Environment) -> None:
 def variables_for(stage: Stage, environment: Environment) -> dict[str, str]:
     """The variables that a stage gets in its container: its options, the model, and folders in a bucket."""
     names = {each.variable for each in stage.options if each.variable} | {"MODEL", "SIZE", "TRAINER"}
-    given = {name: value for name in sorted(names) if (value := setting(environment, name))}
+    values = {name: value for name in sorted(names) if (value := setting(environment, name))}
     folders = {"DATA": data(environment), "WORK_DIR": training(environment), "MODELS": models(environment)}
     if any(map(remote, folders.values())):
         mounted = {"DATA": "data", "WORK_DIR": "data", "MODELS": "models"}
-        given.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
+        values.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
     if "DUMP" in names:
         dump = local_dump(environment)
-        given["DUMP"] = f"/dump/{dump.resolve().name}" if dump else given.get("DUMP", "latest")
-    if "DATASET" in given and not remote(given["DATASET"]):
-        given["DATASET"] = DATASET
-    if "COMPARE" in given and not remote(given["COMPARE"]):
-        compared, every = Path(given["COMPARE"]).resolve(), Path(folders["MODELS"]).resolve()
-        if every not in (compared, *compared.parents):
+        values["DUMP"] = f"/dump/{dump.resolve().name}" if dump else values.get("DUMP", "latest")
+    if "DATASET" in values and not remote(values["DATASET"]):
+        values["DATASET"] = DATASET
+    if "COMPARE" in values and not remote(values["COMPARE"]):
+        compared, parent = Path(values["COMPARE"]).resolve(), Path(folders["MODELS"]).resolve()
+        if parent not in (compared, *compared.parents):
             raise Refusal(
-                f"COMPARE={given['COMPARE']} is not inside MODELS={folders['MODELS']}, which is all that a container "
+                f"COMPARE={values['COMPARE']} is not inside MODELS={folders['MODELS']}, which is all that a container "
                 "sees; or RUNNER=venv"
             )
-        given["COMPARE"] = f"models/{compared.relative_to(every)}"
-    return given
+        values["COMPARE"] = f"models/{compared.relative_to(parent)}"
+    return values
 
 
 def command(step: Step) -> tuple[list[str], dict[str, str], str]:
@@ -134,10 +134,10 @@ def command(step: Step) -> tuple[list[str], dict[str, str], str]:
     if in_cloud(stage.paths(environment), words) or mounted_bucket():
         # Files of a bucket pass through a temporary folder of the disk. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
-    given = variables_for(stage, environment)
+    values = variables_for(stage, environment)
     run += [word for secret in stage.secrets for word in ("--env", secret)]
-    run += [word for key, value in given.items() for word in ("--env", f"{key}={value}")]
-    if given.get("DATASET") == DATASET:
+    run += [word for key, value in values.items() for word in ("--env", f"{key}={value}")]
+    if values.get("DATASET") == DATASET:
         run += ["--volume", f"{Path(setting(environment, 'DATASET')).resolve()}:{DATASET}:ro"]
     module = step.module or stage.module
     if service == "ray-driver":
@@ -225,12 +225,12 @@ def credentials() -> str:
     """
     if setting(os.environ, "STORAGE_EMULATOR_HOST"):
         return ""
-    named = setting(os.environ, "GOOGLE_APPLICATION_CREDENTIALS")
-    if named and not Path(named).is_file():
-        raise Refusal(f"GOOGLE_APPLICATION_CREDENTIALS names {named}, which is no file")
-    kept = Path(setting(os.environ, "CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
-    known = Path(named) if named else kept / "application_default_credentials.json"
-    return str(known.resolve()) if known.is_file() else ""
+    path = setting(os.environ, "GOOGLE_APPLICATION_CREDENTIALS")
+    if path and not Path(path).is_file():
+        raise Refusal(f"GOOGLE_APPLICATION_CREDENTIALS names {path}, which is no file")
+    folder = Path(setting(os.environ, "CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
+    file = Path(path) if path else folder / "application_default_credentials.json"
+    return str(file.resolve()) if file.is_file() else ""
 
 
 def make_folders() -> None:

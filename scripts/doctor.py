@@ -42,8 +42,8 @@ def virtual_environments() -> bool:
         python = answer("scripts/find-python", version)
         exact = answer(python, "-c", "import platform; print(platform.python_version())") if python else version
         remedy = f"uv python install {version}, or pyenv install {version}, with the venv module; or use RUNNER=docker"
-        found = f" ({python})" if python else " is missing"
-        fine = line(bool(python), f"CPython {exact} for {use}{found}", remedy) and fine
+        place = f" ({python})" if python else " is missing"
+        fine = line(bool(python), f"CPython {exact} for {use}{place}", remedy) and fine
     machine = f"{platform.system()} {platform.machine()}"
     remedy = "TensorFlow 1.15 has wheels for Linux x86_64 only: use RUNNER=docker with linux/amd64 images"
     return line(machine == "Linux x86_64", machine, remedy) and fine

@@ -73,12 +73,12 @@ def mount() -> int:
     make_empty(folder)
     refuse_private(folder.parent)
     on_mount("build", "--quiet", "mount", quiet=False).check_returncode()
-    started = on_mount("up", "--detach", "--wait", "mount")
-    if started.returncode:
+    result = on_mount("up", "--detach", "--wait", "mount")
+    if result.returncode:
         message = on_mount("logs", "--no-log-prefix", "--tail", "1", "mount").stdout.strip()
         on_mount("rm", "--force", "--stop", "mount")
         # What the service says begins with its name, as this script's errors do.
-        raise Refusal(message.rpartition("mount: error: ")[2] or started.stderr.strip().splitlines()[-1])
+        raise Refusal(message.rpartition("mount: error: ")[2] or result.stderr.strip().splitlines()[-1])
     print(f"mount: gs://{bucket.removeprefix('gs://')} is {folder}: make … DATA={folder}, and in the end make unmount")
     return 0
 
@@ -90,10 +90,10 @@ def unmount() -> int:
         # Says what it waits for, and may be interrupted; being stopped, the service waits too.
         on_mount("exec", "-T", "mount", "mount-bucket", "uploaded", quiet=False)
         on_mount("stop", "mount")
-    cleared = on_mount("run", "--rm", "--no-deps", "-T", "mount", "clear")
+    result = on_mount("run", "--rm", "--no-deps", "-T", "mount", "clear")
     on_mount("rm", "--force", "--stop", "mount")
-    if cleared.returncode:
-        print(cleared.stderr.strip().splitlines()[-1], file=sys.stderr)
+    if result.returncode:
+        print(result.stderr.strip().splitlines()[-1], file=sys.stderr)
         return RETRYABLE
     print(f"unmount: {mounted_folder()} is no bucket any more; everything is uploaded")
     return 0

@@ -46,11 +46,11 @@ def in_bfloat16(kind: str, precision: str) -> bool:
     EPYC of Zen 4 reached 200 GFLOPS a core in bfloat16, more than twice as many as in float32; a Xeon with AVX-512 and
     without AMX 82, where float32 reached 150. Both are far from the bound.
     """
-    can = computes_bfloat16(kind)
-    if precision == "bfloat16" and not can:
+    possible = computes_bfloat16(kind)
+    if precision == "bfloat16" and not possible:
         raise Refusal("this processor does not compute in bfloat16; leave --precision out")
-    if not can or precision != "auto" or kind != "cpu":
-        return can and precision != "float32"
+    if not possible or precision != "auto" or kind != "cpu":
+        return possible and precision != "float32"
     seconds = {}
     for dtype in (torch.bfloat16, torch.float32):
         rows, weights = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)

@@ -60,14 +60,14 @@ class Stage:
     def paths(self, environment: Environment) -> Dict[str, str]:
         """The paths that follow from the environment, by the options' names. Refusal as ``Place.path``."""
         given: Dict[str, Any] = {each.name: environment.get(each.variable or "", "") for each in self.options}
-        found = {}
+        paths = {}
         for each in self.options:
             path = given[each.name].strip() if each.is_path else ""
             if not path and isinstance(each.default, Place):
                 path = each.default.path(environment, given) or ""
             if path:
-                found[each.name] = path
-        return found
+                paths[each.name] = path
+        return paths
 
 
 def _stage(name: str, makes: str = "", module: str = "", environment: str = "", **more: Any) -> Stage:
@@ -124,12 +124,12 @@ VARIABLES = {
 
 def variables() -> Dict[str, List[str]]:
     """Every variable that make knows → the stages that have it as an option; none for those of VARIABLES."""
-    found: Dict[str, List[str]] = {name: [] for name in VARIABLES}
+    users: Dict[str, List[str]] = {name: [] for name in VARIABLES}
     for stage in STAGES.values():
         for each in stage.options:
             if each.variable:
-                found.setdefault(each.variable, []).append(stage.name)
-    return found
+                users.setdefault(each.variable, []).append(stage.name)
+    return users
 
 
 def in_cloud(paths: Dict[str, str], words: List[str]) -> bool:
