@@ -29,8 +29,7 @@ tokenizer serve evaluate finetune: $(filter train convert,$(MAKECMDGOALS))
 push: $(filter train convert evaluate,$(MAKECMDGOALS))
 
 upload download: module := transfer
-mount unmount: module := mount
-cluster cluster-stop: module := cluster
+mount unmount cluster cluster-stop: module := services
 upload download mount unmount cluster cluster-stop:
 	@$(PYTHON) -m scripts.$(module) $@
 

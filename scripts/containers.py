@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,22 +34,26 @@ MOUNTED = {
 }
 
 
-class Command(NamedTuple):
-    """What to run; of a container its name, and whether a terminal is left out, so that signals must be passed on."""
+class Step(NamedTuple):
+    """One command of a stage: `python -m module words…`."""
 
+    stage: Stage
     words: list[str]
-    container: str = ""
-    apart: bool = False
+    variables: dict[str, str] = {}  # noqa: RUF012 - beside those of this process
+    module: str = ""  # if not the stage's own
+    volumes: tuple[str, ...] = ()  # of its container, beside the stage's own
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
 
 
 def engine_answers() -> bool:
     """Whether a Docker engine and the compose command can be used here, now."""
-    if not shutil.which("docker"):
-        return False
+    questions = (["docker", "version"], ["docker", "compose", "version"])
     try:
-        questions = (["docker", "version"], ["docker", "compose", "version"])
         return all(subprocess.run(question, capture_output=True, timeout=20).returncode == 0 for question in questions)
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -76,79 +79,76 @@ def local_dump(environment: Environment) -> Path | None:
 
 def refuse_wrong_paths(stage: Stage, environment: Environment) -> None:
     """Refuse what a stage needs and is not named or not there, before anything is built or started."""
-    missing = [each.variable for each in stage.options if each.required and each.variable]
-    missing = [name for name in missing if not setting(environment, name)]
+    variables = {each.variable: each.required for each in stage.options if each.variable}
+    missing = [name for name, required in variables.items() if required and not setting(environment, name)]
     if missing:
         raise Refusal(f"{stage.name} needs {' and '.join(missing)}; make {stage.name} FLAGS=--help says more")
     stage.paths(environment)
     for name, kind in (("DUMP", "a file, a folder, an address, or latest"), ("DATASET", "a folder of a task's files")):
         path = setting(environment, name)
-        used = any(each.variable == name for each in stage.options)
-        if used and path and path != "latest" and "://" not in path and not Path(path).exists():
+        if name in variables and path and path != "latest" and "://" not in path and not Path(path).exists():
             raise Refusal(f"there is no {path}; {name} is {kind}")
 
 
 def variables_for(stage: Stage, environment: Environment) -> dict[str, str]:
     """The variables that a stage gets in its container: its options, the model, and folders in a bucket."""
     names = {each.variable for each in stage.options if each.variable} | {"MODEL", "SIZE", "TRAINER"}
-    given = {name: value for name in sorted(names) if (value := setting(environment, name))}
+    values = {name: value for name in sorted(names) if (value := setting(environment, name))}
     folders = {"DATA": data(environment), "WORK_DIR": training(environment), "MODELS": models(environment)}
     if any(map(remote, folders.values())):
         mounted = {"DATA": "data", "WORK_DIR": "data", "MODELS": "models"}
-        given.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
+        values.update({name: path if remote(path) else mounted[name] for name, path in folders.items()})
     if "DUMP" in names:
         dump = local_dump(environment)
-        given["DUMP"] = f"/dump/{dump.resolve().name}" if dump else given.get("DUMP", "latest")
-    if "DATASET" in given and not remote(given["DATASET"]):
-        given["DATASET"] = DATASET
-    if "COMPARE" in given and not remote(given["COMPARE"]):
-        compared, every = Path(given["COMPARE"]).resolve(), Path(folders["MODELS"]).resolve()
-        if every not in (compared, *compared.parents):
+        values["DUMP"] = f"/dump/{dump.resolve().name}" if dump else values.get("DUMP", "latest")
+    if "DATASET" in values and not remote(values["DATASET"]):
+        values["DATASET"] = DATASET
+    if "COMPARE" in values and not remote(values["COMPARE"]):
+        compared, parent = Path(values["COMPARE"]).resolve(), Path(folders["MODELS"]).resolve()
+        if parent not in (compared, *compared.parents):
             raise Refusal(
-                f"COMPARE={given['COMPARE']} is not inside MODELS={folders['MODELS']}, which is all that a container "
+                f"COMPARE={values['COMPARE']} is not inside MODELS={folders['MODELS']}, which is all that a container "
                 "sees; or RUNNER=venv"
             )
-        given["COMPARE"] = f"models/{compared.relative_to(every)}"
-    return given
+        values["COMPARE"] = f"models/{compared.relative_to(parent)}"
+    return values
 
 
-def inside(path: str) -> str:
-    """The name in a container of something in the training folder."""
-    return f"data/{Path(path).resolve().relative_to(Path(training(os.environ)).resolve())}"
+def command(step: Step) -> tuple[list[str], dict[str, str], str]:
+    """The command that runs a step in its image, its variables, and the name of the container.
 
-
-def command(
-    stage: Stage, module: str, words: list[str], environment: Environment, volumes: Sequence[str] = ()
-) -> Command:
-    """The command that runs a stage in its image, which is built first (half a second when nothing has changed)."""
-    cluster = on_cluster(stage, environment)
-    service = "ray-driver" if cluster else stage.environment
-    if service == "train" and on_gpus(environment):
+    The image is built first, in half a second when nothing has changed.
+    """
+    stage, environment = step.stage, step.environment
+    service, words = stage.environment, step.words
+    if on_cluster(stage, environment):
+        service = "ray-driver"
+    elif service == "train" and on_gpus(environment):
         service = "train-cuda"
     variables = compose_variables(stage, words, environment)
     subprocess.run(["docker", "compose", "build", "--quiet", service], check=True, cwd=ROOT, env=variables)
-    terminal = all(os.isatty(stream) for stream in (0, 1, 2))
     name = f"albert-ja-{stage.environment}-{os.getpid()}"
-    run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if terminal else ["-T"])]
+    run = ["docker", "compose", "run", "--rm", "--no-deps", "--name", name, *([] if on_terminal() else ["-T"])]
     run += ["--service-ports"] if stage.ports else []
-    run += [word for volume in volumes for word in ("--volume", volume)]
+    run += [word for volume in step.volumes for word in ("--volume", volume)]
     if in_cloud(stage.paths(environment), words) or mounted_bucket():
         # Files of a bucket pass through a temporary folder of the disk. A container's own /tmp is memory.
         run += ["--volume", f"{temporary_folder('scratch')}:/scratch", "--env", "TMPDIR=/scratch"]
-    for secret in stage.secrets:
-        run += ["--env", secret]
-    for key, value in variables_for(stage, environment).items():
-        run += ["--env", f"{key}={value}"]
-    if variables_for(stage, environment).get("DATASET") == DATASET:
+    values = variables_for(stage, environment)
+    run += [word for secret in stage.secrets for word in ("--env", secret)]
+    run += [word for key, value in values.items() for word in ("--env", f"{key}={value}")]
+    if values.get("DATASET") == DATASET:
         run += ["--volume", f"{Path(setting(environment, 'DATASET')).resolve()}:{DATASET}:ro"]
-    module = module or stage.module
-    if cluster:
-        run += [service, module, *words]
+    module = step.module or stage.module
+    if service == "ray-driver":
+        words = [module, *words]
     elif module != "stages." + stage.environment.replace("-", "_"):
-        run += ["--entrypoint", f"python -m {module}", service, *words]
-    else:
-        run += [service, *words]
-    return Command(run, name, apart=not terminal)
+        run += ["--entrypoint", f"python -m {module}"]
+    return [*run, service, *words], variables, name
+
+
+def on_terminal() -> bool:
+    return all(os.isatty(stream) for stream in (0, 1, 2))
 
 
 def on_gpus(environment: Environment) -> bool:
@@ -168,23 +168,31 @@ def on_gpus(environment: Environment) -> bool:
 def folder_variables(environment: Environment = os.environ, empty: Path | None = None) -> dict[str, str]:
     """The variables of compose.yaml that name what to mount, and whose the files are to be.
 
-    In place of a folder in a bucket an empty one is mounted: below `empty`, or a temporary one.
+    In place of a folder in a bucket an empty one is mounted: `empty`, or a temporary one.
     """
-    folders = {"DATA": data(environment), "MODELS": models(environment), "TRAINING": training(environment)}
-    variables = {
-        name: empty_folder(name, empty) if remote(path) else str(Path(path).resolve()) for name, path in folders.items()
-    }
+    # MODELS comes last: it is the folder itself that becomes unwritable.
+    folders = {"DATA": data(environment), "TRAINING": training(environment), "MODELS": models(environment)}
+    variables = {**environment, "RUN_AS": f"{os.getuid()}:{os.getgid()}"}
+    for name, path in folders.items():
+        if not remote(path):
+            variables[name] = str(Path(path).resolve())
+            continue
+        variables[name] = str(empty or temporary_folder(name))
+        for mounted in MOUNTED[name]:
+            folder = Path(variables[name], mounted)
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o555)
     if remote(folders["DATA"]):
         variables["DOWNLOADS"] = str(Path(setting(environment, "DOWNLOADS", "data/downloads")).resolve())
     dump = local_dump(environment)
     if dump:
         variables.update(DUMP_FOLDER=str(dump.resolve().parent), DUMP_NAME=dump.resolve().name)
-    return {**environment, **variables, "RUN_AS": f"{os.getuid()}:{os.getgid()}"}
+    return variables
 
 
 def compose_variables(stage: Stage, words: list[str], environment: Environment) -> dict[str, str]:
     """The variables of compose.yaml for a stage's command: `folder_variables`, its network and credentials."""
-    cloud = in_cloud(stage.paths(environment), words) if "--help" not in words else False
+    cloud = "--help" not in words and in_cloud(stage.paths(environment), words)
     reaches = stage.network(environment)
     variables = folder_variables(environment)
     variables["NETWORK"] = network() if cloud or reaches else "none"
@@ -203,20 +211,11 @@ def temporary_folder(name: str) -> str:
     return folder
 
 
-def empty_folder(name: str, folder: Path | None) -> str:
-    """`folder`, or a temporary one, with the folders that DATA, TRAINING or MODELS has: empty, not writable."""
-    folder = folder or Path(temporary_folder(name))
-    for mounted in MOUNTED[name]:
-        (folder / mounted).mkdir(parents=True, exist_ok=True)
-        (folder / mounted).chmod(0o555)
-    return str(folder)
-
-
 def network() -> str:
     """The network of a container that needs one: this machine's own where the emulator of the storage listens on it."""
     emulator = setting(os.environ, "STORAGE_EMULATOR_HOST")
     name = urllib.parse.urlsplit(emulator if "://" in emulator else f"//{emulator}").hostname or ""
-    return "host" if name == "localhost" or name == "::1" or name.startswith("127.") else "bridge"
+    return "host" if name in ("localhost", "::1") or name.startswith("127.") else "bridge"
 
 
 def credentials() -> str:
@@ -226,12 +225,12 @@ def credentials() -> str:
     """
     if setting(os.environ, "STORAGE_EMULATOR_HOST"):
         return ""
-    named = setting(os.environ, "GOOGLE_APPLICATION_CREDENTIALS")
-    if named and not Path(named).is_file():
-        raise Refusal(f"GOOGLE_APPLICATION_CREDENTIALS names {named}, which is no file")
-    kept = Path(setting(os.environ, "CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
-    known = Path(named) if named else kept / "application_default_credentials.json"
-    return str(known.resolve()) if known.is_file() else ""
+    path = setting(os.environ, "GOOGLE_APPLICATION_CREDENTIALS")
+    if path and not Path(path).is_file():
+        raise Refusal(f"GOOGLE_APPLICATION_CREDENTIALS names {path}, which is no file")
+    folder = Path(setting(os.environ, "CLOUDSDK_CONFIG") or os.path.expanduser("~/.config/gcloud"))
+    file = Path(path) if path else folder / "application_default_credentials.json"
+    return str(file.resolve()) if file.is_file() else ""
 
 
 def make_folders() -> None:
@@ -246,26 +245,27 @@ def make_folders() -> None:
                 raise Refusal(f"{error.filename} cannot be made ({error.strerror}); say {variable}= a folder of yours")
 
 
-def finish(command: Command, environment: Environment, text: str = "") -> int:
+def finish(words: list[str], environment: Environment, text: str = "", container: str = "") -> int:
     """Run a command to its end and return its exit code; signals are the command's to answer.
 
-    Its standard input is `text`, or this process's own without one.
+    Its standard input is `text`, or this process's own without one. `container`: the name of the one that it starts.
     """
-
     # `docker compose run` answers a signal by leaving its container alone, still running. So the container gets it from
     # here, and compose none: its end follows the container's. Only a terminal's own Ctrl-C goes through compose.
+    apart = bool(container) and not on_terminal()
+
     def pass_on(signum: int, frame: object) -> None:
-        kill = ["docker", "kill", "--signal", str(signum), command.container]
-        if not command.container or subprocess.run(kill, capture_output=True).returncode:
+        kill = ["docker", "kill", "--signal", str(signum), container]
+        if not container or subprocess.run(kill, capture_output=True).returncode:
             process.send_signal(signum)
 
     process = subprocess.Popen(
-        command.words, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
-        start_new_session=command.apart,
+        words, cwd=ROOT, env=environment, stdin=subprocess.PIPE if text else None, text=True, encoding="utf-8",
+        start_new_session=apart,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, pass_on)
     # Without a container, or with a terminal of its own, the terminal sends it to the stage as well.
-    signal.signal(signal.SIGINT, pass_on if command.apart else signal.SIG_IGN)
+    signal.signal(signal.SIGINT, pass_on if apart else signal.SIG_IGN)
     if text:
         process.communicate(text + "\n")
     return process.wait()
@@ -283,10 +283,8 @@ def uploaded(stage: Stage, environment: Environment) -> int:
     Files written in one pass are uploaded when the stage ends. Files that were appended to are uploaded later.
     """
     mounted = mounted_bucket()
-    if not mounted or not stage.makes:
-        return 0
-    out = Path(stage.paths(environment)["out"]).resolve()
-    if mounted not in out.parents:
+    out = Path(stage.paths(environment)["out"]).resolve() if mounted and stage.makes else Path()
+    if not mounted or mounted not in out.parents:
         return 0
     question = ["docker", "compose", "--profile", "mount", "exec", "-T", "mount", "mount-bucket", "uploaded"]
     question.append(str(out.relative_to(mounted)))

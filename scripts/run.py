@@ -16,50 +16,37 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from scripts import containers
+from scripts.containers import Step
 from stages.command.folders import MODELS, SIZES, model_names, remote, setting, size, trainer, training
 from stages.command.refusal import Refusal
-from stages.pipeline import STAGES, Stage, variables
+from stages.pipeline import STAGES, variables
 
 # The exit code of a process that kill -9 has ended: the system, where memory ran out, or a person.
 KILLED = 137
 
 
-class Step(NamedTuple):
-    """One command of a stage. `module`: where it is not the stage's own. `variables`: beside those of this process."""
-
-    stage: Stage
-    words: list[str]
-    variables: dict[str, str]
-    module: str = ""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.variables}
-
-
 def steps_of(name: str) -> list[Step]:
     """The commands of a stage, in order; FLAGS go to the stage itself."""
-    stage = STAGES[name]
+    stage, convert = STAGES[name], STAGES["convert"]
     try:
         flags = shlex.split(setting(os.environ, "FLAGS"))
     except ValueError as error:
         raise Refusal(f"FLAGS={setting(os.environ, 'FLAGS')} cannot be split into words: {error}")
     if "--help" in flags:
-        return [Step(stage, [*(word for word in stage.words if not word.startswith("-")), "--help"], {})]
-    own = [*stage.words, *flags]
+        return [Step(stage, [*(word for word in stage.words if not word.startswith("-")), "--help"])]
+    words = [*stage.words, *flags]
     if name == "train":
-        return [Step(stage, own, {}), Step(STAGES["convert"], list(STAGES["convert"].words), {"TRAINER": "torch"})]
+        return [Step(stage, words), Step(convert, list(convert.words), {"TRAINER": "torch"})]
     if name == "convert":
         named = model_names(os.environ) if "--checkpoint" in flags else models_to_convert()
-        return [step for model in named for step in conversion(model, own)]
+        return [step for model in named for step in conversion(model, words)]
     if name == "serve":
         here = {"--host": setting(os.environ, "ADDRESS"), "--port": setting(os.environ, "PORT")}
         options = {"--host": "0.0.0.0", "--port": "8000"} if chosen_runner() == "docker" else here
-        own += [word for option, value in options.items() if value for word in (option, value)]
-    return [Step(stage, own, {})]
+        words += [word for option, value in options.items() if value for word in (option, value)]
+    return [Step(stage, words)]
 
 
 def models_to_convert() -> list[str]:
@@ -88,15 +75,15 @@ def is_trained(place: str, model: str) -> bool:
 
 def conversion(model: str, words: list[str]) -> list[Step]:
     """The conversion of a model; before it, TensorFlow's logits of a checkpoint where they are missing."""
-    chosen = {"MODEL": model}
-    checkpoint = STAGES["convert"].paths({**os.environ, **chosen})["checkpoint"]
-    steps = [Step(STAGES["convert"], words, chosen)]
-    if os.path.exists(checkpoint + ".index") and not os.path.exists(checkpoint + ".reference.npz"):
-        # In a container the folder has another name, which the variables give there as well.
-        prefix = containers.inside(checkpoint) if chosen_runner() == "docker" else checkpoint
-        config = str(Path(prefix).parent / "albert_config.json")
-        reference = ["--checkpoint", prefix, "--config", config, "--out", prefix + ".reference.npz"]
-        steps.insert(0, Step(STAGES["tpu-train"], reference, chosen, "stages.tpu_train.reference"))
+    steps = [Step(STAGES["convert"], words, {"MODEL": model})]
+    checkpoint = Path(STAGES["convert"].paths(steps[0].environment)["checkpoint"])
+    if os.path.exists(f"{checkpoint}.index") and not os.path.exists(f"{checkpoint}.reference.npz"):
+        if chosen_runner() == "docker":
+            # In a container the folder has another name, which the variables give there as well.
+            checkpoint = Path("data", checkpoint.resolve().relative_to(Path(training(os.environ)).resolve()))
+        config, reference = checkpoint.parent / "albert_config.json", f"{checkpoint}.reference.npz"
+        words = ["--checkpoint", str(checkpoint), "--config", str(config), "--out", reference]
+        steps.insert(0, Step(STAGES["tpu-train"], words, {"MODEL": model}, "stages.tpu_train.reference"))
     return steps
 
 
@@ -108,11 +95,50 @@ def chosen_runner() -> str:
     return runner or ("docker" if containers.engine_answers() else "venv")
 
 
-def in_venv(step: Step) -> containers.Command:
-    """The command that runs a step in `.venv/<environment>`, which is made first where it is missing or out of date."""
-    environment = "cluster" if containers.on_cluster(step.stage, step.environment) else step.stage.environment
-    subprocess.run([containers.ROOT / "scripts" / "venv", environment], check=True)
-    return containers.Command([f".venv/{environment}/bin/python", "-m", step.module or step.stage.module, *step.words])
+def run(step: Step, text: str = "") -> int:
+    """Run a step in its image or in its virtual environment, which are made first, to its end; gives its exit code."""
+    stage, environment, container = step.stage, step.environment, ""
+    docker = chosen_runner() == "docker"
+    if docker:
+        containers.make_folders()
+        command, environment, container = containers.command(step)
+    else:
+        name = "cluster" if containers.on_cluster(stage, environment) else stage.environment
+        subprocess.run([containers.ROOT / "scripts" / "venv", name], check=True)
+        command = [f".venv/{name}/bin/python", "-m", step.module or stage.module, *step.words]
+    print("$", shlex.join(command), file=sys.stderr, flush=True)
+    if docker and stage.ports:
+        place = f"{setting(os.environ, 'ADDRESS', 'localhost')}:{setting(os.environ, 'PORT', '8000')}"
+        print(f"serve: the container's port 8000 is http://{place} here", file=sys.stderr, flush=True)
+    code = containers.finish(command, environment, text, container)
+    return code if code >= 0 else 128 - code
+
+
+def stage(name: str, show: bool) -> int:
+    """Run the commands of a stage in turn, or only show them; return the first exit code that is not 0."""
+    docker = chosen_runner() == "docker"
+    for step in steps_of(name):
+        if "--help" not in step.words:
+            containers.refuse_wrong_paths(step.stage, step.environment)
+        if show:
+            names = containers.variables_for(step.stage, step.environment) if docker else step.variables
+            shown = [f"{key}={value}" for key, value in sorted(names.items())]
+            print(shlex.join([*shown, step.module or step.stage.module, *step.words]))
+            continue
+        text = setting(os.environ, "TEXT") if name == "tokenizer" else ""
+        code = run(step, text) or containers.uploaded(step.stage, step.environment)
+        if code == KILLED:
+            # It could say nothing itself.
+            ways = [STAGES[name].killed] if STAGES[name].killed else []
+            ways += ["a higher limit (MEMORY=)" if setting(os.environ, "MEMORY") else "more memory"]
+            print(
+                f"{name}: error: it was killed from outside, most likely for lack of memory; "
+                f"the same command resumes, with {' or '.join(ways)}",
+                file=sys.stderr,
+            )
+        if code:
+            return code
+    return 0
 
 
 def refuse_unknown_variables() -> None:
@@ -125,51 +151,6 @@ def refuse_unknown_variables() -> None:
             near = difflib.get_close_matches(name.upper(), known, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise Refusal(f"there is no variable {name}{meant} make help lists all")
-
-
-def run(step: Step, name: str, show: bool) -> int:
-    """Run one step to its end, or only show its command; gives its exit code."""
-    docker = chosen_runner() == "docker"
-    if show:
-        names = containers.variables_for(step.stage, step.environment) if docker else step.variables
-        shown = [f"{key}={value}" for key, value in sorted(names.items())]
-        print(shlex.join([*shown, step.module or step.stage.module, *step.words]))
-        return 0
-    if docker:
-        containers.make_folders()
-    command = containers.command(step.stage, step.module, step.words, step.environment) if docker else in_venv(step)
-    print("$", shlex.join(command.words), file=sys.stderr, flush=True)
-    if docker and name == "serve":
-        place = f"{setting(os.environ, 'ADDRESS', 'localhost')}:{setting(os.environ, 'PORT', '8000')}"
-        print(f"serve: the container's port 8000 is http://{place} here", file=sys.stderr, flush=True)
-    environment = containers.compose_variables(step.stage, step.words, step.environment) if docker else step.environment
-    code = containers.finish(command, environment, setting(os.environ, "TEXT") if name == "tokenizer" else "")
-    code = code or containers.uploaded(step.stage, step.environment)
-    code = code if code >= 0 else 128 - code
-    if code == KILLED:
-        print(killed(STAGES[name]), file=sys.stderr)
-    return code
-
-
-def killed(stage: Stage) -> str:
-    """The message for a stage that was killed, which could print none itself."""
-    ways = [stage.killed] if stage.killed else []
-    ways += ["a higher limit (MEMORY=)" if setting(os.environ, "MEMORY") else "more memory"]
-    return (
-        f"{stage.name}: error: it was killed from outside, most likely for lack of memory; "
-        f"the same command resumes, with {' or '.join(ways)}"
-    )
-
-
-def stage(name: str, show: bool) -> int:
-    """Run the commands of a stage in turn, or only show them; return the first exit code that is not 0."""
-    chosen_runner()
-    for step in steps_of(name):
-        if "--help" not in step.words:
-            containers.refuse_wrong_paths(step.stage, step.environment)
-        if code := run(step, name, show):
-            return code
-    return 0
 
 
 def act(module: str, actions: Mapping[str, Callable[[], int]], arguments: list[str]) -> int:
@@ -187,12 +168,8 @@ def act(module: str, actions: Mapping[str, Callable[[], int]], arguments: list[s
         return failed.returncode
 
 
-def main(arguments: list[str]) -> int:
-    """Run the stage that the argument names; `--print` shows its commands instead."""
-    names = [word for word in arguments if word != "--print"]
-    stages = {name: functools.partial(stage, name, names != arguments) for name in STAGES}
-    return act("scripts.run [--print]", stages, names)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # `--print` shows the commands of a stage instead.
+    names = [word for word in sys.argv[1:] if word != "--print"]
+    stages = {name: functools.partial(stage, name, names != sys.argv[1:]) for name in STAGES}
+    sys.exit(act("scripts.run [--print]", stages, names))

@@ -9,22 +9,18 @@ Needs nothing but Python 3.9.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
 
-from scripts import containers
-from scripts.run import Step, act, chosen_runner, in_venv
+from scripts.containers import Step
+from scripts.run import act, chosen_runner, run
 from stages.command.folders import model_names, remote, setting, size, switch
 from stages.command.refusal import Refusal
 from stages.pipeline import STAGES
 
-MODULE = "stages.handover.transfer"
 # What can be copied, in the order of the flow.
 MADE = {name: STAGES[name] for name in ("corpus", "vocab", "tfrecords", "tpu-train", "train", "convert")}
-# Where a container has them.
-INSIDE = {"DATA": "/transfer/data", "MODELS": "/transfer/models"}
 
 
 def folders() -> list[str]:
@@ -56,45 +52,33 @@ def root(variable: str) -> Path:
     return Path(path).resolve()
 
 
-def arguments_for(direction: str, docker: bool) -> list[str]:
-    """The words for `stages.handover.transfer`."""
+def copy(direction: str) -> int:
+    """Copy the folders, `upload` or `download`."""
+    docker, upload = chosen_runner() == "docker", direction == "upload"
     bucket = setting(os.environ, "WORK_DIR").rstrip("/")
     if not bucket.startswith("gs://"):
         raise Refusal(f"say where in a bucket: make {direction} WORK_DIR=gs://bucket/prefix")
-    arguments = []
+    words = []
     for folder in folders():
         first, _, rest = folder.partition("/")
         variable, within = ("MODELS", rest) if first == MADE["convert"].makes else ("DATA", folder)
         local = root(variable) / within
-        if direction == "upload" and not local.is_dir():
+        if upload and not local.is_dir():
             if setting(os.environ, "STAGE"):
                 raise Refusal(f"there is no {local} to upload")
             continue
-        pair = [str(Path(INSIDE[variable], within) if docker else local), f"{bucket}/{folder}"]
-        arguments += ["--copy", *(pair if direction == "upload" else pair[::-1])]
-    if not arguments:
+        here = Path("/transfer", variable.lower(), within) if docker else local
+        pair = [str(here), f"{bucket}/{folder}"]
+        words += ["--copy", *(pair if upload else pair[::-1])]
+    if not words:
         raise Refusal("there is nothing to upload: no stage has written to DATA or MODELS")
-    return [*arguments, "--dry-run"] if switch(os.environ, "DRY_RUN") else arguments
-
-
-def copy(direction: str) -> int:
-    """Copy the folders, `upload` or `download`."""
-    docker = chosen_runner() == "docker"
-    stage, words, environment = MADE["corpus"], arguments_for(direction, docker), dict(os.environ)
-    if docker:
-        containers.make_folders()
-        volumes = []
-        for variable, inside in INSIDE.items():
-            # The engine would make it itself, and it would be root's.
-            root(variable).mkdir(parents=True, exist_ok=True)
-            volumes.append(f"{root(variable)}:{inside}{':ro' * (direction == 'upload')}")
-        command = containers.command(stage, MODULE, words, os.environ, volumes)
-        environment = containers.compose_variables(stage, words, os.environ)
-    else:
-        command = in_venv(Step(stage, words, {}, MODULE))
-    print("$", shlex.join(command.words), file=sys.stderr, flush=True)
-    code = containers.finish(command, environment)
-    return code if code >= 0 else 128 - code
+    words += ["--dry-run"] if switch(os.environ, "DRY_RUN") else []
+    volumes = []
+    for variable in ("DATA", "MODELS") if docker else ():
+        # The engine would make it itself, and it would be root's.
+        root(variable).mkdir(parents=True, exist_ok=True)
+        volumes.append(f"{root(variable)}:/transfer/{variable.lower()}{':ro' * upload}")
+    return run(Step(MADE["corpus"], words, {}, "stages.handover.transfer", tuple(volumes)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import time
+import functools
+import timeit
 
 import torch
 
@@ -39,11 +40,22 @@ def choose_device(device: str) -> str:
 
 
 def in_bfloat16(kind: str, precision: str) -> bool:
-    """Whether `--precision` means bfloat16 on a kind of device. Refusal where it cannot be."""
-    can = computes_bfloat16(kind)
-    if precision == "bfloat16" and not can:
+    """Whether `--precision` means bfloat16 on a kind of device. Refusal where it cannot be.
+
+    `auto` tries matrix products of a training step on processors: an instruction set does not say what is faster. An
+    EPYC of Zen 4 reached 200 GFLOPS a core in bfloat16, more than twice as many as in float32; a Xeon with AVX-512 and
+    without AMX 82, where float32 reached 150. Both are far from the bound.
+    """
+    possible = computes_bfloat16(kind)
+    if precision == "bfloat16" and not possible:
         raise Refusal("this processor does not compute in bfloat16; leave --precision out")
-    return can and (precision == "bfloat16" or (precision == "auto" and bfloat16_pays(kind)))
+    if not possible or precision != "auto" or kind != "cpu":
+        return possible and precision != "float32"
+    seconds = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        rows, weights = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
+        seconds[dtype] = min(timeit.repeat(functools.partial(torch.mm, rows, weights), number=1, repeat=6))
+    return seconds[torch.bfloat16] * _PAYS < seconds[torch.float32]
 
 
 def computes_bfloat16(kind: str) -> bool:
@@ -51,24 +63,3 @@ def computes_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def bfloat16_pays(kind: str) -> bool:
-    """Whether matrix products of a training step are faster in bfloat16: on processors they are tried.
-
-    An instruction set does not say so. An EPYC of Zen 4 reached 200 GFLOPS a core in bfloat16, more than twice as many
-    as in float32; a Xeon with AVX-512 and without AMX 82, where float32 reached 150. Both are far from the bound.
-    """
-    if kind != "cpu":
-        return True
-    seconds = {}
-    for dtype in (torch.bfloat16, torch.float32):
-        rows, weights = torch.ones(512, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
-        seconds[dtype] = min(_seconds(rows, weights) for _ in range(6))
-    return seconds[torch.bfloat16] * _PAYS < seconds[torch.float32]
-
-
-def _seconds(rows: torch.Tensor, weights: torch.Tensor) -> float:
-    start = time.perf_counter()
-    torch.mm(rows, weights)
-    return time.perf_counter() - start

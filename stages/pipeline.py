@@ -33,14 +33,14 @@ def _sends(environment: Environment) -> bool:
 class Stage:
     """A command: ``python -m module words… FLAGS`` in an environment and an image.
 
-    makes: the folder it fills, of DATA or WORK_DIR, or ``models``. sized: a folder there for every MODEL and SIZE, or
-    for every MODEL. killed: what to try where memory was too short.
+    makes: the folder it fills, of DATA or WORK_DIR, or ``models``. per_model, per_size: a folder there for every MODEL,
+    for every SIZE. killed: what to try where memory was too short.
     """
 
     name: str
     module: str
     environment: str  # .venv/<environment>, and the image albert-ja/<environment>
-    kind: str  # the dataclass of its options, in options.py of its folder
+    kind: str = "Options"  # the dataclass of its options, in options.py of its folder
     makes: str = ""
     per_model: bool = False
     per_size: bool = False
@@ -60,48 +60,39 @@ class Stage:
     def paths(self, environment: Environment) -> Dict[str, str]:
         """The paths that follow from the environment, by the options' names. Refusal as ``Place.path``."""
         given: Dict[str, Any] = {each.name: environment.get(each.variable or "", "") for each in self.options}
-        found = {}
+        paths = {}
         for each in self.options:
             path = given[each.name].strip() if each.is_path else ""
             if not path and isinstance(each.default, Place):
                 path = each.default.path(environment, given) or ""
             if path:
-                found[each.name] = path
-        return found
+                paths[each.name] = path
+        return paths
+
+
+def _stage(name: str, makes: str = "", module: str = "", environment: str = "", **more: Any) -> Stage:
+    """A stage. Module and environment have its name unless they are given."""
+    return Stage(name, module or "stages." + name.replace("-", "_"), environment or name, makes=makes, **more)
 
 
 _FEWER = "fewer processes (JOBS=1)"
+_EACH: Dict[str, Any] = {"per_model": True, "per_size": True}
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage(
-            "corpus", "stages.corpus", "corpus", "Options", "corpus",
-            spreads=True, network=_downloads, killed=_FEWER,
-        ),
-        Stage("vocab", "stages.vocab", "vocab", "Options", "vocab", spreads=True, killed=_FEWER),
-        Stage(
-            "tfrecords", "stages.tfrecords", "tfrecords", "Options", "tfrecords",
-            per_model=True, spreads=True, killed=_FEWER,
-        ),
-        Stage(
-            "tpu-train", "stages.tpu_train", "tpu-train", "Options", "checkpoints",
-            per_model=True, per_size=True, network=_trains_elsewhere, killed="a smaller BATCH=",
-        ),
-        Stage(
-            "train", "stages.train", "train", "Options", "runs",
-            per_model=True, per_size=True, killed="a smaller MICRO_BATCH=",
-        ),
-        Stage(
-            "convert", "stages.convert", "convert", "Options", "models",
-            per_model=True, per_size=True, words=("--verify",),
-        ),
-        Stage("tokenizer", "stages.tokenizer", "tokenizer", "Tokenize", words=("tokenize",)),
-        Stage("serve", "stages.serve", "serve", "Options", ports=True),
-        Stage("evaluate", "stages.evaluate", "train", "Options", "evaluations", per_model=True, per_size=True),
-        Stage("finetune", "stages.finetune", "train", "Options", "finetuned", per_model=True, per_size=True),
-        Stage(
-            "push", "stages.convert.push", "convert", "Push",
-            network=_sends, secrets=("HF_TOKEN", "HF_ENDPOINT"),
+        _stage("corpus", "corpus", spreads=True, network=_downloads, killed=_FEWER),
+        _stage("vocab", "vocab", spreads=True, killed=_FEWER),
+        _stage("tfrecords", "tfrecords", per_model=True, spreads=True, killed=_FEWER),
+        _stage("tpu-train", "checkpoints", network=_trains_elsewhere, killed="a smaller BATCH=", **_EACH),
+        _stage("train", "runs", killed="a smaller MICRO_BATCH=", **_EACH),
+        _stage("convert", "models", words=("--verify",), **_EACH),
+        _stage("tokenizer", kind="Tokenize", words=("tokenize",)),
+        _stage("serve", ports=True),
+        _stage("evaluate", "evaluations", environment="train", **_EACH),
+        _stage("finetune", "finetuned", environment="train", **_EACH),
+        _stage(
+            "push", module="stages.convert.push", environment="convert", kind="Push", network=_sends,
+            secrets=("HF_TOKEN", "HF_ENDPOINT"),
         ),
     )
 }  # fmt: skip
@@ -133,12 +124,12 @@ VARIABLES = {
 
 def variables() -> Dict[str, List[str]]:
     """Every variable that make knows → the stages that have it as an option; none for those of VARIABLES."""
-    found: Dict[str, List[str]] = {name: [] for name in VARIABLES}
+    users: Dict[str, List[str]] = {name: [] for name in VARIABLES}
     for stage in STAGES.values():
         for each in stage.options:
             if each.variable:
-                found.setdefault(each.variable, []).append(stage.name)
-    return found
+                users.setdefault(each.variable, []).append(stage.name)
+    return users
 
 
 def in_cloud(paths: Dict[str, str], words: List[str]) -> bool:

@@ -18,9 +18,8 @@ from stages.command.refusal import Refusal, Retryable
 from stages.command.running import run
 from stages.command.stopping import Stop, Stopped
 from stages.formats.pretraining import sentence as sentence_of
-from stages.handover import lock, storage
+from stages.handover import storage
 from stages.handover.manifests import MANIFEST, claim, read_manifest, write_manifest
-from stages.handover.storage import describe
 from stages.train.options import Options
 
 STAGE = "train"
@@ -52,70 +51,53 @@ def main(arguments: list[str]) -> None:
             for name, sentence in setup.findings:
                 print(f"{name:9}  {sentence}")
             return
-        count = options.processes or setup.device.processes
-    if count > 1 and not is_one_of_several():
-        code = run_processes(count, arguments)
-        if code:
-            sys.exit(code)
-        return
+    if setup.device.processes > 1 and not is_one_of_several():
+        sys.exit(run_processes(setup.device.processes, arguments))
     with stop.watched():
         try:
-            best = _run(options, setup, stop, is_first())
+            _run(options, setup, stop, is_first())
         except Stopped as stopped:
             if is_first():
-                print(
-                    f"train: stopped at step {stopped.step:,}, checkpoint saved; the same command resumes",
-                    file=sys.stderr,
-                )
+                done = f"stopped at step {stopped.step:,}, checkpoint saved; the same command resumes"
+                print(f"train: {done}", file=sys.stderr)
             sys.exit(128 + stopped.signum)
     if is_first():
+        best = read_manifest(options.out, STAGE)["best"]
         print(f"{storage.join(options.out, 'best')}: step {best['step']}, {sentence_of(best)}")
 
 
-def _run(options: Options, setup: Any, stop: Stop, first: bool) -> dict[str, Any]:
-    """Train in OUT unless its run is finished. Return the best evaluation, in the first process."""
-    decisive, inputs = options.decisive(), {"config": setup.config, "tfrecords": setup.shards.identity}
-    if first:
-        finished = claim(STAGE, options.out, decisive, inputs)
-    else:
-        finished = storage.exists(storage.join(options.out, MANIFEST))
-    if not finished:
-        try:
-            _train(options, setup, stop, decisive, inputs)
-        finally:
-            lock.release(options.out)
-    if not first:
-        return {}
-    best = read_manifest(options.out, STAGE)["best"]
-    assert isinstance(best, dict)
-    return best
-
-
-def _train(options: Options, setup: Any, stop: Stop, decisive: dict[str, Any], inputs: dict[str, Any]) -> None:
+def _run(options: Options, setup: Any, stop: Stop, first: bool) -> None:
+    """Train in OUT unless its run is finished. The `first` process writes the manifest."""
     import torch
 
+    from stages.train import checkpoints, metrics
     from stages.train.processes import Group
-    from stages.train.training import output_files, train
+    from stages.train.training import train
 
-    group = Group(setup.device)
+    out, decisive = options.out, options.decisive()
+    inputs = {"config": setup.config, "tfrecords": setup.shards.identity}
+    if claim(STAGE, out, decisive, inputs) if first else storage.exists(storage.join(out, MANIFEST)):
+        return
+    group = Group(setup.device.kind)
     try:
         best = train(options, setup, group, stop)
     except RuntimeError as error:
         # Only GPUs raise OutOfMemoryError; processors raise a plain RuntimeError.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
+        reason = str(error).splitlines()[0]
         raise Retryable(
-            f"the device has not enough memory ({str(error).splitlines()[0]}); the same command resumes with a smaller "
-            "--micro-batch"
+            f"the device has not enough memory ({reason}); the same command resumes with a smaller --micro-batch"
         )
     finally:
         group.end()
-    if not group.first:
-        return
-    outputs = {name: describe(storage.join(options.out, name)) for name in output_files(options.out)}
-    versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "safetensors")}
-    counts = {"train_files": len(setup.shards.train), "held_out_examples": setup.shards.held_out_examples}
-    write_manifest(STAGE, options.out, decisive, inputs, outputs, best=best, versions=versions, counts=counts)
+    if first:
+        kept = (checkpoints.BEST, metrics.FILE, *metrics.PICTURES)
+        names = [name for name in storage.files_below(out) if name.startswith("step-") or name.split("/")[0] in kept]
+        files = {name: storage.describe(storage.join(out, name)) for name in names}
+        versions = {name: version(name) for name in ("torch", "transformers", "accelerate", "safetensors")}
+        counts = {"train_files": len(setup.shards.train), "held_out_examples": setup.shards.held_out_examples}
+        write_manifest(STAGE, out, decisive, inputs, files, best=best, versions=versions, counts=counts)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
     """Write a checkpoint. On a disk, its complete folder is renamed to its final name."""
     name = folder_of(checkpoint.step)
     in_bucket = storage.written_once(out)
-    scratch = tempfile.mkdtemp(prefix="train-") if in_bucket else os.path.join(out, f".{name}{PARTIAL}")
+    scratch = tempfile.mkdtemp(prefix="train-") if in_bucket else os.path.join(out, f".step{PARTIAL}")
     try:
+        # A killed run may have left it.
         shutil.rmtree(scratch, ignore_errors=True)
         os.mkdir(scratch)
         _write(os.path.join(scratch, MODEL), checkpoint.model)
@@ -61,12 +62,10 @@ def save(out: str, checkpoint: Checkpoint, config: dict[str, Any]) -> None:
         if not in_bucket:
             os.replace(scratch, os.path.join(out, name))
             return
-        target = storage.join(out, name)
-        storage.make_folder(target)
-        storage.put_all(
-            [(os.path.join(scratch, part), storage.join(target, part)) for part in (MODEL, OPTIMIZER, CONFIG)]
-        )
-        storage.put(os.path.join(scratch, STATE), storage.join(target, STATE))
+        storage.make_folder(storage.join(out, name))
+        pairs = [(os.path.join(scratch, part), storage.join(out, name, part)) for part in (MODEL, OPTIMIZER, CONFIG)]
+        storage.put_all(pairs)
+        storage.put(os.path.join(scratch, STATE), storage.join(out, name, STATE))
     except OSError as error:
         raise unwritable(out, error)
     finally:
@@ -109,12 +108,10 @@ def tensors_of(path: str) -> Tensors:
         )
 
 
-def prune(out: str, keep: int) -> None:
-    """Remove all but the last `keep` checkpoints, and the incomplete folders of killed runs."""
-    if not storage.remote(out):
-        for name in storage.names(out):
-            if re.fullmatch(rf"\.step-\d+{re.escape(PARTIAL)}/", name):
-                shutil.rmtree(os.path.join(out, name), ignore_errors=True)
+def prune(out: str, keep: int, best: dict[str, Any] | None, config: dict[str, Any]) -> None:
+    """Remove all but the last `keep` checkpoints. Before that, copy the model of the `best` evaluation to OUT/best."""
+    if best:
+        _write_best(out, best, config)
     for step in saved(out)[:-keep]:
         folder = storage.join(out, folder_of(step))
         # The state goes first: without it the folder is no checkpoint.
@@ -124,23 +121,15 @@ def prune(out: str, keep: int) -> None:
             os.rmdir(folder)
 
 
-def write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
+def _write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
     """Copy the model of the evaluation `row` to OUT/best, unless it is there."""
-    best = storage.join(out, BEST)
-    if _best_step(out) == row["step"]:
+    model, state = (storage.join(out, BEST, name) for name in (MODEL, STATE))
+    present = read_json(state) if STATE in storage.names(storage.join(out, BEST)) else None
+    if isinstance(present, dict) and present.get("step") == row["step"]:
         return
-    storage.make_folder(best)
+    storage.make_folder(storage.join(out, BEST))
     # The old state goes before the old model: a state always describes the model beside it.
-    storage.remove(storage.join(best, STATE))
-    storage.fetch(storage.join(out, folder_of(row["step"]), MODEL), storage.join(best, MODEL))
-    write_json(storage.join(best, CONFIG), config)
-    write_json(storage.join(best, STATE), {**row, "sha256": sha256(storage.join(best, MODEL))})
-
-
-def _best_step(out: str) -> int | None:
-    """The step of the model in OUT/best; None without a complete one."""
-    best = storage.join(out, BEST)
-    if STATE not in storage.names(best):
-        return None
-    state = read_json(storage.join(best, STATE))
-    return state.get("step") if isinstance(state, dict) else None
+    storage.remove(state)
+    storage.fetch(storage.join(out, folder_of(row["step"]), MODEL), model)
+    write_json(storage.join(out, BEST, CONFIG), config)
+    write_json(state, {**row, "sha256": sha256(model)})

@@ -6,6 +6,7 @@ run_pretraining.py, and modeling.py for everything below them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from transformers import AlbertConfig, AlbertForPreTraining
 from stages.command.refusal import Refusal
 from stages.formats.albert_config import model_config
 from stages.formats.batches import Batch
+from stages.formats.pretraining import METRICS
 
 # The masked LM loss is numerator / (denominator + 1e-5) in run_pretraining.py.
 EPSILON = 1e-5
@@ -23,8 +25,6 @@ EPSILON = 1e-5
 # compiles a product for each new shape. With AMX that takes up to 20 ms, where the product takes 1: without padding,
 # 260 of the 640 ms of a step of `tiny` were compilation.
 MULTIPLE, QUERIES = 64, 8
-# The limit of initial values, in standard deviations.
-TRUNCATION = 2.0
 Tensors = dict[str, Tensor]
 
 
@@ -47,6 +47,14 @@ def loss(sums: Sums, weights: float, examples: float) -> Tensor:
     return sums.masked_lm / (weights + EPSILON) + sums.order / examples
 
 
+def means(sums: Sequence[float]) -> dict[str, float]:
+    """Sums → masked LM loss and accuracy per masked token, sentence order loss and accuracy per example."""
+    masked_lm, weights, correct_masked, order, correct_order, examples = sums
+    weights, examples = max(weights, EPSILON), max(examples, 1.0)
+    of_words, of_order = (correct_masked / weights, masked_lm / weights), (correct_order / examples, order / examples)
+    return dict(zip(METRICS, of_words + of_order, strict=True))
+
+
 def new_model(config: dict[str, Any], seed: int, erf: bool = False) -> AlbertForPreTraining:
     """The model of a configuration in TensorFlow's form. Its initial values depend on the seed alone.
 
@@ -66,7 +74,7 @@ def new_model(config: dict[str, Any], seed: int, erf: bool = False) -> AlbertFor
             module.activation = nn.GELU("none" if erf else "tanh")
     generator = torch.Generator().manual_seed(seed)
     deviation = model.config.initializer_range
-    limit = TRUNCATION * deviation
+    limit = 2.0 * deviation
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -95,9 +103,9 @@ class _Rows(NamedTuple):
     groups: list[tuple[int, int]]  # examples, and the length of each, in the order of the rows
     mask: Tensor | None  # (examples, 1, 1, length) of the one group; None if no row is padding
     queries: Tensor  # (examples * (1 + predictions),) rows of [CLS] and of the masked tokens, by example
-    slots: Tensor  # (slots,) the flat prediction slots that are computed: all with a weight, and some without
-    labels: Tensor  # (examples, predictions)
-    weights: Tensor  # (examples, predictions)
+    outputs: Tensor  # indices into queries: every [CLS], padding, then the slots that are computed
+    labels: Tensor  # (slots,) of all prediction slots with a weight, and of some without
+    weights: Tensor  # (slots,)
     swapped: Tensor  # (examples,)
 
 
@@ -115,14 +123,13 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: Tensors) -> Sums:
         """`batch`: the fields of `Batch` as tensors. The sums are float32 also under autocast."""
-        rows = _rows(batch)
-        examples = len(rows.labels)
+        rows, albert = _rows(batch), self.model.albert
+        labels, weights = rows.labels, rows.weights
         hidden = self._hidden(rows)
-        albert = self.model.albert
-        logits = self.model.predictions(hidden[len(hidden) - len(rows.slots) :]).float()
-        labels, weights = rows.labels.flatten()[rows.slots], rows.weights.flatten()[rows.slots]
+        logits = self.model.predictions(hidden[len(hidden) - len(labels) :]).float()
         losses = functional.cross_entropy(logits, labels, reduction="none")
-        orders = self.model.sop_classifier(albert.pooler_activation(albert.pooler(hidden[:examples]))).float()
+        pooled = albert.pooler_activation(albert.pooler(hidden[: len(rows.swapped)]))
+        orders = self.model.sop_classifier(pooled).float()
         return Sums(
             (losses * weights).sum(),
             weights.sum(),
@@ -138,17 +145,12 @@ class Pretraining(nn.Module):
         values = embeddings.word_embeddings(rows.ids) + embeddings.token_type_embeddings(rows.segments)
         values = embeddings.LayerNorm(values + embeddings.position_embeddings(rows.position_ids))
         hidden = encoder.embedding_hidden_mapping_in(embeddings.dropout(values))
-        *layers, last = self._layers()
+        groups, count = encoder.albert_layer_groups, self.model.config.num_hidden_layers
+        sequence = [groups[int(layer / count * len(groups))] for layer in range(count)]
+        *layers, last = [layer for group in sequence for layer in group.albert_layers]
         for layer in layers:
-            hidden = _layer(layer, hidden, hidden, rows)
-        return _layer(last, hidden.index_select(0, rows.queries), hidden, rows, _order(rows))
-
-    def _layers(self) -> list[Any]:
-        """The layers in the order of their use, each as often as it is used."""
-        config, groups = self.model.config, self.model.albert.encoder.albert_layer_groups
-        layers = config.num_hidden_layers
-        sequence = (groups[int(layer / layers * config.num_hidden_groups)] for layer in range(layers))
-        return [layer for group in sequence for layer in group.albert_layers]
+            hidden = _layer(layer, hidden, rows)
+        return _layer(last, hidden, rows, last=True)
 
     def state(self) -> Tensors:
         """The parameters by transformers' names. The decoder's matrix is that of the embeddings and is left out."""
@@ -160,126 +162,86 @@ class Pretraining(nn.Module):
         others = sorted(set(own) ^ set(state)) or [name for name in own if own[name].shape != state[name].shape]
         if others:
             raise Refusal(f"these are not the weights of the configuration's model: {others[0]} differs")
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(state[name])
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
 
 
 def _rows(batch: Tensors) -> _Rows:
     """A batch's tokens as rows: without padding on processors; with it in compiled code, which needs fixed shapes."""
     fields = {name: tensor if name == "weights" else tensor.long() for name, tensor in batch.items()}
-    lengths = _lengths(fields) if batch["ids"].device.type == "cpu" and not torch.compiler.is_compiling() else None
-    if lengths is not None:
+    mask, lengths, device = fields["mask"], fields["mask"].sum(1), batch["ids"].device
+    compact = device.type == "cpu" and not torch.compiler.is_compiling()
+    # Not where an example has padding between tokens, or a masked token in its padding.
+    compact = compact and not ((mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any())
+    if compact:
         lengths, order = lengths.sort(stable=True)
         fields = {name: tensor[order] for name, tensor in fields.items()}
         for name in ("positions", "labels", "weights"):
             fields[name] = functional.pad(fields[name], (0, -(1 + fields[name].shape[1]) % QUERIES))
     examples, length = fields["ids"].shape
-    position_ids = torch.arange(length, device=fields["ids"].device).expand(examples, length)
+    position_ids = torch.arange(length, device=device).expand(examples, length)
     tokens = [fields["ids"], fields["segments"], position_ids]
-    weights = fields["weights"]
-    if lengths is None:
-        first_rows = length * torch.arange(examples, device=position_ids.device)
-        tokens = [tensor.flatten() for tensor in tokens]
-        groups, mask = [(examples, length)], fields["mask"].bool()[:, None, None]
-        slots = torch.arange(weights.numel(), device=weights.device)
-    else:
+    weights = fields["weights"].flatten()
+    if compact:
         first_rows = lengths.cumsum(0) - lengths
         inside = position_ids < lengths[:, None]
         tokens = [tensor[inside] for tensor in tokens]
-        tokens = [functional.pad(tensor, (0, _padded(len(tensor)) - len(tensor))) for tensor in tokens]
+        tokens = [functional.pad(tensor, (0, -len(tensor) % MULTIPLE)) for tensor in tokens]
         sizes, counts = lengths.unique_consecutive(return_counts=True)
-        groups, mask = list(zip(counts.tolist(), sizes.tolist(), strict=True)), None
+        groups = list(zip(counts.tolist(), sizes.tolist(), strict=True))
         # The slots with a weight come first. Those that pad them have the weight 0.
-        unused = (weights.flatten() == 0).byte()
-        slots = unused.argsort(stable=True)[: _padded(len(unused) - int(unused.sum()))]
-    # [CLS] is the first token.
+        unused = (weights == 0).byte()
+        used = len(unused) - int(unused.sum())
+        slots = unused.argsort(stable=True)[: used + -used % MULTIPLE]
+    else:
+        first_rows = length * torch.arange(examples, device=device)
+        tokens = [tensor.flatten() for tensor in tokens]
+        groups = [(examples, length)]
+        slots = torch.arange(weights.numel(), device=device)
+    # [CLS] is the first token. The queries of an example are [CLS] and its slots.
     queries = first_rows[:, None] + functional.pad(fields["positions"], (1, 0))
-    labels, swapped = fields["labels"], fields["swapped"]
+    predictions = queries.shape[1] - 1
+    classes = torch.arange(examples, device=device) * (1 + predictions)
+    outputs = classes[slots // predictions] + 1 + slots % predictions
+    # The first [CLS] pads their number.
+    outputs = torch.cat([functional.pad(classes, (0, -examples % MULTIPLE)), outputs])
     ids, segments, position_ids = tokens
-    return _Rows(ids, segments, position_ids, groups, mask, queries.flatten(), slots, labels, weights, swapped)
+    return _Rows(
+        ids, segments, position_ids, groups, None if compact else mask.bool()[:, None, None], queries.flatten(),
+        outputs, fields["labels"].flatten()[slots], weights[slots], fields["swapped"],
+    )  # fmt: skip
 
 
-def _padded(count: int) -> int:
-    """The next multiple of MULTIPLE."""
-    return count + -count % MULTIPLE
-
-
-def _order(rows: _Rows) -> Tensor:
-    """Indices into `rows.queries`, which holds [CLS] and the slots of each example: every [CLS], then all slots.
-
-    The first [CLS] pads their number.
-    """
-    examples, predictions = rows.labels.shape
-    first = torch.arange(examples, device=rows.slots.device) * (1 + predictions)
-    slots = first[rows.slots // predictions] + 1 + rows.slots % predictions
-    return torch.cat([functional.pad(first, (0, _padded(examples) - examples)), slots])
-
-
-def _lengths(fields: Tensors) -> Tensor | None:
-    """The number of tokens of each example. None if an example has padding between tokens, or a mask in its padding."""
-    mask = fields["mask"]
-    lengths = mask.sum(1)
-    if (mask[:, 1:] > mask[:, :-1]).any() or (fields["positions"] >= lengths[:, None]).any():
-        return None
-    return lengths
-
-
-def _layer(layer: Any, inputs: Tensor, hidden: Tensor, rows: _Rows, order: Tensor | None = None) -> Tensor:
-    """The next hidden states of the rows `inputs`, which attend to `hidden`: attention_ffn_block of modeling.py.
-
-    `order`: indices of the `inputs` that are computed after the attention; None for all.
-    """
+def _layer(layer: Any, hidden: Tensor, rows: _Rows, last: bool = False) -> Tensor:
+    """The next hidden states, in the `last` layer those of the outputs alone: attention_ffn_block of modeling.py."""
     attention = layer.attention
-    per_example = None if inputs is hidden else len(inputs) // len(rows.labels)
-    context = _attend(
-        attention, attention.query(inputs), attention.key(hidden), attention.value(hidden), rows, per_example
-    )
-    if order is not None:
-        context, inputs = context.index_select(0, order), inputs.index_select(0, order)
+    inputs = hidden.index_select(0, rows.queries) if last else hidden
+    sizes = [examples * length for examples, length in rows.groups]
+    per_example = len(inputs) // len(rows.swapped)
+    query_sizes = [examples * per_example for examples, _ in rows.groups] if last else sizes
+    projected = (attention.query(inputs), query_sizes), (attention.key(hidden), sizes), (attention.value(hidden), sizes)
+    # The rows of each group, without the padding after them. Each example attends to itself.
+    parts = [tensor[: sum(counts)].split(counts) for tensor, counts in projected]
+    dropout = attention.attention_dropout.p if attention.training else 0.0
+    contexts = []
+    for (examples, _), *group in zip(rows.groups, *parts, strict=True):
+        shape = (examples, -1, attention.num_attention_heads, attention.attention_head_size)
+        query, key, value = (tensor.view(shape).transpose(1, 2) for tensor in group)
+        if rows.mask is None and not dropout and query.requires_grad and query.dtype == torch.bfloat16:
+            # Two products and a softmax, with all weights in memory. The backward pass of PyTorch's fused attention is
+            # slow in bfloat16 on processors: 16 × 128 tokens in 12 heads of 26 take 30.6 ms forward and backward on two
+            # cores of an AMD EPYC, these products 8.8; 4 × 512 tokens 38.2 and 26.3.
+            scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+            context = torch.matmul(scores.softmax(-1, dtype=query.dtype), value)
+        else:
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
+        contexts.append(context.transpose(1, 2).reshape(-1, inputs.shape[1]))
+    padding = len(inputs) - sum(query_sizes)
+    if padding:
+        contexts.append(contexts[0].new_zeros(padding, inputs.shape[1]))
+    context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+    if last:
+        context, inputs = context.index_select(0, rows.outputs), inputs.index_select(0, rows.outputs)
     middle = attention.LayerNorm(attention.output_dropout(attention.dense(context)) + inputs)
     # transformers has this dropout and does not call it; TensorFlow does.
     return layer.full_layer_layer_norm(layer.dropout(layer.ff_chunk(middle)) + middle)
-
-
-def _attend(
-    attention: Any, queries: Tensor, keys: Tensor, values: Tensor, rows: _Rows, per_example: int | None
-) -> Tensor:  # fmt: skip
-    """Attention within each example: (queries, hidden), (rows, hidden), (rows, hidden) → (queries, hidden).
-
-    `per_example`: the number of queries of an example; None if every row is one.
-    """
-    dropout = attention.attention_dropout.p if attention.training else 0.0
-    query_sizes = [examples * (per_example or length) for examples, length in rows.groups]
-    sizes = [examples * length for examples, length in rows.groups]
-    contexts = []
-    for (examples, _), *parts in zip(
-        rows.groups, _split(queries, query_sizes), _split(keys, sizes), _split(values, sizes), strict=True
-    ):
-        shape = (examples, -1, attention.num_attention_heads, attention.attention_head_size)
-        query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
-        if rows.mask is None and not dropout and query.requires_grad and query.dtype == torch.bfloat16:
-            context = _plain_attention(query, key, value)
-        else:
-            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=rows.mask, dropout_p=dropout)
-        contexts.append(context.transpose(1, 2).reshape(-1, queries.shape[1]))
-    padding = len(queries) - sum(query_sizes)
-    if padding:
-        contexts.append(queries.new_zeros(padding, queries.shape[1]))
-    return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-
-
-def _split(rows: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
-    """The rows of each group, without the padding after them."""
-    parts: tuple[Tensor, ...] = rows[: sum(sizes)].split(sizes)
-    return parts
-
-
-def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as two products and a softmax, with all weights in memory. (examples, heads, length, size) each.
-
-    The backward pass of PyTorch's fused attention is slow in bfloat16 on processors. 16 × 128 tokens in 12 heads of 26
-    take 30.6 ms forward and backward on two cores of an AMD EPYC, these products 8.8; 4 × 512 tokens 38.2 and 26.3.
-    """
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
-    return torch.matmul(scores.softmax(-1, dtype=query.dtype), value)

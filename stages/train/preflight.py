@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import torch
+
+from stages import devices
 from stages.command.refusal import Refusal
 from stages.formats.batches import DynamicMasking
 from stages.formats.pretraining import check_inputs
 from stages.formats.shards import Shards
 from stages.handover.checks import Checks, check_writable
 from stages.handover.manifests import read_manifest
-from stages.train.devices import Device, choose_device
 from stages.train.options import Options
 from stages.words.reading import read_vocabulary
+
+# Examples in one forward and backward pass. Larger passes are no faster and take more memory.
+MICRO_BATCH = {"cpu": 8, "cuda": 64}
+# On two cores a step of `character` `tiny` takes 258 ms in one process of two threads, which wait for each other after
+# every operation, and 177 in two processes of one thread. A smaller part of a batch than this gains less.
+CPU_PROCESSES, LEAST_PART = 2, 8
+
+
+class Device(NamedTuple):
+    """Where a run computes, and how."""
+
+    kind: str  # cpu or cuda
+    processes: int  # that share the batches of the run
+    micro_batch: int  # examples of a process in one pass
+    bfloat16: bool
+    compile: bool
+    description: str
 
 
 class Setup(NamedTuple):
@@ -25,28 +46,25 @@ class Setup(NamedTuple):
     shards: Shards
     device: Device
     masking: DynamicMasking | None
-    tokens_per_example: float  # without padding
     findings: list[tuple[str, str]]  # name and sentence of each check, for a person
 
 
 def preflight(options: Options) -> Setup:
     """Run every check before the run reads much or writes anything. Refusal with a line for each failed check."""
     checks = Checks("train")
-    checks.refusals += map(Refusal, contradictions(options))
+    checks.refusals += map(Refusal, _contradictions(options))
     config, shards = check_inputs(checks, options)
-    masking = checks.of(_masking, options, shards) if shards else None
-    tokens_per_example = checks.of(_tokens_per_example, options, shards) if shards else None
+    masking = checks.of(_masking, options) if shards and options.dynamic_masking else None
     checks.report("out", check_writable, options.out)
-    device = checks.of(choose_device, options)
-    if device:
+    if device := checks.of(_device, options):
         packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "accelerate"))
         versions = f"Python {platform.python_version()}, {packages}"
         checks.found += [("device", device.description), ("versions", versions)]
     checks.end()
-    return Setup(config, shards, device, masking, tokens_per_example or 0.0, checks.found)
+    return Setup(config, shards, device, masking, checks.found)
 
 
-def contradictions(options: Options) -> Iterator[str]:
+def _contradictions(options: Options) -> Iterator[str]:
     """The problems of the options alone."""
     if options.recipe == "efficient" and options.dynamic_masking:
         yield "the efficient recipe masks anew by itself; leave out --dynamic-masking (DYNAMIC_MASKING)"
@@ -59,23 +77,30 @@ def contradictions(options: Options) -> Iterator[str]:
         yield f"--batch {options.batch_size} is not a multiple of --processes {options.processes}"
 
 
-def _tokens_per_example(options: Options, shards: Shards) -> float:
-    """The mean number of tokens without padding; the sequence length if no manifest counts them."""
-    if shards.vocab_size is None:
-        if options.recipe == "efficient":
-            raise Refusal(f"{options.tfrecords} has no manifest of make tfrecords, which --recipe efficient needs")
-        return float(shards.seq_length)
-    counts = read_manifest(options.tfrecords, "tfrecords")["counts"]
-    return float(counts["tokens"] / counts["examples"])
-
-
-def _masking(options: Options, shards: Shards) -> DynamicMasking | None:
+def _masking(options: Options) -> DynamicMasking:
     """The masking of `--dynamic-masking`, with the vocabulary and the options of tfrecords."""
-    if not options.dynamic_masking:
-        return None
     if not options.vocab:
         raise Refusal("--dynamic-masking replaces tokens by others of the vocabulary; name it with --vocab")
     entries = read_vocabulary(options.vocab)
     records = read_manifest(options.tfrecords, "tfrecords")["options"]
     lengths = records["seq_length"], records["max_predictions"]
     return DynamicMasking(entries, *lengths, records["masked_lm_prob"], records["ngram"], options.seed)
+
+
+def _device(options: Options) -> Device:
+    """The device of `--device`, or the best one here. Refusal if it or the compiler is missing."""
+    kind, cores, batch = devices.choose_device(options.device), len(os.sched_getaffinity(0)), options.batch_size
+    shared = cores >= CPU_PROCESSES and batch >= CPU_PROCESSES * LEAST_PART and batch % CPU_PROCESSES == 0
+    processes = torch.cuda.device_count() if kind == "cuda" else CPU_PROCESSES if shared else 1
+    bfloat16 = devices.in_bfloat16(kind, options.precision)
+    # torch.compile needs C for the launchers of a GPU's kernels, C++ for a processor's kernels.
+    compilers = [os.environ.get("CC", "gcc"), "clang"] if kind == "cuda" else [os.environ.get("CXX", "g++")]
+    has_compiler = any(map(shutil.which, compilers))
+    if options.compile == "on" and not has_compiler:
+        raise Refusal("torch.compile finds no compiler here; install gcc and g++, or leave --compile out")
+    # Compilation takes a minute, which a GPU regains within some hundred steps.
+    compiles = options.compile == "on" or (options.compile == "auto" and kind == "cuda" and has_compiler)
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    description = ", ".join([name, "bfloat16" if bfloat16 else "float32", *["compiled"] * compiles])
+    micro_batch = options.micro_batch or MICRO_BATCH[kind]
+    return Device(kind, options.processes or processes, micro_batch, bfloat16, compiles, description)

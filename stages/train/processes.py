@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -16,33 +17,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stages.command.stopping import SIGNALS
-from stages.train.devices import Device
 
-RANK, SIZE = "RANK", "WORLD_SIZE"
 # PR_SET_PDEATHSIG of linux/prctl.h.
 _PARENT_DEATH_SIGNAL = 1
 
 
 def is_first() -> bool:
     """Whether this process prints and writes for all."""
-    return os.environ.get(RANK, "0") == "0"
+    return os.environ.get("RANK", "0") == "0"
 
 
 def is_one_of_several() -> bool:
-    return int(os.environ.get(SIZE, "1")) > 1
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 class Group:
     """The joined processes of this run. `rank` counts from 0; the `first` process writes."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, kind: str) -> None:
         # Imported late: it takes a second.
         from accelerate import Accelerator
 
-        self._accelerator = Accelerator(cpu=device.kind == "cpu", mixed_precision="no")
+        self._accelerator = Accelerator(cpu=kind == "cpu", mixed_precision="no")
         self.rank, self.size = self._accelerator.process_index, self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
         self.first = self.rank == 0
@@ -53,11 +52,7 @@ class Group:
 
     def gradient_exchange(self, module: nn.Module, last: bool) -> Any:
         """A context in which the processes exchange gradients only in the last pass of a batch."""
-        return contextlib.nullcontext() if last or self.size == 1 else self._accelerator.no_sync(module)
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part of the batch's loss. Means over processes times their number are sums."""
-        (loss * self.size).backward()
+        return contextlib.nullcontext() if last else self._accelerator.no_sync(module)
 
     def total(self, numbers: list[float]) -> list[float]:
         """The sums of numbers over all processes."""
@@ -72,16 +67,14 @@ class Group:
 
     def any_signal(self, signum: int | None) -> int | None:
         """The signal that any of the processes received, so that all stop after the same step."""
-        return signum if self.size == 1 else int(self.largest(float(signum or 0))) or None
+        return int(self.largest(float(signum or 0))) or None
 
     def wait(self) -> None:
         """Wait for all processes."""
-        if self.size > 1:
-            self._accelerator.wait_for_everyone()
+        self._accelerator.wait_for_everyone()
 
     def end(self) -> None:
-        if self.size > 1:
-            self._accelerator.end_training()
+        self._accelerator.end_training()
 
 
 def run_processes(count: int, arguments: Sequence[str]) -> int:
@@ -92,10 +85,14 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threads = str(max(1, len(os.sched_getaffinity(0)) // count))
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), SIZE: str(count), "LOCAL_WORLD_SIZE": str(count)}
-    # gloo would look for this machine's name, which a container without a network does not know.
-    address["GLOO_SOCKET_IFNAME"] = "lo"
+    environment = {
+        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count)), **os.environ,
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        # gloo would look for this machine's name, which a container without a network does not know.
+        "GLOO_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+    # The system kills a process when its parent ends, however that happens.
+    end_with_parent = functools.partial(ctypes.CDLL(None).prctl, _PARENT_DEATH_SIGNAL, signal.SIGKILL)
     processes: list[subprocess.Popen[bytes]] = []
 
     def forward(signum: int, frame: Any) -> None:
@@ -104,14 +101,12 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
 
     handlers = {signum: signal.signal(signum, forward) for signum in SIGNALS}
     try:
-        for rank in range(count):
-            ranks = {RANK: str(rank), "LOCAL_RANK": str(rank)}
-            environment = {"OMP_NUM_THREADS": threads, **os.environ, **address, **ranks}
+        for rank in map(str, range(count)):
             command = [sys.executable, "-m", "stages.train", *arguments]
+            ranked = {**environment, "RANK": rank, "LOCAL_RANK": rank}
             # In a new session a terminal's Ctrl-C arrives once, through this process.
-            processes.append(
-                subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_end_with_parent)
-            )
+            process = subprocess.Popen(command, env=ranked, start_new_session=True, preexec_fn=end_with_parent)
+            processes.append(process)
         return _wait(processes)
     finally:
         for process in processes:
@@ -121,23 +116,15 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
             signal.signal(signum, handler)
 
 
-def _end_with_parent() -> None:
-    """Ask the system to kill this process when its parent ends, however that happens."""
-    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-
-
 def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
-    while True:
-        codes = [process.poll() for process in processes]
-        failures = [code for code in codes if code]
-        if failures:
-            # After a signal all processes still save their checkpoint.
-            seconds = 60 if failures[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT) else 5
-            for process in processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(seconds)
-            return failures[0] if failures[0] > 0 else 128 - failures[0]
-        if all(code == 0 for code in codes):
-            return 0
+    """Wait for the first process that fails, or for the end of all. Return the exit code."""
+    while None in (codes := [process.poll() for process in processes]) and not any(codes):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            next(process for process in processes if process.poll() is None).wait(0.2)
+            processes[codes.index(None)].wait(0.2)
+    code = next(filter(None, codes), 0)
+    # After a signal all processes still save their checkpoint.
+    seconds = 60 if code in (128 + signal.SIGTERM, 128 + signal.SIGINT) else 5
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    return code if code >= 0 else 128 - code

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
+from transformers import AlbertForPreTraining
 
-from stages.formats.batches import Batch, DynamicMasking, Position, TrainingData, held_out, unmasked
+from stages.formats.batches import Batch, TrainingData, held_out, unmasked
 from stages.formats.decoding import Chunk
-from stages.formats.shards import Shards
-from stages.formats.windows import held_out_evaluation, masked_examples, masked_windows
-from stages.train.frozen import Frozen
-from stages.train.lamb import Lamb
-from stages.train.model import Pretraining
-from stages.train.muon import MuonAdamW
+from stages.formats.windows import CLS, held_out_evaluation, masked_examples, masked_windows
+from stages.handover.manifests import read_manifest
+from stages.train.optimizers import Lamb, MuonAdamW
 from stages.train.options import Options
-from stages.train.schedule import learning_rate
-from stages.train.start import count_neighbours, neighbour_start
+from stages.train.preflight import Setup
+from stages.train.start import frozen, neighbour_start
 
 # The spawn key of the masks' random numbers, beside those of batches.py.
 _MASKS = 100
 
 
-class Efficient:
+class _Recipe:
+    """The data of a run: a stream of `examples` of TFRecords a step."""
+
+    def __init__(self, options: Options, setup: Setup, processes: int) -> None:
+        self.options, self.shards, self.entries = options, setup.shards, setup.config["vocab_size"]
+        self.masking: Callable[..., Chunk] | None = setup.masking
+        self.examples = options.batch_size
+
+    def data(self, part: tuple[int, int]) -> TrainingData:
+        return TrainingData(
+            self.shards.paths(self.shards.train), self.shards.seq_length, self.shards.max_predictions, self.examples,
+            self.options.seed, self.options.readers, part=part, masking=self.masking, entries=self.entries,
+        )  # fmt: skip
+
+
+class Efficient(_Recipe):
     """The recipe for budgets of minutes to days. README.md has the trials behind the numbers."""
 
     LENGTH = 128  # tokens of a window
@@ -32,33 +46,32 @@ class Efficient:
     WORDS = 0.75  # share of the windows and examples with whole words masked; the others have single tokens masked
     WARMUP = 78  # steps
     RATE, MUON = 4e-4, 14.0  # AdamW's peak rate, and Muon's as a multiple of it
+    COUNTED = 8_000_000  # tokens
 
-    def __init__(
-        self, options: Options, shards: Shards, tokens_per_example: float, entries: int, processes: int
-    ) -> None:
-        self.options, self.shards, self.entries = options, shards, entries
-        self.length = min(self.LENGTH, shards.seq_length)
+    def __init__(self, options: Options, setup: Setup, processes: int) -> None:
+        super().__init__(options, setup, processes)
+        self.masking = unmasked
+        self.length = min(self.LENGTH, self.shards.seq_length)
+        counts = read_manifest(options.tfrecords, "tfrecords")["counts"]
+        tokens_per_example = counts["tokens"] / counts["examples"]
         examples = options.batch_size * self.length / tokens_per_example / processes
-        self.examples = processes * max(1, round(examples))  # of TFRecords, in a batch
+        self.examples = processes * max(1, round(examples))
 
-    def data(self, part: tuple[int, int]) -> TrainingData:
-        """The stream of examples without masks."""
-        return TrainingData(
-            self.shards.paths(self.shards.train), self.shards.seq_length, self.shards.max_predictions, self.examples,
-            self.options.seed, self.options.readers, part=part, masking=unmasked, entries=self.entries,
-        )  # fmt: skip
-
-    def initialize(self, pretraining: Pretraining) -> None:
-        """Set initial values by the neighbours in the first examples of the stream."""
-        data = self.data((0, 1))
+    def initialize(self, model: AlbertForPreTraining) -> None:
+        """Set initial values by the neighbours in the first COUNTED tokens of the stream, or in its first epoch."""
+        texts, size, data = [np.empty(0, np.int32)], 0, self.data((0, 1))
         try:
-            counts = count_neighbours(_first_epoch(data.batches()), self.entries)
+            for examples, position in data.batches():
+                if position["epoch"] or size >= self.COUNTED:
+                    break
+                texts.append(examples.ids[(examples.mask > 0) & (examples.ids != CLS)])
+                size += len(texts[-1])
         finally:
             data.close()
-        neighbour_start(pretraining.model, counts, self.options.seed)
+        neighbour_start(model, np.concatenate(texts), self.options.seed)
 
-    def optimizer(self, pretraining: Pretraining) -> MuonAdamW:
-        return MuonAdamW(pretraining.model.named_parameters(), self.MUON, Frozen(pretraining.model))
+    def optimizer(self, model: AlbertForPreTraining) -> MuonAdamW:
+        return MuonAdamW(model.named_parameters(), self.MUON, functools.partial(frozen, model))
 
     def batch(self, examples: Chunk, step: int, rank: int) -> Batch:
         """The batch of a step, from the next examples of the stream."""
@@ -83,30 +96,26 @@ class Efficient:
         }
 
 
-class Published:
+class Published(_Recipe):
     """The recipe of nknytk/albert-japanese-tinysegmenter, as Google's program computes it."""
 
-    def __init__(self, options: Options, shards: Shards, masking: DynamicMasking | None, entries: int) -> None:
-        self.options, self.shards, self.masking, self.entries = options, shards, masking, entries
-
-    def data(self, part: tuple[int, int]) -> TrainingData:
-        return TrainingData(
-            self.shards.paths(self.shards.train), self.shards.seq_length, self.shards.max_predictions,
-            self.options.batch_size, self.options.seed, self.options.readers, part=part, masking=self.masking,
-            entries=self.entries,
-        )  # fmt: skip
-
-    def initialize(self, pretraining: Pretraining) -> None:
+    def initialize(self, model: AlbertForPreTraining) -> None:
         """Keep the initial values of `new_model`."""
 
-    def optimizer(self, pretraining: Pretraining) -> Lamb:
-        return Lamb(pretraining.model.named_parameters())
+    def optimizer(self, model: AlbertForPreTraining) -> Lamb:
+        return Lamb(model.named_parameters())
 
     def batch(self, examples: Chunk, step: int, rank: int) -> Batch:
         return Batch.of(examples)
 
     def rate(self, step: int) -> float:
-        return learning_rate(step, self.options.rate, self.options.steps, self.options.warmup_steps)
+        """LAMB's rate of the update from `step` to `step + 1`, by ALBERT's optimization.py.
+
+        It rises linearly from 0 during warm-up. After that it follows the line from the peak at step 0 to 0 at the end,
+        and so drops where the two meet.
+        """
+        peak, steps, warmup = self.options.rate, self.options.steps, self.options.warmup_steps
+        return peak * step / warmup if step < warmup else peak * (1 - min(step, steps) / steps)
 
     def evaluations(self) -> dict[str, Iterator[Batch]]:
         return {
@@ -118,17 +127,4 @@ class Published:
         }  # fmt: skip
 
 
-Recipe = Efficient | Published
-
-
-def _first_epoch(stream: Iterator[tuple[Chunk, Position]]) -> Iterator[Chunk]:
-    """The chunks of a stream up to its second epoch."""
-    for chunk, position in stream:
-        if position["epoch"]:
-            return
-        yield chunk
-
-
-def token_count(batch: Batch) -> int:
-    """The tokens of a batch without padding."""
-    return int(np.count_nonzero(batch.mask))
+RECIPES: dict[str, type[Efficient] | type[Published]] = {"efficient": Efficient, "published": Published}

@@ -5,12 +5,11 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.readmes import classes
+from scripts.readmes import classes, costs
 from stages.command.options import options_of
 from stages.pipeline import STAGES, variables
 
@@ -57,11 +56,8 @@ def test_flags_that_it_names_exist() -> None:
 
 
 def test_the_cost_of_training_is_what_is_computed() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/training_cost.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
-    )
-    assert len(done.stdout.splitlines()) == 9
-    assert done.stdout in (ROOT / "stages/train/README.md").read_text(encoding="utf-8")
+    assert len(costs().splitlines()) == 9
+    assert costs() in (ROOT / "stages/train/README.md").read_text(encoding="utf-8")
 
 
 LINKS = [

@@ -110,12 +110,10 @@ def test_masks_of_the_examples_are_undone() -> None:
 STARTED = """
 import json, numpy as np, torch
 from stages.train.model import new_model
-from stages.train.start import Counts, neighbour_start
+from stages.train.start import neighbour_start
 config = json.load(open("stages/tpu_train/configs/character_tiny.json"))
 model = new_model(config, 1)
-counts = Counts(config["vocab_size"])
-counts.add(np.random.default_rng(1).integers(20, 400, 50_000).astype(np.int32))
-neighbour_start(model, counts, 1)
+neighbour_start(model, np.random.default_rng(1).integers(20, 400, 50_000).astype(np.int32), 1)
 model.set_attn_implementation("eager")
 """
 
@@ -154,23 +152,23 @@ print(json.dumps([states, min(shares[2])]))
 
 def test_training_leaves_what_compares_as_it_was(train_python: Program) -> None:
     program = f"""{STARTED}
-from stages.train.frozen import Frozen, parts
-from stages.train.muon import MuonAdamW
+from stages.train.optimizers import MuonAdamW
+from stages.train.start import frozen, parts
 names = {{id(parameter): name for name, parameter in model.named_parameters()}}
-frozen = [(names[id(parameter)], parameter, index) for parameter, index in parts(model)]
-before = [parameter.detach()[index].clone() for _, parameter, index in frozen]
+kept = [(names[id(parameter)], parameter, index) for parameter, index in parts(model)]
+before = [parameter.detach()[index].clone() for _, parameter, index in kept]
 all_before = {{name: parameter.detach().clone() for name, parameter in model.named_parameters()}}
-optimizer = MuonAdamW(model.named_parameters(), 14, Frozen(model))
+optimizer = MuonAdamW(model.named_parameters(), 14, lambda: frozen(model))
 for _ in range(2):
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape)
     optimizer.step(0.01)
-changed = sorted({{name for (name, part, index), value in zip(frozen, before) if (part[index] != value).any()}})
+changed = sorted({{name for (name, part, index), value in zip(kept, before) if (part[index] != value).any()}})
 still = [name for name, parameter in model.named_parameters() if (parameter == all_before[name]).all()]
 words = model.albert.embeddings.word_embeddings.weight.detach()
 sizes = words[20:400, 28:44].abs().amax(1) / words[20:400, 44:].square().mean(1).sqrt()
 signs = bool((words.sign() == all_before["albert.embeddings.word_embeddings.weight"].sign())[:, 26:44].all())
-print(json.dumps([len(frozen), changed, still, [float(sizes.min()), float(sizes.max())], signs,
+print(json.dumps([len(kept), changed, still, [float(sizes.min()), float(sizes.max())], signs,
     len(parts(new_model(config, 1)))]))
 """
     count, changed, still, sizes, signs, of_others = json.loads(train_python("-c", program))
@@ -186,7 +184,7 @@ print(json.dumps([len(frozen), changed, still, [float(sizes.min()), float(sizes.
 def test_an_orthogonal_update_has_the_singular_vectors_of_the_matrix(train_python: Program) -> None:
     program = """
 import json, torch
-from stages.train.muon import ITERATIONS, POLYNOMIAL, orthogonal
+from stages.train.optimizers import ITERATIONS, POLYNOMIAL, orthogonal
 torch.manual_seed(1)
 errors = []
 for shape in ((5, 80), (80, 5), (40, 40)):
@@ -203,7 +201,7 @@ print(json.dumps(errors))
 def test_muon_moves_matrices_as_pytorch_s_own_does(train_python: Program) -> None:
     program = """
 import json, torch
-from stages.train.muon import DECAY, MOMENTUM, MuonAdamW
+from stages.train.optimizers import DECAY, MOMENTUM, MuonAdamW
 torch.manual_seed(1)
 own, theirs = (torch.nn.Parameter(values.clone()) for values in [torch.randn(30, 12)] * 2)
 optimizer = MuonAdamW([(".albert_layers.weight", own), ("rest", torch.nn.Parameter(torch.ones(3)))], 14.0)

@@ -2,13 +2,14 @@
 
 `python torch_steps.py FOLDER`, after tensorflow_steps.py, writes FOLDER/NAME.torch.npz, and more of a case that no
 TensorFlow is needed for: gradients of a batch in parts, of transformers' own forward, losses under bfloat16, and the
-initial values of two seeds.
+initial values of two seeds. FOLDER/schedule.torch.npz: learning rates of each schedule of cases.json.
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from torch.nn import functional
 
 from stages.convert.mapping import rules
 from stages.formats.batches import Batch
-from stages.train.lamb import NO_DECAY, Lamb, clip
 from stages.train.model import EPSILON, Pretraining, Sums, loss, new_model, tensors
+from stages.train.optimizers import NO_DECAY, Lamb, clip
+from stages.train.recipes import Published
 
 CPU = torch.device("cpu")
 Arrays = dict[str, Any]
@@ -89,11 +91,18 @@ def steps(case: Case) -> Arrays:
         optimizer.step(case.rates[step])
         optimizer.zero_grad()
         found.update(case.named(f"{step}/after", pretraining.state()))
-        state = optimizer.state()
+        state = optimizer.state
         for slot, kind in (("/adam_m", "first"), ("/adam_v", "second")):
-            moments = {name: state[f"{kind}.{name}"] for name in optimizer.names}
+            moments = {name: state[f"{kind}.{name}"] for name in optimizer.named}
             found.update(case.named(f"{step}/after", moments, slot))
     return found
+
+
+def rates(peak: float, last: int, warmup: int, wanted: Iterable[int]) -> Any:
+    """The learning rates of the steps, in the published recipe."""
+    recipe: Any = object.__new__(Published)
+    recipe.options = SimpleNamespace(rate=peak, steps=last, warmup_steps=warmup)
+    return np.array([recipe.rate(step) for step in wanted])
 
 
 def plain_loss(pretraining: Pretraining, batch: Batch) -> Tensor:
@@ -156,9 +165,12 @@ def main(folder: str) -> None:
     for name, given in cases["steps"].items():
         case = Case(folder, name, given)
         found = steps(case)
+        found["rates"] = rates(given["rate"], given["steps"], given["warmup"], range(given["taken"] + 1))
         if given["more"]:
             found.update(more(case))
         np.savez(os.path.join(folder, name + ".torch.npz"), **found)
+    schedules = {str(number): rates(**given) for number, given in enumerate(cases["schedules"])}
+    np.savez(os.path.join(folder, "schedule.torch.npz"), **schedules)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from scripts.bench.measured.stopwatch import Stopwatch
 from stages.convert.mapping import rules
 from stages.devices import computes_bfloat16
 from stages.formats.batches import Batch, held_out
-from stages.train.lamb import Lamb, clip
 from stages.train.model import Pretraining, loss, new_model, tensors
+from stages.train.optimizers import Lamb, clip
 
 
 def batch(folder: str, sequence: str, predictions: str, examples: str, out: str) -> None:

@@ -12,8 +12,7 @@ from stages.formats.windows import LENGTH, held_out_evaluation
 from stages.handover.manifests import read_json
 from stages.handover.storage import join
 from stages.train import checkpoints
-from stages.train.metrics import SUMS, means
-from stages.train.model import Pretraining, new_model, tensors
+from stages.train.model import Pretraining, Sums, means, new_model, tensors
 
 
 def main(tfrecords: str, run: str) -> None:
@@ -26,10 +25,10 @@ def main(tfrecords: str, run: str) -> None:
         pretraining.load(checkpoints.load(run, step).model)
         row = metrics[step] = {}
         for prefix, length in (("", min(LENGTH, shards.seq_length)), ("full_length_", None)):
-            sums = torch.zeros(len(SUMS), dtype=torch.float64)
+            sums = torch.zeros(len(Sums._fields), dtype=torch.float64)
             with torch.inference_mode():
                 for batch in held_out_evaluation(shards, config["vocab_size"], length):
                     outputs = pretraining(tensors(batch, torch.device("cpu")))
-                    sums += torch.stack([getattr(outputs, name).double() for name in SUMS])
+                    sums += torch.stack([value.double() for value in outputs])
             row |= {prefix + name: value for name, value in means(sums.tolist()).items()}
     print(json.dumps(metrics))
