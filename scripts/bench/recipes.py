@@ -94,7 +94,7 @@ def curves(options: argparse.Namespace, model: str, out: Path) -> dict[str, Curv
         rows = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in rows if row["of"] == "held_out"]
         if name == "published":
-            measured = json.loads(run_python("scripts.bench.measured", "yardstick", records, out / name))
+            measured = json.loads(run_python("scripts.bench.measured", "training.curve", records, out / name))
             rows = [{**measured[str(row["step"])], "seconds": row["seconds"]} for row in rows]
         results[name] = [
             {"minutes": row["seconds"] / 60, **{key: row[metric] for key, metric in METRICS.items()}} for row in rows

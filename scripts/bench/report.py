@@ -75,7 +75,12 @@ class Bench:
         out = Path(options.out)
         out.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        about = {"machine": machine(), "versions": versions(self.packages), "size": size.name, "method": self.method}
+        about: dict[str, Any] = {
+            "machine": machine(),
+            "versions": versions(self.packages),
+            "size": size.name,
+            "method": self.method,
+        }
         rows: list[Row] = []
         with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
             material = Material(Path(work), size)

@@ -72,8 +72,8 @@ class Flow:
         examples = ("--corpus", corpus, "--vocab", vocab, "--seq-length", 64, "--dupe-factor", copies)
         steps = ("--device", "cpu", "--batch", 4, "--eval-batch", 4, "--eval-steps", 1, "--steps", 4, "--save-every", 2)
         records = ("--tfrecords", tfrecords / "character", "--config", config, "--vocab-size-from-tfrecords")
-        model = ("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json")
-        model += ("--vocab", vocab / "character" / "vocab.txt")
+        checkpoint = ("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json")
+        model = (*checkpoint, "--vocab", vocab / "character" / "vocab.txt")
         self.commands = {
             "corpus": Command("corpus", ("--dump", self.dump, "--shards", 8)),
             "corpus of bzip2": Command("corpus", ("--dump", parts, "--shards", 5)),

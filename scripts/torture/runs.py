@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -44,13 +44,19 @@ class Run:
     of the environment.
     """
 
-    def __init__(self, stage: str, arguments: Sequence[object], file_size: int | None = None, **variables: str) -> None:
+    def __init__(
+        self,
+        stage: str,
+        arguments: Sequence[object],
+        file_size: int | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         limit = [] if file_size is None else ["prlimit", f"--fsize={file_size}"]
         command = [*limit, str(python(stage)), "-m", f"stages.{stage.replace('-', '_')}", *map(str, arguments)]
         # No pipe: it would stay open for as long as any worker does.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": self._errors}
-        environment = {**os.environ, **variables}
+        environment = {**os.environ, **(variables or {})}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **streams)
 
     def __enter__(self) -> Self:
@@ -68,7 +74,7 @@ class Run:
 
     def members(self) -> list[int]:
         """Its living processes."""
-        return [process for process, session in processes() if session == self.process.pid]
+        return members(self.process.pid)
 
     def workers(self) -> list[int]:
         """Its living processes but the first one."""
@@ -112,15 +118,15 @@ def refused(ended: Ended, code: int, *words: str) -> None:
             raise Broken(f"{word!r} is not in: {errors[0]}")
 
 
-def processes() -> Iterator[tuple[int, int]]:
-    """All living processes of this machine, and their sessions."""
+def members(session: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if state not in "ZX":
-            yield int(entry.parent.name), int(session)
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
+            if state not in "ZX" and int(its_session) == session:
+                found.append(int(entry.parent.name))
+    return found
 
 
 def kill(process: int, signum: int = signal.SIGKILL) -> None:

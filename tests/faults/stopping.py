@@ -14,7 +14,7 @@ class StoppingRun(Run):
 
     def __init__(self, stage: str, arguments: Sequence[object], stops_at: Path, workers: bool = False) -> None:
         variable = "WORKERS_STOPS_AT" if workers else "MAIN_STOPS_AT"
-        super().__init__(stage, arguments, **{"PYTHONPATH": str(BREAKPOINT), variable: str(stops_at)})
+        super().__init__(stage, arguments, variables={"PYTHONPATH": str(BREAKPOINT), variable: str(stops_at)})
         self._workers_stop = workers
 
     def stands_still(self) -> None:

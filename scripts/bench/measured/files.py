@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import json
 import zlib
 from typing import Any
 
@@ -13,16 +14,15 @@ BLOCK = 1 << 20
 
 def json_lines(side: str, path: str, most: str) -> None:
     """The first lines of a gzip dump, parsed by `orjson` or `json`. The hash is of the titles and texts in them."""
-    if side == "orjson":
-        from orjson import loads
-    else:
-        from json import loads
+    import orjson
+
+    parse = orjson.loads if side == "orjson" else json.loads
     with gzip.open(path) as stream:
         lines = list(itertools.islice(stream, int(most)))
     watch, digest = Stopwatch(), hashlib.sha256()
     for line in lines:
         with watch:
-            value = loads(line)
+            value = parse(line)
         digest.update(repr((value.get("title"), value.get("text"))).encode())
     watch.report(sum(map(len, lines)), sha256=digest.hexdigest())
 

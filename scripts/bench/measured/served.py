@@ -108,8 +108,7 @@ def constant(folder: str) -> None:
     from fastapi import Response
 
     from stages.serve import __main__ as serve
-
-    application = vars(serve)["application"]
+    from stages.serve.app import application
 
     def with_constant(*arguments: Any, **settings: Any) -> Any:
         gate, app = application(*arguments, **settings)

@@ -89,8 +89,9 @@ def choose(folder: str, sequence: str, predictions: str, examples: str, out: str
     by_length = np.argsort(arrays["mask"].sum(1), kind="stable")
     step = len(by_length) // int(examples)
     rows = by_length[step // 2 :: step][: int(examples)]
-    np.savez(out, **{name: array[rows] for name, array in arrays.items()})
-    print(json.dumps({"tokens": float(arrays["mask"][rows].mean()), "of_all": float(arrays["mask"].mean())}))
+    batch: dict[str, Any] = {name: array[rows] for name, array in arrays.items()}
+    np.savez(out, **batch)
+    print(json.dumps({"tokens": float(batch["mask"].mean()), "of_all": float(arrays["mask"].mean())}))
 
 
 def tensorflow_steps(config: str, path: str, variables: str, steps: str) -> None:
@@ -156,3 +157,35 @@ def torch_steps(config: str, path: str, variables: str, steps: str, precision: s
             optimizer.zero_grad()
         losses.append(value.item())
     watch.report(int(steps) * batch.ids.size, losses=losses, precision="bfloat16" if rounded else "float32")
+
+
+def curve(tfrecords: str, run: str) -> None:
+    """Held-out metrics of the checkpoints of a run of `train`, of either recipe, as the efficient recipe measures them.
+
+    JSON by step: at length 128, and with `full_length_` in full length.
+    """
+    import torch
+
+    from stages.formats.shards import find_shards
+    from stages.formats.yardstick import LENGTH, yardstick
+    from stages.handover.manifests import read_json
+    from stages.handover.storage import join
+    from stages.train import checkpoints
+    from stages.train.metrics import SUMS, means
+    from stages.train.model import Pretraining, new_model, tensors
+
+    found = find_shards(tfrecords, None)
+    metrics: dict[int, dict[str, float]] = {}
+    for step in checkpoints.saved(run):
+        config = read_json(join(run, checkpoints.folder_of(step), checkpoints.CONFIG))
+        pretraining = Pretraining(new_model(config, 1)).eval()
+        pretraining.load(checkpoints.load(run, step).model)
+        row = metrics[step] = {}
+        for prefix, length in (("", min(LENGTH, found.seq_length)), ("full_length_", None)):
+            sums = torch.zeros(len(SUMS), dtype=torch.float64)
+            with torch.inference_mode():
+                for batch in yardstick(found, config["vocab_size"], length):
+                    outputs = pretraining(tensors(batch, torch.device("cpu")))
+                    sums += torch.stack([getattr(outputs, name).double() for name in SUMS])
+            row |= {prefix + name: value for name, value in means(sums.tolist()).items()}
+    print(json.dumps(metrics))
