@@ -73,18 +73,21 @@ def tfrecords(material: Material) -> Iterator[Row]:
     workers = (1, 2)[: cores()]
     runs: dict[int, list[Process]] = {jobs: [] for jobs in workers}
     package: list[Process] = []
-    manifests: list[dict[str, Any]] = []
+    files: list[dict[str, Any]] = []
     for _ in range(2 * material.size.rounds - 1):
         for jobs in workers:
             arguments = ("--corpus", corpus, "--vocab", vocab, "--out", out, "--jobs", jobs)
             runs[jobs].append(run("tfrecords", "stages.tfrecords", *arguments))
-            manifests.append({model: read_manifest(str(out / model), "tfrecords") for model in MODELS})
+            made = {model: read_manifest(str(out / model), "tfrecords") for model in MODELS}
+            files.append(
+                {f"{name} of {model}": each for model in MODELS for name, each in made[model]["files"].items()}
+            )
             (out / MODELS[0] / "pretrain_00000.tfrecord.gz").replace(records)
             shutil.rmtree(out)
         package.append(measure("tfrecords", "text.words", "package", material.spread_sentences))
 
-    examples = sum(manifest["counts"]["examples"] for manifest in manifests[0].values())
-    size = sum(file["bytes"] for manifest in manifests[0].values() for file in manifest["files"].values())
+    examples = sum(manifest["counts"]["examples"] for manifest in made.values())
+    size = sum(file["bytes"] for file in files[0].values())
     characters = count(corpus, "characters_kept")
     facts = {"examples_per_character": examples / characters, "bytes_per_example": size / examples}
     segmented = best(package)
@@ -103,11 +106,10 @@ def tfrecords(material: Material) -> Iterator[Row]:
     yield Row("tfrecords", "memory of a worker", "bytes at the peak", peak, bar=bar, note=note)
     if len(workers) > 1:
         different = [
-            f"{name} of {model} in run {number}"
-            for number, each in enumerate(manifests)
-            for model in MODELS
-            for name, file in each[model]["files"].items()
-            if file != manifests[0][model]["files"][name]
+            f"{name} in run {number}"
+            for number, each in enumerate(files)
+            for name, file in each.items()
+            if file != files[0][name]
         ]
         # Not the best: a worker alone finds a quiet core by chance, two seldom find two.
         medians = (sorted(runs[jobs], key=attrgetter("wall"))[len(runs[jobs]) // 2] for jobs in workers)

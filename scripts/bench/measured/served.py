@@ -2,7 +2,6 @@
 
 import json
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,36 @@ def masks(side: str, folder: str, path: str, batches: str) -> None:
 
     tokenizer = read_tokenizer(folder)
     rows = tokenizer.rows(json.loads(Path(path).read_text(encoding="utf-8")), Options())
-    fill = {"onnxruntime": onnxruntime, "pytorch": pytorch}[side](folder, tokenizer, rows)
+    if side == "onnxruntime":
+        from stages.words.filling import MaskedLanguageModel
+
+        ours = MaskedLanguageModel(folder, tokenizer, threads=1)
+
+        def fill() -> Answers:
+            texts = ours.fill_rows(rows, [TOP] * len(rows))
+            return [[(entry.id, entry.score) for entry in mask.fills] for masks in texts for mask in masks]
+
+    else:
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+        from transformers import AlbertForMaskedLM
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        torch.set_num_threads(1)
+        model = AlbertForMaskedLM.from_pretrained(folder).eval()  # type: ignore[no-untyped-call]
+
+        def fill() -> Answers:
+            """Logits, softmax, the best at the masks."""
+            ids = pad_sequence([torch.tensor(row.input_ids) for row in rows], batch_first=True)
+            attention = pad_sequence([torch.ones(len(row.input_ids), dtype=int) for row in rows], batch_first=True)
+            with torch.inference_mode():
+                logits = model(input_ids=ids, attention_mask=attention).logits[ids == tokenizer.mask]
+                scores = logits.softmax(-1)
+                scores[:, sorted(tokenizer.special)] = -1
+                values, entries = scores.topk(TOP)
+            return [list(zip(*row, strict=True)) for row in zip(entries.tolist(), values.tolist(), strict=True)]
+
     answers = [fill(), fill()][1]
     watches = [Stopwatch() for _ in range(int(batches))]
     for watch in watches:
@@ -62,45 +90,6 @@ def masks(side: str, folder: str, path: str, batches: str) -> None:
     # The times of a batch vary by what else the machine does: the median is of the batch.
     wall, cpu = statistics.median(watch.wall for watch in watches), statistics.mean(watch.cpu for watch in watches)
     print(json.dumps({"amount": len(rows), "wall": wall, "cpu": cpu, "answers": answers}))
-
-
-def onnxruntime(folder: str, tokenizer: Any, rows: list[Any]) -> Callable[[], Answers]:
-    """A function that fills the rows as `fill-mask` does."""
-    from stages.words.filling import MaskedLanguageModel
-
-    model = MaskedLanguageModel(folder, tokenizer, threads=1)
-
-    def fill() -> Answers:
-        texts = model.fill_rows(rows, [TOP] * len(rows))
-        return [[(entry.id, entry.score) for entry in mask.fills] for masks in texts for mask in masks]
-
-    return fill
-
-
-def pytorch(folder: str, tokenizer: Any, rows: list[Any]) -> Callable[[], Answers]:
-    """The same with transformers: logits, softmax, the best at the masks."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-    from transformers import AlbertForMaskedLM
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(1)
-    model = AlbertForMaskedLM.from_pretrained(folder).eval()  # type: ignore[no-untyped-call]
-
-    def fill() -> Answers:
-        # Padded as by fill-mask.
-        texts = [torch.tensor(row.input_ids) for row in rows]
-        ids = pad_sequence(texts, batch_first=True)
-        attention = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
-        with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=attention).logits[ids == tokenizer.mask]
-            scores = logits.softmax(-1)
-            scores[:, sorted(tokenizer.special)] = -1
-            values, entries = scores.topk(TOP)
-        return [list(zip(*row, strict=True)) for row in zip(entries.tolist(), values.tolist(), strict=True)]
-
-    return fill
 
 
 def constant(folder: str) -> None:
