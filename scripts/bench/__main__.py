@@ -3,24 +3,20 @@
 import sys
 
 from scripts.bench.comparisons import GROUPS
-from scripts.bench.material import FULL, QUICK
+from scripts.bench.material import FULL
 from scripts.bench.plot import plot
 from scripts.bench.report import Bench
 from stages.command.running import run
 
-METHOD = (
-    "Each side runs in its stage's environment, the two in turn; the best round of each counts, but for words, where "
-    "all parts of the text do, and two workers (the median). CPU time on one core unless it says wall time. Peak "
-    "memory is that of the process."
-)
 BENCH = Bench(
     name="bench",
     description=__doc__,
     file="results.json",
     title="Japanese ALBERT pipeline: how much faster than its yardsticks",
-    method=METHOD,
+    method="Each side runs in its stage's environment, the two in turn; the best round of each counts, but for words, "
+    "where all parts of the text do, and two workers (the median). CPU time on one core unless it says wall time. Peak "
+    "memory is that of the process.",
     groups=GROUPS,
-    # The speed of each stage depends on these.
     packages={
         "corpus": ["isal", "orjson"],
         "vocab": ["numpy", "tinysegmenter3", "tokenizers"],
@@ -30,7 +26,6 @@ BENCH = Bench(
     },
     footer={"python": "tfrecords"},
     full=FULL,
-    quick=QUICK,
     plot=plot,
 )
 

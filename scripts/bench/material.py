@@ -7,9 +7,7 @@ import dataclasses
 import gzip
 import json
 import random
-from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 
 from scripts.bench.running import ROOT, run
@@ -25,7 +23,6 @@ EQUAL = 4
 MODELS = ("wordpiece_tinysegmenter", "character")
 # Kinds of a subword → models of the service.
 NAMES = {"character": "character/tiny", "wordpiece": "wordpiece_tinysegmenter/tiny"}
-SLICE_CHARACTERS = 2_000_000
 # Half of the random strings are of any characters, half of those that the segmenter has weights for.
 FAMILIAR = [("ぁ", "ん"), ("ァ", "ヶ"), ("一", "龠"), ("!", "~"), ("！", "～"), ("、", "〠")]
 
@@ -61,7 +58,6 @@ class Material:
     def __init__(self, work: Path, size: Size) -> None:
         self.work, self.size = work, size
         self.real, self.full = REAL_DUMP.exists(), size.name == "full"
-        self.source = REAL_DUMP if self.real else SAMPLE
 
     @cached_property
     def description(self) -> str:
@@ -74,27 +70,18 @@ class Material:
     @cached_property
     def dump(self) -> Path:
         """A legacy CirrusSearch dump of `size.characters`."""
-        if self.real and self.full:
-            return self.source
-        return self._cut("dump.json.gz", self.size.characters, 1)
+        whole = self.real and self.full
+        return REAL_DUMP if whole else self._cut("dump.json.gz", self.size.characters, 1)
 
     @cached_property
     def corpus(self) -> Path:
         """The corpus of the dump."""
-        return self._corpus("corpus", [self.dump], SHARDS)
+        return self._corpus("corpus", self.dump, SHARDS)
 
     @cached_property
     def equal_shards(self) -> Path:
         """A corpus of EQUAL shards with the same text, each of `size.shard_characters`: workers get equal work."""
-        return self._corpus("equal", [self._cut("equal.json.gz", self.size.shard_characters, EQUAL)], EQUAL)
-
-    @cached_property
-    def records(self) -> Path:
-        """TFRecords of the character model in EQUAL files, one copy of the dump."""
-        corpus, out = self._corpus("corpus-to-read", [self.dump], EQUAL), self.work / "records"
-        arguments = ("--corpus", corpus, "--vocab", self.vocab, "--model", "character", "--dupe-factor", 1)
-        run("tfrecords", "stages.tfrecords", *arguments, "--out", out)
-        return out / "character"
+        return self._corpus("equal", self._cut("equal.json.gz", self.size.shard_characters, EQUAL), EQUAL)
 
     @cached_property
     def many_lines(self) -> Path:
@@ -102,7 +89,7 @@ class Material:
         copies = -(-self.size.vocabulary_lines // count(self.corpus, "sentences_kept"))
         repeated = self.work / "repeated.json.gz"
         repeated.write_bytes(self.dump.read_bytes() * copies)
-        return self._corpus("many-lines", [repeated], SHARDS)
+        return self._corpus("many-lines", repeated, SHARDS)
 
     @cached_property
     def vocab(self) -> Path:
@@ -114,6 +101,27 @@ class Material:
         return out
 
     @cached_property
+    def records(self) -> Path:
+        """TFRecords of the character model in EQUAL files, one copy of the dump."""
+        corpus, out = self._corpus("corpus-to-read", self.dump, EQUAL), self.work / "records"
+        arguments = ("--corpus", corpus, "--vocab", self.vocab, "--model", "character", "--dupe-factor", 1)
+        run("tfrecords", "stages.tfrecords", *arguments, "--out", out)
+        return out / "character"
+
+    @cached_property
+    def record_lengths(self) -> tuple[int, int]:
+        """Tokens and masked tokens of an example in `records`."""
+        options = read_manifest(str(self.records), "tfrecords")["options"]
+        return options["seq_length"], options["max_predictions"]
+
+    @cached_property
+    def models(self) -> Path:
+        """A folder of both tiny models, with random weights and model.onnx."""
+        out = self.work / "models"
+        run("convert", "scripts.bench.measured", "served.models", self.vocab, out, one_core=False)
+        return out
+
+    @cached_property
     def sentences(self) -> list[str]:
         """Every sentence of the corpus."""
         files = read_manifest(str(self.corpus), "corpus")["files"]
@@ -121,53 +129,9 @@ class Material:
         return [sentence for article in articles for sentence in article]
 
     @cached_property
-    def word_parts(self) -> list[Path]:
-        """All sentences, dealt to `size.word_parts` files."""
-        parts = self.size.word_parts
-        return [self.write(f"part-{part}.json", self.sentences[part::parts]) for part in range(parts)]
-
-    @cached_property
     def spread_sentences(self) -> Path:
         """`size.sentences` sentences from all over the corpus."""
-        return self._spread("sentences.json", self.size.sentences)
-
-    @cached_property
-    def plain_vocabulary_lines(self) -> Path:
-        """`size.plain_vocabulary_lines` sentences from all over the corpus."""
-        return self._spread("lines.json", self.size.plain_vocabulary_lines)
-
-    @cached_property
-    def random_strings(self) -> Path:
-        """`size.random_strings` strings of up to 30 characters of all planes, without surrogates; always the same."""
-        draw = random.Random(12345)
-        familiar = [chr(point) for first, last in FAMILIAR for point in range(ord(first), ord(last) + 1)]
-
-        def one() -> str:
-            length = draw.randrange(31)
-            if draw.random() < 0.5:
-                return "".join(draw.choices(familiar, k=length))
-            points = (draw.randrange(0x110000 - 0x800) for _ in range(length))
-            return "".join(chr(point + 0x800 * (point >= 0xD800)) for point in points)
-
-        return self.write("random.json", [one() for _ in range(self.size.random_strings)])
-
-    @cached_property
-    def models(self) -> Path:
-        """A folder of both tiny models, with random weights and model.onnx."""
-        out = self.work / "models"
-        run("convert", "scripts.bench.measured", "served_models", self.vocab, out, one_core=False)
-        return out
-
-    @cached_property
-    def lines(self) -> Path:
-        """Every sentence of the corpus, a line each."""
-        return self._lines("lines.txt", self.sentences)
-
-    @cached_property
-    def fewer_lines(self) -> Path:
-        """The first sentences, of SLICE_CHARACTERS: their ids as JSON take a hundred bytes a character."""
-        number = sum(end <= SLICE_CHARACTERS for end in accumulate(map(len, self.sentences)))
-        return self._lines("fewer.txt", self.sentences[:number])
+        return self.spread("sentences.json", self.size.sentences)
 
     @cached_property
     def usual_sentences(self) -> list[str]:
@@ -181,43 +145,50 @@ class Material:
         places = [(sentence, draw.randrange(len(sentence))) for sentence in self.usual_sentences[:32]]
         return [f"{sentence[:place]}[MASK]{sentence[place + 1 :]}" for sentence, place in places]
 
+    @cached_property
+    def random_strings(self) -> Path:
+        """`size.random_strings` strings of up to 30 characters of all planes, without surrogates; always the same."""
+        draw = random.Random(12345)
+        familiar = [chr(point) for first, last in FAMILIAR for point in range(ord(first), ord(last) + 1)]
+        strings = []
+        for _ in range(self.size.random_strings):
+            length = draw.randrange(31)
+            if draw.random() < 0.5:
+                strings.append("".join(draw.choices(familiar, k=length)))
+            else:
+                points = (draw.randrange(0x110000 - 0x800) for _ in range(length))
+                strings.append("".join(chr(point + 0x800 * (point >= 0xD800)) for point in points))
+        return self.write("random.json", strings)
+
     def write(self, name: str, value: object) -> Path:
-        """A JSON file."""
+        """A file of text, or of a value as JSON."""
         path = self.work / name
-        path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+        path.write_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), encoding="utf-8")
         return path
 
-    def _lines(self, name: str, sentences: list[str]) -> Path:
-        path = self.work / name
-        path.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
-        return path
-
-    def _spread(self, name: str, number: int) -> Path:
+    def spread(self, name: str, number: int) -> Path:
+        """A file of sentences from all over the corpus."""
         return self.write(name, self.sentences[:: max(1, len(self.sentences) // number)][:number])
 
-    def _corpus(self, name: str, dumps: list[Path], shards: int) -> Path:
+    def _corpus(self, name: str, dump: Path, shards: int) -> Path:
         out = self.work / name
-        run("corpus", "stages.corpus", "--dump", *dumps, "--out", out, "--shards", shards)
+        run("corpus", "stages.corpus", "--dump", dump, "--out", out, "--shards", shards)
         return out
 
     def _cut(self, name: str, characters: int, copies: int) -> Path:
         """The first articles with `characters` of text in all, repeated if necessary, each `copies` times."""
         path = self.work / name
         with gzip.open(path, "wb", compresslevel=6) as dump:
-            for action, line in self._articles():
-                dump.write((action + line) * copies)
-                characters -= len(json.loads(line)["text"])
-                if characters <= 0:
-                    break
+            while characters > 0:
+                with gzip.open(REAL_DUMP) if self.real else open(SAMPLE, "rb") as lines:
+                    for action, document in zip(lines, lines, strict=True):
+                        dump.write((action + document) * copies)
+                        characters -= len(json.loads(document)["text"])
+                        if characters <= 0:
+                            break
         return path
 
-    def _articles(self) -> Iterator[tuple[bytes, bytes]]:
-        """The action line and the document of each article, without end."""
-        while True:
-            with gzip.open(self.source) if self.real else open(self.source, "rb") as stream:
-                yield from zip(stream, stream, strict=True)
 
-
-def count(corpus: Path, name: str) -> int:
-    """A count of the corpus manifest."""
-    return int(read_manifest(str(corpus), "corpus")["counts"][name])
+def count(folder: Path, name: str, stage: str = "corpus") -> int:
+    """A count of a manifest."""
+    return int(read_manifest(str(folder), stage)["counts"][name])

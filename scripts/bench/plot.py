@@ -63,12 +63,6 @@ def name_rows(axis: Axes, names: list[str], title: str) -> None:
     axis.tick_params(axis="x", colors=FAINT)
 
 
-def draw_curve(axis: Axes, curve: Sequence[tuple[float, float]], name: str, colour: str, size: float, gap: int) -> None:
-    """Losses over minutes, the last loss beside its point."""
-    axis.plot(*zip(*curve, strict=True), "o-", markersize=size, color=colour, label=name)
-    axis.annotate(f"{curve[-1][1]:.2f}", curve[-1], xytext=(gap, -3), textcoords="offset points", color=colour)
-
-
 def _ratios(axis: Axes, rows: Sequence[Row], colours: dict[str, str]) -> None:
     axis.set_xscale("log")
     values = [row.ratio or 1 for row in rows]

@@ -11,11 +11,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from scripts.bench.plot import draw_curve, save
+from scripts.bench.plot import save
 from scripts.bench.running import ROOT, python
 from stages.command.options import HelpFormatter
 from stages.command.refusal import Refusal
@@ -57,31 +56,45 @@ def main(arguments: list[str]) -> None:
             raise Refusal(f"no TFRecords in {options.data}/tfrecords/{model}; make tfrecords UNMASKED=1 DUPE_FACTOR=1")
         results[model] = curves(options, model, out / model)
     write_json(str(out / "results.json"), {"minutes": options.minutes, "size": options.size, "curves": results})
-    print(table(results))
-    draw(results, options, out)
+    print("| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |\n| --- | --- | ---: | ---: | ---: | ---: |")
+    figure = Figure(figsize=(5.2 * len(results), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
+    for axis, (model, of_model) in zip(axes, results.items(), strict=True):
+        for name, curve in of_model.items():
+            end, recipe = curve[-1], "published" if name == "published" else "efficient"
+            row = "| {} | {} | {minutes:.1f} | {loss:.2f} | {accuracy:.1%} | {full_length_loss:.2f} |"
+            print(row.format(model, recipe, **end))
+            colour, text = STYLES[name]
+            minutes, losses = zip(*((point["minutes"], point["loss"]) for point in curve), strict=True)
+            axis.plot(minutes, losses, "o-", markersize=3, color=colour, label=text)
+            place = {"xy": (minutes[-1], losses[-1]), "xytext": (4, -3), "textcoords": "offset points"}
+            axis.annotate(f"{losses[-1]:.2f}", color=colour, **place)
+        axis.set(title=f"{model} {options.size}", xlabel="minutes of training", xlim=(0, options.minutes * 1.1))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("held-out loss, length 128")
+    axes[-1].legend(frameon=False)
+    save(figure, out, "recipes")
 
 
 def curves(options: argparse.Namespace, model: str, out: Path) -> dict[str, Curve]:
     """The curves of a model: of both recipes for all minutes, and of the efficient one for SHORT minutes."""
-    records = f"{options.data}/tfrecords/{model}"
-    vocabulary = f"{options.data}/vocab/{model}/vocab.txt"
+    records, vocabulary = (f"{options.data}/{path}" for path in (f"tfrecords/{model}", f"vocab/{model}/vocab.txt"))
     data = ["--tfrecords", records, "--config", f"stages/tpu_train/configs/{model}_{options.size}.json"]
-    published = ["--recipe", "published", "--batch", 16, "--dynamic-masking", "--vocab", vocabulary]
+    published = ["--batch", 16, "--dynamic-masking", "--vocab", vocabulary]
     # Its own evaluations would take as long as half of the training, and are not used.
     published += ["--save-every", EVERY, "--keep", 10**6, "--eval-steps", 1, "--eval-batch", 8]
-    runs: dict[str, tuple[list[Any], float]] = {
-        "published": (published, options.minutes),
-        "efficient": (["--recipe", "efficient"], options.minutes),
-        "short": (["--recipe", "efficient"], min(SHORT, options.minutes)),
-    }
     results: dict[str, Curve] = {}
-    for name, (flags, minutes) in runs.items():
+    for name, recipe, flags, minutes in (
+        ("published", "published", published, options.minutes),
+        ("efficient", "efficient", [], options.minutes),
+        ("short", "efficient", [], min(SHORT, options.minutes)),
+    ):
         print(f"bench-recipe: {model} {name}, {minutes:g} minutes", file=sys.stderr, flush=True)
-        _python("stages.train", *data, *flags, "--hours", minutes / 60, "--out", out / name)
+        run_python("stages.train", *data, "--recipe", recipe, *flags, "--hours", minutes / 60, "--out", out / name)
         rows = [json.loads(line) for line in (out / name / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in rows if row["of"] == "held_out"]
         if name == "published":
-            measured = json.loads(_python("scripts.bench.measured", "yardstick", records, out / name))
+            measured = json.loads(run_python("scripts.bench.measured", "training.curve", records, out / name))
             rows = [{**measured[str(row["step"])], "seconds": row["seconds"]} for row in rows]
         results[name] = [
             {"minutes": row["seconds"] / 60, **{key: row[metric] for key, metric in METRICS.items()}} for row in rows
@@ -89,43 +102,12 @@ def curves(options: argparse.Namespace, model: str, out: Path) -> dict[str, Curv
     return results
 
 
-def _python(module: str, *arguments: object) -> str:
+def run_python(module: str, *arguments: object) -> str:
     """The output of a module in the environment of train. Its progress goes to standard error."""
     process = subprocess.run([python("train"), "-m", module, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE)
     if process.returncode:
         sys.exit(process.returncode)
     return process.stdout.decode()
-
-
-def table(results: dict[str, dict[str, Curve]]) -> str:
-    """The end of each run as Markdown."""
-    lines = [
-        "| model | recipe | minutes | loss, 128 | accuracy | loss, 512 |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for model, of_model in results.items():
-        for name, curve in of_model.items():
-            end, recipe = curve[-1], "published" if name == "published" else "efficient"
-            lines.append(
-                f"| {model} | {recipe} | {end['minutes']:.1f} | {end['loss']:.2f} | {end['accuracy']:.1%} | "
-                f"{end['full_length_loss']:.2f} |"
-            )
-    return "\n".join(lines)
-
-
-def draw(results: dict[str, dict[str, Curve]], options: argparse.Namespace, out: Path) -> None:
-    """`recipes.svg` and `recipes.png`: a panel for each model."""
-    figure = Figure(figsize=(5.2 * len(results), 3.8), layout="constrained")
-    axes = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
-    for axis, (model, of_model) in zip(axes, results.items(), strict=True):
-        for name, curve in of_model.items():
-            colour, text = STYLES[name]
-            draw_curve(axis, [(point["minutes"], point["loss"]) for point in curve], text, colour, 3, 4)
-        axis.set(title=f"{model} {options.size}", xlabel="minutes of training", xlim=(0, options.minutes * 1.1))
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("held-out loss, length 128")
-    axes[-1].legend(frameon=False)
-    save(figure, out, "recipes")
 
 
 if __name__ == "__main__":

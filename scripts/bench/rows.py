@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from scripts.bench.running import Process
+from scripts.bench.running import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,16 +18,6 @@ class Bar:
         """`≥ 25 ×`, `≤ 400 M`"""
         number = short(self.number) if self.number >= 1e4 else f"{self.number:g}"
         return f"{self.sign} {number}" + " ×" * (not self.of_value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One side: its value in the row's unit, and its cost: seconds, and bytes of the largest process; 0: unknown."""
-
-    value: float
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-    peak_memory: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,34 +57,6 @@ class Row:
             return self.equal
         reached = result >= self.bar.number if self.bar.sign == "≥" else result <= self.bar.number
         return reached and self.equal is not False
-
-
-def whole(process: Process, value: float) -> Figure:
-    """A value with the cost of a process."""
-    return Figure(value, process.cpu, process.wall, process.peak)
-
-
-def rate(rounds: list[Process]) -> Figure:
-    """Units per CPU second over all rounds together."""
-    cpu, wall = sum(each.cpu for each in rounds), sum(each.wall for each in rounds)
-    return Figure(sum(each.amount for each in rounds) / cpu, cpu, wall, max(each.peak for each in rounds))
-
-
-def best_rate(rounds: list[Process]) -> Figure:
-    """Units per CPU second of the best round: noise of other programs only ever adds time."""
-    return rate([max(rounds, key=lambda each: each.amount / each.cpu)])
-
-
-def best_wall_rate(rounds: list[Process]) -> Figure:
-    """Units per second of wall time of the best round, for several threads together."""
-    best = max(rounds, key=lambda each: each.amount / each.wall)
-    return whole(best, best.amount / best.wall)
-
-
-def best_seconds(rounds: list[Process]) -> Figure:
-    """The wall time of the best round."""
-    best = min(rounds, key=lambda each: each.wall)
-    return whole(best, best.wall)
 
 
 def short(value: float) -> str:

@@ -1,5 +1,6 @@
-"""A command of a stage's environment → its output, its time and its peak memory."""
+"""A command → its output, its time and its peak memory; two sides of a comparison in turn."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,16 @@ ONE_CORE = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One side: its value in the row's unit, and its cost: seconds, and bytes of the largest process; 0: unknown."""
+
+    value: float
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 class Process(NamedTuple):
@@ -36,9 +48,27 @@ class Process(NamedTuple):
     amount: float = 0.0
     report: dict[str, Any] = {}  # noqa: RUF012
 
-    def part(self, report: dict[str, Any]) -> "Process":
-        """The same process with the times of a report."""
-        return self._replace(amount=report["amount"], cpu=report["cpu"], wall=report["wall"], report=report)
+    def part(self, name: str) -> "Process":
+        """The same process with the times of one part of its report."""
+        return self._replace(**self.report[name])
+
+    def figure(self, value: float) -> Figure:
+        """A value with the cost of this process."""
+        return Figure(value, self.cpu, self.wall, self.peak)
+
+
+def best(processes: list[Process], seconds: str = "cpu", amount: float = 0) -> Figure:
+    """Units per second of `cpu` or `wall` time in the best round: noise of other programs only ever adds time.
+
+    amount: the units of a command, which reports none.
+    """
+    figures = (each.figure((amount or each.amount) / getattr(each, seconds)) for each in processes)
+    return max(figures, key=attrgetter("value"))
+
+
+def quickest(processes: list[Process]) -> Figure:
+    """The wall time of the best round."""
+    return min((each.figure(each.wall) for each in processes), key=attrgetter("value"))
 
 
 def python(stage: str) -> str:
@@ -60,9 +90,8 @@ def on_core(number: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> Process:
-    """Run `python -m module arguments…` in the stage's environment, as its users do. Refuses a failure."""
-    command = [python(stage), "-m", module, *map(str, arguments)]
+def execute(command: list[str], one_core: bool = True, text: str = "") -> Process:
+    """Run a command in the project's folder, with `text` as its standard input. Refuses a failure."""
     environment = {**os.environ, **(ONE_CORE if one_core else {})}
     # Where this is set, Python compiles its modules anew at each start; the images hold them compiled.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -71,12 +100,11 @@ def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> P
         tempfile.TemporaryFile("w+") as output,
         tempfile.TemporaryFile("w+") as errors,
     ):
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": output, "stderr": errors, "encoding": "utf-8"}
         launcher = [sys.executable, "-I", "-S", str(LAUNCH), report.name, *command]
-        process = subprocess.Popen(
-            launcher, cwd=ROOT, env=environment, stdout=output, stderr=errors, start_new_session=True
-        )
+        process = subprocess.Popen(launcher, cwd=ROOT, env=environment, start_new_session=True, **streams)
         try:
-            process.wait()
+            process.communicate(text)
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
@@ -89,19 +117,22 @@ def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> P
         return Process(**costs, output=output.read())
 
 
+def run(stage: str, module: str, *arguments: object, one_core: bool = True) -> Process:
+    """Run `python -m module arguments…` in the stage's environment, as its users do. Refuses a failure."""
+    return execute([python(stage), "-m", module, *map(str, arguments)], one_core)
+
+
 def measure(stage: str, program: str, *arguments: object, one_core: bool = True) -> Process:
     """Run one of `scripts/bench/measured`: the times are those of its report, without its start."""
     process = run(stage, "scripts.bench.measured", program, *arguments, one_core=one_core)
-    return process.part(json.loads(process.output))
+    report = json.loads(process.output)
+    return process._replace(**{name: report[name] for name in ("amount", "cpu", "wall")}, report=report)
 
 
-def take_turns(
-    rounds: int, program: str, sides: dict[str, str], *arguments: object
-) -> tuple[list[Process], list[Process]]:
+def take_turns(rounds: int, program: str, sides: dict[str, str], *arguments: object) -> list[list[Process]]:
     """Measure both sides in each round: `sides` names them, each with its stage."""
     pairs = [[measure(stage, program, side, *arguments) for side, stage in sides.items()] for _ in range(rounds)]
-    ours, yardstick = map(list, zip(*pairs, strict=True))
-    return ours, yardstick
+    return list(map(list, zip(*pairs, strict=True)))
 
 
 def equal(ours: list[Process], yardstick: list[Process]) -> bool:

@@ -9,17 +9,19 @@ folder is kept.
 """
 
 import argparse
+import math
 import random
 import secrets
 import shutil
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from itertools import cycle, islice
 from pathlib import Path
 
 from scripts.torture import faults
-from scripts.torture.faults import Fault, Survived
+from scripts.torture.faults import Case, Fault, Survived
 from scripts.torture.flow import Flow
 from scripts.torture.runs import Broken, python
 from stages.command.options import HelpFormatter
@@ -38,8 +40,8 @@ DECK: dict[str, tuple[Fault, int, tuple[str, ...]]] = {
     "kill -9 of a training run": (faults.main_killed, 1, ("tpu-train",)),
     "SIGTERM or SIGINT": (faults.stopped, 8, ALL),
     "disk full": (faults.disk_full, 10, (*ALL, "convert")),
-    "dump damaged": (faults.dump_damaged, 18, ("corpus", "corpus of bzip2")),
-    "input damaged": (faults.input_damaged, 6, ("vocab", "tfrecords", "convert")),
+    "dump damaged": (faults.damaged, 18, ("corpus", "corpus of bzip2")),
+    "input damaged": (faults.damaged, 6, ("vocab", "tfrecords", "convert")),
     "two concurrent runs": (faults.two_together, 8, ALL),
 }
 
@@ -65,7 +67,7 @@ def deck(rounds: int, stages: set[str], only: str, draw: random.Random) -> list[
         hand = []
         for fault, (_, number, targets) in DECK.items():
             usable = [target for target in targets if target in stages and (only in fault or only in target)]
-            hand += [(fault, usable[turn % len(usable)]) for turn in range(number) if usable]
+            hand += [(fault, target) for target in islice(cycle(usable), number)]
         if not hand:
             raise Refusal(f"--only {only}: no fault and no stage has these words")
         draw.shuffle(hand)
@@ -90,11 +92,10 @@ def main(arguments: list[str]) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=out))
 
     flow = Flow(folder / "clean", ARTICLES, log=log)
-    survived: dict[tuple[str, str], list[Survived]] = defaultdict(list)
+    survived: list[tuple[str, str, Survived]] = []
     rounds = deck(options.rounds, targets, options.only or "", random.Random(seed))
     for number, (fault, target) in enumerate(rounds, 1):
-        elapsed = time.monotonic() - start
-        if options.minutes is not None and elapsed > 60 * options.minutes:
+        if time.monotonic() - start > 60 * (options.minutes or math.inf):
             log(f"{number - 1} of {len(rounds)} rounds in {options.minutes:g} minutes")
             break
         place = folder / f"round-{number}"
@@ -102,23 +103,22 @@ def main(arguments: list[str]) -> None:
         try:
             flow.clean(target)
             # From seed and number alone: a round does not depend on the others.
-            ended = DECK[fault][0](flow, target, place / "out", random.Random(f"{seed} {number}"))
+            end = DECK[fault][0](Case(flow, target, place / "out", random.Random(f"{seed} {number}")))
         except Broken as broken:
-            table(survived)
+            print_table(survived)
             # Last, since readers look at the end of a log.
             log(f"round {number}, {fault}, {target}: {broken}")
             log(f"--seed {seed} --rounds {options.rounds} does it again; {place} is kept")
             sys.exit(1)
-        survived[fault, target].append(ended)
-        elapsed = time.monotonic() - start
-        log(f"round {number} of {len(rounds)}: {fault}, {target}: {ended.how} ({duration(elapsed)})")
+        survived.append((fault, target, end))
+        elapsed = duration(time.monotonic() - start)
+        log(f"round {number} of {len(rounds)}: {fault}, {target}: {end.how} ({elapsed})")
         shutil.rmtree(place)
     shutil.rmtree(folder)
     if not any(out.iterdir()):
         out.rmdir()
-    table(survived)
-    total = sum(map(len, survived.values()))
-    log(f"{total} faults survived in {duration(time.monotonic() - start)}, seed {seed}")
+    print_table(survived)
+    log(f"{len(survived)} faults survived in {duration(time.monotonic() - start)}, seed {seed}")
 
 
 def log(line: str) -> None:
@@ -126,17 +126,16 @@ def log(line: str) -> None:
     print(f"torture: {line}", file=sys.stderr, flush=True)
 
 
-def table(survived: dict[tuple[str, str], list[Survived]]) -> None:
+def print_table(survived: list[tuple[str, str, Survived]]) -> None:
     """A line for each fault and command, and the sum."""
     print("| fault | stage | injected | ended | files compared |\n| --- | --- | ---: | --- | ---: |")
     for fault, (_, _, targets) in DECK.items():
         for target in targets:
-            if ends := survived.get((fault, target)):
+            if ends := [end for *row, end in survived if row == [fault, target]]:
                 counts = sorted(Counter(end.how for end in ends).items())
                 how = ", ".join(f"{name} {number}" for name, number in counts)
                 print(f"| {fault} | {target} | {len(ends)} | {how} | {sum(end.files for end in ends):,} |")
-    every = [end for ends in survived.values() for end in ends]
-    print(f"| all | | {len(every)} | | {sum(end.files for end in every):,} |", flush=True)
+    print(f"| all | | {len(survived)} | | {sum(end.files for *_, end in survived):,} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import shutil
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import takewhile
+from operator import eq, ne
 from pathlib import Path
 
 # Bytes of either file in the message, from the first difference on.
@@ -29,7 +31,7 @@ def keep_copies(folder: Path, clean: Path, names: Sequence[str]) -> Path:
 def difference(path: Path, clean: Path) -> str:
     """The first difference of two files; also of the contents of gzip, and of the records of TFRecords."""
     left, right = path.read_bytes(), clean.read_bytes()
-    message = f"{_lengths(left, right, 'bytes')}, {_first(left, right)}"
+    message = _bytes(left, right)
     if path.suffix != ".gz":
         return message
     contents = []
@@ -41,40 +43,30 @@ def difference(path: Path, clean: Path) -> str:
     left, right = contents
     if left == right:
         return f"{message}; both decompress to the same {len(left)} bytes"
-    message += f"; decompressed {_lengths(left, right, 'bytes')}, {_first(left, right)}"
-    return f"{message}; {_records(left, right)}" if ".tfrecord" in path.name else message
+    message += f"; decompressed {_bytes(left, right)}"
+    return f"{message}; {_records(_split(left), _split(right))}" if ".tfrecord" in path.name else message
 
 
 def _lengths(left: Sequence[object], right: Sequence[object], unit: str) -> str:
     return f"{len(left)} {unit}" + (f" in place of {len(right)}" if len(left) != len(right) else "")
 
 
-def _first(left: bytes, right: bytes) -> str:
-    """The place of the first difference, and the bytes there."""
-    start = _prefix(left, right)
+def _bytes(left: bytes, right: bytes) -> str:
+    """The lengths, the place of the first difference, and the bytes there."""
+    start = sum(takewhile(bool, map(eq, left, right)))
     one, other = (data[start : start + SHOWN].hex(" ") or "the end" for data in (left, right))
-    return f"other from byte {start} on ({one}, not {other})"
+    return f"{_lengths(left, right, 'bytes')}, other from byte {start} on ({one}, not {other})"
 
 
-def _prefix(left: Sequence[object], right: Sequence[object]) -> int:
-    """The length of the common beginning of two sequences."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(left), len(right)))
-
-
-def _records(left: bytes, right: bytes) -> str:
-    ours, theirs = _split(left), _split(right)
-    first = _prefix(ours, theirs)
-    lengths = _lengths(ours, theirs, "records")
-    if first == min(len(ours), len(theirs)):
+def _records(left: list[bytes], right: list[bytes]) -> str:
+    first = sum(takewhile(bool, map(eq, left, right)))
+    lengths = _lengths(left, right, "records")
+    if first == min(len(left), len(right)):
         return f"{lengths}, equal up to record {first}"
-    number = sum(one != other for one, other in zip(ours, theirs, strict=False))
-    moved = ", which only stand in another order" if sorted(ours) == sorted(theirs) else ""
-    one, other = ours[first], theirs[first]
-    return (
-        f"{lengths}, {number} differ{moved}, the first of them record {first} "
-        f"({_lengths(one, other, 'bytes')}, {_first(one, other)})"
-    )
+    number = sum(map(ne, left, right))
+    moved = ", which only stand in another order" if sorted(left) == sorted(right) else ""
+    details = _bytes(left[first], right[first])
+    return f"{lengths}, {number} differ{moved}, the first of them record {first} ({details})"
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -6,17 +6,27 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.torture.flow import Command, Flow
+from scripts.torture.flow import Clean, Command, Flow
 from scripts.torture.runs import RETRYABLE, Broken, Run, compare, files, finish, kill, refused, run, stamps, wait_for
 
 # Files that two workers may have in progress: a shard of tfrecords is a file for each of two models.
 AT_WORK = 4
 LARGE_DISK = 1 << 28
+# The input of each command, as patterns below the folder of the flow.
+INPUTS = {
+    "corpus": ["dump.json.gz"],
+    "corpus of bzip2": ["parts/*"],
+    "vocab": ["corpus/corpus_*.txt"],
+    "tfrecords": ["corpus/corpus_*.txt", "vocab/*/vocab.txt"],
+    "convert": ["tpu-train/model.ckpt-best.data-*"],
+}
+DAMAGES = ("cut", "bit", "bit", "zeros", "junk")
 
 
 class Survived(NamedTuple):
@@ -26,38 +36,79 @@ class Survived(NamedTuple):
     files: int
 
 
-# A fault disturbs the command `name` of a flow in the empty folder `out`.
-Fault = Callable[[Flow, str, Path, random.Random], Survived]
+@dataclass(frozen=True)
+class Case:
+    """A command of a flow that is disturbed while it fills the empty folder `out`."""
+
+    flow: Flow
+    name: str
+    out: Path
+    draw: random.Random
+
+    @property
+    def command(self) -> Command:
+        return self.flow.commands[self.name]
+
+    @property
+    def clean(self) -> Clean:
+        return self.flow.clean(self.name)
+
+    def start(self) -> Run:
+        return Run(self.command.stage, self.command.line(self.out))
+
+    def survived(self, how: str) -> Survived:
+        """Compare with the undisturbed run. TensorFlow's files hold times: compare only their names."""
+        if self.command.stage != "tpu-train":
+            return Survived(how, compare(self.out, self.clean.files, self.clean.out))
+        sides = files(self.out), self.clean.files
+        names, expected = ({file for file in side if "tfevents" not in file} for side in sides)
+        if names != expected:
+            raise Broken(f"{self.out} differs from an undisturbed run in {', '.join(sorted(names ^ expected))}")
+        return Survived(how, len(names))
+
+    def resumed(self) -> Survived:
+        """Run the same command, with a random number of workers, and compare."""
+        before = stamps(self.out)
+        if self.command.stage != "tpu-train":
+            hashes = files(self.out)
+            if partial := [file for file in before if hashes[file] != self.clean.files.get(file)]:
+                raise Broken(f"files with a final name are not whole: {', '.join(partial)}")
+        finish(self.command.stage, self.command.line(self.out, self.draw.randint(1, 3)))
+        after = stamps(self.out)
+        again = [file for file in before if after.get(file) != before[file]]
+        if self.command.stage == "tfrecords" and len(again) > AT_WORK:
+            raise Broken(f"finished files were made a second time: {', '.join(again)}")
+        return self.survived("went on when run again")
 
 
-def main_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+Fault = Callable[[Case], Survived]
+
+
+def main_killed(case: Case) -> Survived:
     """kill -9 of the main process; its workers must end by themselves."""
-    return _killed(flow, name, out, draw, lambda running: kill(running.process.pid))
+    return _killed(case, lambda running: kill(running.process.pid))
 
 
-def all_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def all_killed(case: Case) -> Survived:
     """kill -9 of all processes together, as when a machine goes down."""
-    return _killed(flow, name, out, draw, lambda running: os.killpg(running.process.pid, signal.SIGKILL))
+    return _killed(case, lambda running: os.killpg(running.process.pid, signal.SIGKILL))
 
 
-def worker_killed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def worker_killed(case: Case) -> Survived:
     """kill -9 of one worker: the run continues by itself, or ends with exit code 75."""
 
     def strike(running: Run) -> None:
         wait_for(lambda: running.workers() or running.process.poll() is not None, "it has started no workers")
-        time.sleep(draw.uniform(0, 0.3))
-        kill(draw.choice(running.workers() or [running.process.pid]))
+        time.sleep(case.draw.uniform(0, 0.3))
+        kill(case.draw.choice(running.workers() or [running.process.pid]))
 
-    return _killed(flow, name, out, draw, strike, allowed=(0, RETRYABLE))
+    return _killed(case, strike, allowed=(0, RETRYABLE))
 
 
-def _killed(
-    flow: Flow, name: str, out: Path, draw: random.Random, strike: Callable[[Run], None], allowed: tuple[int, ...] = ()
-) -> Survived:
-    command, clean = flow.commands[name], flow.clean(name)
-    moment = draw.uniform(0, 0.9 * clean.seconds)
+def _killed(case: Case, strike: Callable[[Run], None], allowed: tuple[int, ...] = ()) -> Survived:
+    moment = case.draw.uniform(0, 0.9 * case.clean.seconds)
     while True:
-        with Run(command.stage, command.line(out)) as running:
+        with case.start() as running:
             time.sleep(moment)
             struck = running.process.poll() is None
             if struck:
@@ -66,81 +117,48 @@ def _killed(
         if struck and not (ended.code == 0 and 0 not in allowed):
             break
         # It ended before the kill: repeat it with an earlier one.
-        shutil.rmtree(out)
+        shutil.rmtree(case.out)
         moment /= 2
-    if ended.code not in (-signal.SIGKILL, *allowed):
+    if ended.code not in (-signal.SIGKILL, *allowed) or "Traceback" in ended.said:
         raise Broken(f"it ended with {ended.code}: {ended.said.strip()[-2000:]}")
-    if "Traceback" in ended.said:
-        raise Broken(f"it showed a traceback: {ended.said.strip()[-2000:]}")
-    if ended.code == 0:
-        return Survived("went on by itself", complete(flow, name, out))
-    return _resumed(flow, name, out, draw)
+    return case.survived("went on by itself") if ended.code == 0 else case.resumed()
 
 
-def stopped(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def stopped(case: Case) -> Survived:
     """SIGTERM or SIGINT, as at preemption or Ctrl-C: one line and an exit code of its own."""
-    command, clean = flow.commands[name], flow.clean(name)
-    signum = draw.choice([signal.SIGTERM, signal.SIGINT])
-    with Run(command.stage, command.line(out)) as running:
+    signum, out = case.draw.choice([signal.SIGTERM, signal.SIGINT]), case.out
+    with case.start() as running:
         # Earlier, the process ends as any program does.
         wait_for(lambda: any(out.rglob("run.json")) or running.process.poll() is not None, "it has not begun")
-        time.sleep(draw.uniform(0, 0.5 * clean.seconds))
+        time.sleep(case.draw.uniform(0, 0.5 * case.clean.seconds))
         kill(running.process.pid, signum)
         ended = running.end()
     # At the very end of a process Python no longer handles signals.
     if ended.code == 0 or (ended.code == -signum and not any(out.rglob("run.json"))):
-        return Survived("was done before", complete(flow, name, out))
+        return case.survived("was done before")
     if ended.code != 128 + signum or "Traceback" in ended.said or "the same command resumes" not in ended.said:
         raise Broken(f"not exit code {128 + signum} and one line, but {ended.code}: {ended.said.strip()[-2000:]}")
-    return _resumed(flow, name, out, draw)
+    return case.resumed()
 
 
-def _resumed(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """Run the same command, with a random number of workers, and compare."""
-    command, clean = flow.commands[name], flow.clean(name)
-    before = stamps(out) if out.exists() else {}
-    if command.stage != "tpu-train":
-        hashes = files(out) if out.exists() else {}
-        partial = [file for file in before if hashes[file] != clean.files.get(file)]
-        if partial:
-            raise Broken(f"files with a final name are not whole: {', '.join(partial)}")
-    finish(command.stage, command.line(out, draw.randint(1, 3)))
-    after = stamps(out)
-    again = [file for file in before if after.get(file) != before[file]]
-    if command.stage == "tfrecords" and len(again) > AT_WORK:
-        raise Broken(f"finished files were made a second time: {', '.join(again)}")
-    return Survived("went on when run again", complete(flow, name, out))
-
-
-def complete(flow: Flow, name: str, out: Path) -> int:
-    """Compare with the undisturbed run. TensorFlow's files hold times: compare only their names."""
-    if flow.commands[name].stage != "tpu-train":
-        return compare(out, flow.clean(name).files, flow.clean(name).out)
-    sides = files(out), flow.clean(name).files
-    names, expected = ({file for file in side if "tfevents" not in file} for side in sides)
-    if names != expected:
-        raise Broken(f"{out} differs from an undisturbed run in {', '.join(sorted(names ^ expected))}")
-    return len(names)
-
-
-def disk_full(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def disk_full(case: Case) -> Survived:
     """A disk that is full at a random point: one line, exit code 75; with room, the same command resumes."""
-    command, clean = flow.commands[name], flow.clean(name)
+    command, clean, disk = case.command, case.clean, case.out.with_name("disk")
     needed = sum(path.stat().st_size for path in clean.out.rglob("*") if path.is_file())
-    room = draw.randint(1 << 13, max(1 << 14, needed))
-    with small_disk(out.with_name("disk"), room) as grow:
-        place = (out if grow is None else out.with_name("disk")) / "out"
-        place.parent.mkdir(exist_ok=True)
-        ended = run(command.stage, command.line(place), file_size=room // 4 if grow is None else None)
-        if ended.code == 0:
-            return Survived("had room enough", compare(place, clean.files, clean.out))
-        refused(ended, RETRYABLE, "make room")
-        if (place / "manifest.json").exists():
-            raise Broken("it has a manifest and is not finished")
-        if grow:
-            grow(LARGE_DISK)
-        finish(command.stage, command.line(place))
-        return Survived("went on with more room", compare(place, clean.files, clean.out))
+    room = case.draw.randint(1 << 13, max(1 << 14, needed))
+    with small_disk(disk, room) as grow:
+        place = disk / "out" if grow else case.out
+        ended = run(command.stage, command.line(place), file_size=None if grow else room // 4)
+        how = "had room enough"
+        if ended.code:
+            refused(ended, RETRYABLE, "make room")
+            if (place / "manifest.json").exists():
+                raise Broken("it has a manifest and is not finished")
+            if grow:
+                grow(LARGE_DISK)
+            finish(command.stage, command.line(place))
+            how = "went on with more room"
+        return Survived(how, compare(place, clean.files, clean.out))
 
 
 @contextmanager
@@ -162,50 +180,52 @@ def small_disk(folder: Path, room: int) -> Iterator[Callable[[int], None] | None
         subprocess.run(["umount", folder], check=True)
 
 
-def two_together(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
+def two_together(case: Case) -> Survived:
     """The same command twice: one owns the folder; the other refuses, or waits for a near end."""
-    command = flow.commands[name]
-    with Run(command.stage, command.line(out)) as first:
-        time.sleep(draw.uniform(0, 0.2))
-        with Run(command.stage, command.line(out)) as second:
+    with case.start() as first:
+        time.sleep(case.draw.uniform(0, 0.2))
+        with case.start() as second:
             ended = [first.end(), second.end()]
     failed = [each for each in ended if each.code]
     if len(failed) > 1:
         raise Broken(f"neither has finished: {[each.said.strip()[-1000:] for each in ended]}")
     for each in failed:
         refused(each, RETRYABLE, "is being written by process")
-    return Survived("one owned the folder", complete(flow, name, out))
+    return case.survived("one owned the folder")
 
 
-def dump_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """A dump cut short, with a flipped bit, a block of zeros, or junk at its end: refused, or harmless."""
-    command = flow.commands[name]
-    place = out.with_name("dump")
-    if flow.dump in command.arguments:
-        damaged = Path(shutil.copy(flow.dump, place))
-    else:
-        shutil.copytree(flow.dump.with_name("parts"), place)
-        damaged = draw.choice(sorted(place.iterdir()))
-    change = damage(damaged, draw)
-    arguments = [place if isinstance(word, Path) else word for word in command.arguments]
-    ended = run("corpus", Command("corpus", tuple(arguments)).line(out, draw.randint(1, 3)))
-    if ended.code:
-        refused(ended, 2, str(damaged))
-        if out.exists() and files(out):
-            raise Broken(f"{change}: refused, but {', '.join(files(out))} is left")
-        return Survived("refused", 0)
-    # The manifest holds the dump's own name and SHA-256.
-    hashes, expected = ({**each, "manifest.json": ""} for each in (files(out), flow.clean(name).files))
-    if hashes != expected:
-        raise Broken(f"{change}: it was read, as another corpus")
-    return Survived("harmless: the same corpus", len(hashes))
+def damaged(case: Case) -> Survived:
+    """A dump cut short, or with a flipped bit, a block of zeros, or junk at its end; a flipped bit in another input.
+
+    It is refused, with the file named, and nothing is finished; in a dump it may be harmless. With the original bytes,
+    the same command goes on.
+    """
+    command, clean, of_dump = case.command, case.clean, case.command.stage == "corpus"
+    path = case.draw.choice(sorted(case.flow.folder.glob(case.draw.choice(INPUTS[case.name]))))
+    original, status = path.read_bytes(), path.stat()
+    try:
+        change = damage(path, case.draw, DAMAGES if of_dump else ("bit",))
+        ended = run(command.stage, command.line(case.out, case.draw.randint(1, 3)))
+    finally:
+        path.write_bytes(original)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if of_dump and not ended.code:
+        # The manifest holds the dump's own SHA-256.
+        hashes, expected = ({**each, "manifest.json": ""} for each in (files(case.out), clean.files))
+        if hashes != expected:
+            raise Broken(f"{change}: it was read, as another corpus")
+        return Survived("harmless: the same corpus", len(hashes))
+    refused(ended, 2, str(path).removesuffix(".data-00000-of-00001"))
+    if list(case.out.rglob("manifest.json")) or (of_dump and files(case.out)):
+        raise Broken(f"{change}: refused, but {', '.join(files(case.out))} is left")
+    finish(command.stage, command.line(case.out))
+    return case.survived("refused, then went on")
 
 
-def damage(path: Path, draw: random.Random) -> str:
+def damage(path: Path, draw: random.Random, changes: Sequence[str] = DAMAGES) -> str:
     """Change a file at a random offset; return a description."""
     data = bytearray(path.read_bytes())
-    offset = draw.randrange(len(data))
-    change = draw.choice(["cut", "bit", "bit", "zeros", "junk"])
+    offset, change = draw.randrange(len(data)), draw.choice(changes)
     if change == "cut":
         del data[offset:]
     elif change == "bit":
@@ -216,30 +236,3 @@ def damage(path: Path, draw: random.Random) -> str:
         data += draw.randbytes(draw.randint(1, 4096))
     path.write_bytes(data)
     return f"{path.name}: {change} at byte {offset}"
-
-
-def input_damaged(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-    """A flipped bit in the output of another stage: refused, with the file named, and nothing finished."""
-    command = flow.commands[name]
-    kinds = {
-        "vocab": ["corpus/corpus_*.txt"],
-        "tfrecords": ["corpus/corpus_*.txt", "vocab/*/vocab.txt"],
-        "convert": ["tpu-train/model.ckpt-best.data-*"],
-    }
-    damaged = draw.choice(sorted(flow.folder.glob(draw.choice(kinds[name]))))
-    original, status = damaged.read_bytes(), damaged.stat()
-    data = bytearray(original)
-    offset = draw.randrange(len(data))
-    data[offset] ^= 1 << draw.randrange(8)
-    try:
-        damaged.write_bytes(data)
-        ended = run(command.stage, command.line(out))
-    finally:
-        damaged.write_bytes(original)
-        os.utime(damaged, ns=(status.st_atime_ns, status.st_mtime_ns))
-    refused(ended, 2, str(damaged).removesuffix(".data-00000-of-00001"))
-    if list(out.rglob("manifest.json")):
-        raise Broken(f"byte {offset} of {damaged} was damaged, and it is finished")
-    # With the original bytes, the same command resumes.
-    finish(command.stage, command.line(out))
-    return Survived("refused, then went on", complete(flow, name, out))

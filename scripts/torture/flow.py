@@ -12,23 +12,12 @@ from typing import NamedTuple
 from scripts.torture.runs import ROOT, files, finish
 
 SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
-# A model that trains in seconds.
-MODEL = {
-    "vocab_size": 40,
-    "embedding_size": 16,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "type_vocab_size": 2,
-    "num_hidden_groups": 1,
-    "inner_group_num": 1,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "initializer_range": 0.02,
-}
+TINY = ROOT / "stages" / "tpu_train" / "configs" / "character_tiny.json"
+# Its sizes make a model that trains in seconds.
+SIZES = {
+    "vocab_size": 40, "embedding_size": 16, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 48, "max_position_embeddings": 64,
+}  # fmt: skip
 
 
 class Command(NamedTuple):
@@ -69,31 +58,28 @@ class Flow:
     """The stages on a dump of `number` articles: their commands, and an undisturbed run of each."""
 
     def __init__(self, folder: Path, number: int, copies: int = 2, log: Callable[[str], None] = lambda _: None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._log = folder, log
-        self.dump = folder / "dump.json.gz"
+        self.folder, self.dump, self._log = folder, folder / "dump.json.gz", log
+        parts, third = folder / "parts", number // 3
+        parts.mkdir(parents=True)
         documents = articles(number, 1)
         self.dump.write_bytes(gzip.compress(dump(documents), 1, mtime=0))
-        parts, third = folder / "parts", number // 3
-        parts.mkdir()
-        for part in range(3):
-            first = part * third
+        for part, first in enumerate(range(0, 3 * third, third)):
             (parts / f"{part}.json.bz2").write_bytes(bz2.compress(dump(documents[first : first + third], first), 1))
-        (folder / "config.json").write_text(json.dumps(MODEL))
+        config = folder / "config.json"
+        config.write_text(json.dumps({**json.loads(TINY.read_text()), **SIZES}))
         corpus, vocab, tfrecords, trained = (folder / name for name in ("corpus", "vocab", "tfrecords", "tpu-train"))
         sizes = ("--vocab-size", 2000, "--alphabet-size", 1000)
-        steps = ("--device", "cpu", "--batch", 4, "--eval-batch", 4, "--eval-steps", 1, "--steps", 4)
-        checkpoint = ("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json")
-        records = ("--tfrecords", tfrecords / "character", "--config", folder / "config.json")
-        training = (*records, *steps, "--save-every", 2, "--vocab-size-from-tfrecords")
         examples = ("--corpus", corpus, "--vocab", vocab, "--seq-length", 64, "--dupe-factor", copies)
+        steps = ("--device", "cpu", "--batch", 4, "--eval-batch", 4, "--eval-steps", 1, "--steps", 4, "--save-every", 2)
+        records = ("--tfrecords", tfrecords / "character", "--config", config, "--vocab-size-from-tfrecords")
+        checkpoint = ("--checkpoint", trained / "model.ckpt-best", "--config", trained / "albert_config.json")
         model = (*checkpoint, "--vocab", vocab / "character" / "vocab.txt")
         self.commands = {
             "corpus": Command("corpus", ("--dump", self.dump, "--shards", 8)),
             "corpus of bzip2": Command("corpus", ("--dump", parts, "--shards", 5)),
             "vocab": Command("vocab", ("--corpus", corpus, *sizes), after=("corpus",)),
             "tfrecords": Command("tfrecords", examples, after=("corpus", "vocab")),
-            "tpu-train": Command("tpu-train", training, after=("tfrecords",), parallel=False),
+            "tpu-train": Command("tpu-train", (*records, *steps), after=("tfrecords",), parallel=False),
             "convert": Command("convert", model, after=("tpu-train",), parallel=False),
         }
         self._clean: dict[str, Clean] = {}

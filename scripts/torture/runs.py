@@ -7,9 +7,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from scripts.torture.differences import difference, keep_copies
 
@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 RETRYABLE = 75
 # Seconds: a busy machine is slow, not wrong.
 PATIENCE = 300.0
-BREAKPOINT = Path(__file__).resolve().parent / "breakpoint"
 # Seconds in which workers notice that their parent was killed, as stages/handover/lock.py promises.
 ENDING = 15.0
 
@@ -33,14 +32,6 @@ class Ended(NamedTuple):
     said: str
 
 
-class Stamp(NamedTuple):
-    """Distinguishes a file that was written again from an untouched one."""
-
-    inode: int
-    time: int
-    bytes: int
-
-
 def python(stage: str) -> Path:
     """The interpreter of a stage's environment, which may be missing."""
     return ROOT / ".venv" / stage / "bin" / "python"
@@ -49,8 +40,8 @@ def python(stage: str) -> Path:
 class Run:
     """One command of a stage, started in a session of its own, so that all its processes can be found.
 
-    `with Run(…)` ends all its processes at the end of the body. `stops_at`: the main process, or else all its
-    `workers`, stop as soon as a file matches this pattern; `stands_still` waits for that.
+    `with Run(…)` ends all its processes at the end of the body. `file_size`: no file may be larger. `variables`: more
+    of the environment.
     """
 
     def __init__(
@@ -58,24 +49,17 @@ class Run:
         stage: str,
         arguments: Sequence[object],
         file_size: int | None = None,
-        stops_at: Path | None = None,
-        workers: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        module = f"stages.{stage.replace('-', '_')}"
-        command = [str(python(stage)), "-m", module, *map(str, arguments)]
-        if file_size is not None:
-            command = ["prlimit", f"--fsize={file_size}", *command]
-        environment = dict(os.environ)
-        if stops_at is not None:
-            variable = "WORKERS_STOPS_AT" if workers else "MAIN_STOPS_AT"
-            environment |= {"PYTHONPATH": str(BREAKPOINT), variable: str(stops_at)}
-        self._workers_stop = workers
+        limit = [] if file_size is None else ["prlimit", f"--fsize={file_size}"]
+        command = [*limit, str(python(stage)), "-m", f"stages.{stage.replace('-', '_')}", *map(str, arguments)]
         # No pipe: it would stay open for as long as any worker does.
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": self._errors}
+        environment = {**os.environ, **(variables or {})}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **streams)
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -88,25 +72,9 @@ class Run:
             time.sleep(0.005)
         self._errors.close()
 
-    def stands_still(self) -> None:
-        """Wait until it has stopped at its pattern."""
-
-        def stands() -> bool:
-            if self.process.poll() is not None:
-                raise Broken(f"it has ended before it stopped at its pattern: {self.end().said.strip()[-2000:]}")
-            processes = self.workers() if self._workers_stop else [self.process.pid]
-            return bool(processes) and all(map(stopped, processes))
-
-        wait_for(stands, "it has not stopped at its pattern")
-
-    def goes_on(self) -> None:
-        """Continue all its stopped processes."""
-        for process in self.members():
-            kill(process, signal.SIGCONT)
-
     def members(self) -> list[int]:
         """Its living processes."""
-        return [process for process, session, _ in processes() if session == self.process.pid]
+        return members(self.process.pid)
 
     def workers(self) -> list[int]:
         """Its living processes but the first one."""
@@ -150,23 +118,15 @@ def refused(ended: Ended, code: int, *words: str) -> None:
             raise Broken(f"{word!r} is not in: {errors[0]}")
 
 
-def processes() -> Iterator[tuple[int, int, int]]:
-    """All living processes of this machine: process, session, parent."""
+def members(session: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if state not in "ZX":
-            yield int(entry.parent.name), int(session), int(parent)
-
-
-def stopped(process: int) -> bool:
-    """Whether a process is stopped."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    except OSError:
-        return False
+        with contextlib.suppress(OSError):
+            state, _, _, its_session = entry.read_text().rpartition(")")[2].split()[:4]
+            if state not in "ZX" and int(its_session) == session:
+                found.append(int(entry.parent.name))
+    return found
 
 
 def kill(process: int, signum: int = signal.SIGKILL) -> None:
@@ -193,15 +153,17 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def stamps(folder: Path) -> dict[str, Stamp]:
-    """The stamps of all files with a final name: those that are not hidden, nor in a hidden folder."""
-    result = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts) and name.name != "run.json":
-            status = path.stat()
-            result[str(name)] = Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
-    return result
+def stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Inode, time and size of all files with a final name: those that are not hidden, nor in a hidden folder.
+
+    They distinguish a file that was written again from an untouched one.
+    """
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*"))}
+    return {
+        str(name): (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_size)
+        for name, path in paths.items()
+        if path.is_file() and name.name != "run.json" and not any(part.startswith(".") for part in name.parts)
+    }
 
 
 def compare(folder: Path, clean: dict[str, str], clean_folder: Path) -> int:

@@ -214,8 +214,8 @@ def _batched(examples: Iterable[tuple[Position, Chunk]], size: int) -> Iterator[
 
 
 def held_out(
-    files: list[str], sequence: int, predictions: int, batch: int, most: int, masking: Callable[..., Chunk] | None = None,
-    entries: int = 2**31,
+    files: list[str], sequence: int, predictions: int, batch: int, most: int,
+    masking: Callable[..., Chunk] | None = None, entries: int = 2**31,
 ) -> Iterator[Batch]:  # fmt: skip
     """The examples of held-out files in their order, `most` batches at most; the last one may be smaller.
 

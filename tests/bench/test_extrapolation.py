@@ -3,7 +3,8 @@
 import pytest
 
 from scripts.bench.extrapolation import extrapolate, lines
-from scripts.bench.rows import Bar, Figure, Row
+from scripts.bench.rows import Bar, Row
+from scripts.bench.running import Figure
 
 
 def figure(value: float) -> Figure:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from scripts.torture.runs import Run, kill
+from scripts.torture.runs import kill
+from tests.faults.stopping import StoppingRun
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -423,7 +424,7 @@ def test_files_that_were_read_are_not_read_again(run_stage: Any, several: list[P
     """The spools of a run that was killed: what is in them goes into the corpus."""
     flags = ["--dump", *map(str, several), "--out", str(tmp_path / "out"), "--shards", "3", "--jobs", "2"]
     spool = tmp_path / "out" / ".input_00001.spool"
-    with Run("corpus", flags, stops_at=spool) as running:
+    with StoppingRun("corpus", flags, spool) as running:
         running.stands_still()
         kill(running.process.pid)
         assert running.end().code == -signal.SIGKILL

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts.torture.faults import small_disk
-from scripts.torture.runs import Run, compare, files, finish, kill, python, refused, run
+from scripts.torture.runs import compare, files, finish, kill, python, refused, run
+from tests.faults.stopping import StoppingRun
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_killed_conversion_owned_its_folder_and_goes_on(
     checkpoint: list[object], clean: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with Run("convert", [*checkpoint, "--out", out], stops_at=out / ".*" / "model.safetensors") as first:
+    with StoppingRun("convert", [*checkpoint, "--out", out], out / ".*" / "model.safetensors") as first:
         first.stands_still()
         refused(run("convert", [*checkpoint, "--out", out]), 75, f"is being written by process {first.process.pid} on")
         kill(first.process.pid)

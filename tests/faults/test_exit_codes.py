@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts.torture.flow import Flow
-from scripts.torture.runs import BREAKPOINT, ROOT, kill, processes, python, stopped, wait_for
+from scripts.torture.runs import ROOT, kill, members, python, wait_for
+from tests.faults.stopping import BREAKPOINT, stopped
 
 
 def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen[str]":
@@ -23,14 +24,13 @@ def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen
 
 def stage_process(session: int) -> int:
     """The process of the stage itself, among those that `scripts.run` has started; 0: it has not yet."""
-    for process, of, _ in processes():
-        if of == session:
-            try:
-                words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"stages.vocab" in words:
-                return process
+    for process in members(session):
+        try:
+            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"stages.vocab" in words:
+            return process
     return 0
 
 

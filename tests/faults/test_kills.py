@@ -13,6 +13,7 @@ import pytest
 from scripts.torture.faults import AT_WORK
 from scripts.torture.flow import Flow
 from scripts.torture.runs import Run, compare, files, finish, kill, stamps, wait_for
+from tests.faults.stopping import StoppingRun
 
 PARALLEL = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 
@@ -42,7 +43,7 @@ def killed_at(moment: Path, flow: Flow, out: Path, name: str, workers: bool = Fa
     """Kill the main process when there is such a file; its workers end by themselves."""
     flow.clean(name)
     command = flow.commands[name]
-    with Run(command.stage, command.line(out), stops_at=moment, workers=workers) as running:
+    with StoppingRun(command.stage, command.line(out), moment, workers) as running:
         running.stands_still()
         kill(running.process.pid)
         running.goes_on()

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.torture import __main__ as torture
-from scripts.torture import faults
-from scripts.torture.faults import Survived
-from scripts.torture.flow import Flow
+from scripts.torture.faults import Case, Survived
 from scripts.torture.runs import finish, python
 
 
@@ -61,10 +59,10 @@ def not_there(out: Path) -> None:
 def test_a_broken_promise_is_told_with_its_seed_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], harm: object, said: str
 ) -> None:
-    def harmful(flow: Flow, name: str, out: Path, draw: random.Random) -> Survived:
-        finish("corpus", flow.commands[name].line(out))
-        harm(out)  # type: ignore[operator]
-        return Survived("not seen", faults.complete(flow, name, out))
+    def harmful(case: Case) -> Survived:
+        finish("corpus", case.command.line(case.out))
+        harm(case.out)  # type: ignore[operator]
+        return case.survived("not seen")
 
     monkeypatch.setattr(torture, "DECK", {"harm": (harmful, 1, ("corpus",))})
     with pytest.raises(SystemExit) as ended:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from scripts.torture.flow import Flow
-from scripts.torture.runs import Run, compare, finish, refused, run, stamps
+from scripts.torture.runs import compare, finish, refused, run, stamps
+from tests.faults.stopping import StoppingRun
 
 STAGES = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 # What is there as soon as the folder of a run is its own.
@@ -16,7 +17,7 @@ CLAIMED = "**/run.json"
 def test_of_two_runs_one_owns_the_folder_and_the_other_says_so(flow: Flow, out: Path, name: str) -> None:
     command, clean = flow.commands[name], flow.clean(name)
     # It stands still as soon as the folder is its own, for as long as the second one tries.
-    with Run(command.stage, command.line(out), stops_at=out / CLAIMED) as first:
+    with StoppingRun(command.stage, command.line(out), out / CLAIMED) as first:
         first.stands_still()
         second = run(command.stage, command.line(out))
         first.goes_on()
@@ -49,7 +50,7 @@ def test_other_options_are_refused_with_the_first_difference(
     command = flow.commands[name]
     place = flow.clean(name).out if finished else out
     if not finished:
-        with Run(command.stage, command.line(out), stops_at=out / CLAIMED) as running:
+        with StoppingRun(command.stage, command.line(out), out / CLAIMED) as running:
             running.stands_still()
     before = stamps(place)
     refused(run(command.stage, [*command.line(place), *flag]), 2, "holds another run", said)

@@ -27,10 +27,10 @@ def main(folder: str, characters: str) -> None:
             stream.writelines(entry + "\n" for entry in entries)
         write_tokenizer(folder, vocabulary, "character", 64)
     # Settings that a user may have changed. They change nothing for the texts of the tests.
-    config = os.path.join(folder, "tokenizer_config.json")
-    with open(config, encoding="utf-8") as stream:
+    path = os.path.join(folder, "tokenizer_config.json")
+    with open(path, encoding="utf-8") as stream:
         settings = json.load(stream)
-    with open(config, "w", encoding="utf-8") as stream:
+    with open(path, "w", encoding="utf-8") as stream:
         json.dump({**settings, **TOKENIZER}, stream)
     torch.manual_seed(1)
     config = model_config({**CONFIG, "vocab_size": len(entries)})

@@ -8,20 +8,14 @@ import os
 import sys
 import time
 
-
-def main(report: str, *command: str) -> None:
-    start = time.perf_counter()
-    process = os.posix_spawn(command[0], command, os.environ)
-    _, status, usage = os.wait4(process, 0)
-    costs = {
-        "wall": time.perf_counter() - start,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "peak": usage.ru_maxrss * 1024,  # Linux counts in KiB.
-        "code": os.waitstatus_to_exitcode(status),
-    }
-    with open(report, "w") as stream:
-        json.dump(costs, stream)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+report, *command = sys.argv[1:]
+start = time.perf_counter()
+_, status, usage = os.wait4(os.posix_spawnp(command[0], command, os.environ), 0)
+costs = {
+    "wall": time.perf_counter() - start,
+    "cpu": usage.ru_utime + usage.ru_stime,
+    "peak": usage.ru_maxrss * 1024,  # Linux counts in KiB.
+    "code": os.waitstatus_to_exitcode(status),
+}
+with open(report, "w") as stream:
+    json.dump(costs, stream)

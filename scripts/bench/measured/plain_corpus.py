@@ -4,11 +4,11 @@ The yardstick of the corpus stage: the same rules in their simplest form. Prints
 """
 
 import gzip
+import itertools
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 REFERENCE = re.compile(r"\[\d+\]")
@@ -41,9 +41,12 @@ def clean(text: str, title: str | None) -> str:
     return SPACE.sub(" ", text).strip()
 
 
-def articles(path: str) -> Iterator[list[str]]:
-    """The kept sentences of each article with any."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
+def main(path: str, out: str, shards: str) -> None:
+    os.makedirs(out)
+    names = [os.path.join(out, f"corpus_{shard:05d}.txt") for shard in range(int(shards))]
+    characters = 0
+    with ExitStack() as opened, gzip.open(path, "rt", encoding="utf-8") as lines:
+        files = itertools.cycle([opened.enter_context(open(name, "w", encoding="utf-8")) for name in names])
         for action, line in zip(lines, lines, strict=True):
             json.loads(action)
             document = json.loads(line)
@@ -53,16 +56,6 @@ def articles(path: str) -> Iterator[list[str]]:
             pieces = [piece.strip() for piece in SENTENCE.findall(clean(text, document.get("title")))]
             sentences = [piece for piece in pieces if 10 <= len(piece) <= 250 and "\\displaystyle" not in piece]
             if sentences:
-                yield sentences
-
-
-def main(path: str, out: str, shards: str) -> None:
-    os.makedirs(out)
-    characters = 0
-    with ExitStack() as opened:
-        names = [os.path.join(out, f"corpus_{shard:05d}.txt") for shard in range(int(shards))]
-        files = [opened.enter_context(open(name, "w", encoding="utf-8")) for name in names]
-        for number, sentences in enumerate(articles(path)):
-            files[number % len(files)].write("\n".join(sentences) + "\n\n")
-            characters += sum(map(len, sentences))
+                next(files).write("\n".join(sentences) + "\n\n")
+                characters += sum(map(len, sentences))
     print(characters)

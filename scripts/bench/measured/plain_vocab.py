@@ -17,8 +17,7 @@ from tokenizers.trainers import WordPieceTrainer
 
 from scripts.bench.measured.stopwatch import Stopwatch
 
-ENTRIES, ALPHABET, UNUSED = 32768, 6129, 10
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<unused{number}>" for number in range(UNUSED))]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<unused{number}>" for number in range(10))]
 
 
 class Words:
@@ -47,7 +46,7 @@ def main(path: str) -> None:
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
     tokenizer.pre_tokenizer = PreTokenizer.custom(Words())
     trainer = WordPieceTrainer(
-        vocab_size=ENTRIES, limit_alphabet=ALPHABET, special_tokens=SPECIALS, min_frequency=2, show_progress=False
+        vocab_size=32768, limit_alphabet=6129, special_tokens=SPECIALS, min_frequency=2, show_progress=False
     )
     watch = Stopwatch()
     with watch:

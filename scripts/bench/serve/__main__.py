@@ -3,27 +3,22 @@
 import dataclasses
 import sys
 
-from scripts.bench.material import FULL, QUICK
+from scripts.bench.material import FULL
 from scripts.bench.report import Bench
 from scripts.bench.serve.command import command, masks
 from scripts.bench.serve.image import image, start
 from scripts.bench.serve.plot import plot
-from scripts.bench.serve.service import http
-from scripts.bench.serve.soak import soak
+from scripts.bench.serve.service import http, soak
 from stages.command.running import run
 
-METHOD = (
-    "Both sides of a ratio run in turn, in one run. `here` is the tokenizer; a ratio is here by yardstick. "
-    "The models are the tiny ones of the recipe, with random weights."
-)
 BENCH = Bench(
     name="bench-serve",
     description=__doc__,
     file="serve.json",
     title="The tokenizer as a command and a service: how many times its yardsticks",
-    method=METHOD,
+    method="Both sides of a ratio run in turn, in one run. `here` is the tokenizer; a ratio is here by yardstick. "
+    "The models are the tiny ones of the recipe, with random weights.",
     groups={"image": image, "start": start, "command": command, "http": http, "fill-mask": masks, "soak": soak},
-    # The speed of each side depends on these.
     packages={
         "tokenizer": ["numpy", "tinysegmenter3", "onnxruntime", "orjson"],
         "serve": ["fastapi", "uvicorn", "uvloop", "httptools"],
@@ -31,7 +26,6 @@ BENCH = Bench(
     },
     footer={"python": "tokenizer", "onnxruntime": "tokenizer", "torch": "convert"},
     full=dataclasses.replace(FULL, rounds=5),
-    quick=QUICK,
     plot=plot,
 )
 

@@ -4,24 +4,23 @@ The virtual environment, which holds the same packages, is measured as well, wit
 """
 
 import json
-import os
+import shutil
 import statistics
-import subprocess
-import time
 from collections.abc import Iterator
 from functools import cache
 
 from scripts.bench.material import NAMES, Material
-from scripts.bench.rows import Bar, Figure, Row
-from scripts.bench.running import ROOT, on_core, python
+from scripts.bench.rows import Bar, Row
+from scripts.bench.running import ROOT, Figure, execute, on_core, python
 from stages.command.refusal import Refusal
 
 IMAGE = "albert-ja/tokenizer"
 BASE = "python:3.11-slim-bookworm"
 LINE = "日本語の文を、小さな単位に分ける。\n"
 LARGEST = 8
-# The image's additions and their bytes; run in the image.
-PARTS = ["--entrypoint", "sh", IMAGE, "-c", "du -s --block-size=1 /venv/lib/python3*/site-packages/* /app/*/*"]
+SIZES = ["du", "-s", "--block-size=1"]
+# The image's additions.
+PARTS = "/venv/lib/python3*/site-packages/* /app/*/*"
 # The image lacks these.
 NOT_IN_THE_IMAGE = ("pip", "setuptools", "_distutils_hack")
 
@@ -29,22 +28,26 @@ NOT_IN_THE_IMAGE = ("pip", "setuptools", "_distutils_hack")
 def image(material: Material) -> Iterator[Row]:
     """The size of the image, and that of its packages."""
     name, limit = "image above its Python base", Bar("≤", 300e6, of_value=True)
-    missing = without_docker(material.size.name)
-    if missing:
+    if missing := without_docker(material.size.name):
         yield Row("image", name, "bytes", None, bar=limit, note=missing)
     else:
-        if _docker("image", "inspect", BASE, check=False).returncode:
-            _docker("pull", "--quiet", BASE)
-        (whole, layers), (base, below) = map(_size_and_layers, (IMAGE, BASE))
-        if layers[: len(below)] != below:
+        try:
+            docker("image", "inspect", BASE)
+        except Refusal:
+            docker("pull", "--quiet", BASE)
+        whole, base = (json.loads(docker("image", "inspect", each))[0] for each in (IMAGE, BASE))
+        layers = base["RootFS"]["Layers"]
+        if whole["RootFS"]["Layers"][: len(layers)] != layers:
             raise Refusal(f"{IMAGE} is not made from the {BASE} that is here; docker pull {BASE}, and build it again")
-        parts = _parts(_docker("run", "--rm", "--network", "none", *PARTS).stdout)
-        note = f"{whole / 1e6:.0f} MB, of them {BASE} {base / 1e6:.0f} MB; {_largest(parts)}"
-        facts = {"image": whole, "base": base, "parts": parts}
-        yield Row("image", name, "bytes", Figure(whole - base), bar=limit, note=note, facts=facts)
+        command = f"{' '.join(SIZES)} {PARTS}"
+        parts = _parts(docker("run", "--rm", "--network", "none", "--entrypoint", "sh", IMAGE, "-c", command))
+        note = f"{whole['Size'] / 1e6:.0f} MB, of them {BASE} {base['Size'] / 1e6:.0f} MB; {_largest(parts)}"
+        facts = {"image": whole["Size"], "base": base["Size"], "parts": parts}
+        above = Figure(whole["Size"] - base["Size"])
+        yield Row("image", name, "bytes", above, bar=limit, note=note, facts=facts)
     [packages] = (ROOT / ".venv" / "tokenizer" / "lib").glob("python3*/site-packages")
-    paths = [path.name for path in packages.iterdir() if not path.name.startswith(NOT_IN_THE_IMAGE)]
-    parts = _parts(subprocess.check_output(["du", "-s", "--block-size=1", *paths], cwd=packages, encoding="utf-8"))
+    paths = [str(path) for path in packages.iterdir() if not path.name.startswith(NOT_IN_THE_IMAGE)]
+    parts = _parts(execute([*SIZES, *paths]).output, f"{packages}/")
     size, note, facts = Figure(sum(parts.values())), _largest(parts), {"parts": parts}
     yield Row("image", "packages of the environment", "bytes", size, note=note, facts=facts)
 
@@ -52,14 +55,13 @@ def image(material: Material) -> Iterator[Row]:
 def start(material: Material) -> Iterator[Row]:
     """One line, start to finish, beside the start of Python and its import of numpy."""
     model, limit, name = NAMES["character"], Bar("≤", 2.5), "docker run … tokenize, a line"
-    missing = without_docker(material.size.name)
-    if missing:
+    if missing := without_docker(material.size.name):
         yield Row("start", name, "seconds", None, bar=limit, note=missing)
     else:
-        docker = ["docker", "run", "--rm", "--interactive", "--read-only", "--network", "none", "--cap-drop", "ALL"]
-        docker += ["--volume", f"{material.models.resolve()}:/app/models:ro"]
-        ours = [*docker, IMAGE, "tokenize", "--model", f"models/{model}"]
-        numpy = [*docker, "--entrypoint", "python", IMAGE, "-c", "import numpy"]
+        container = ["docker", "run", "--rm", "--interactive", "--read-only", "--network", "none", "--cap-drop", "ALL"]
+        container += ["--volume", f"{material.models.resolve()}:/app/models:ro"]
+        ours = [*container, IMAGE, "tokenize", "--model", f"models/{model}"]
+        numpy = [*container, "--entrypoint", "python", IMAGE, "-c", "import numpy"]
         yield _start(name, ours, numpy, material.size.starts, limit)
     ours = [python("tokenizer"), "-m", "stages.tokenizer", "tokenize", "--model", str(material.models / model)]
     numpy = [python("tokenizer"), "-c", "import numpy"]
@@ -68,22 +70,16 @@ def start(material: Material) -> Iterator[Row]:
 
 
 def _start(name: str, ours: list[str], numpy: list[str], rounds: int, limit: Bar | None) -> Row:
+    pairs = []
+    for _ in range(rounds + 1):
+        processes = [execute(command, one_core=False, text=LINE) for command in (ours, numpy)]
+        if not processes[0].output.strip():
+            raise Refusal(f"{' '.join(ours)} printed nothing")
+        pairs.append([process.wall for process in processes])
     # The first of each reads files that are not in memory yet.
-    pairs = [(_seconds(ours), _seconds(numpy)) for _ in range(rounds + 1)][1:]
-    tokenize, imports = (Figure(statistics.median(side)) for side in zip(*pairs, strict=True))
+    tokenize, imports = (Figure(statistics.median(side)) for side in zip(*pairs[1:], strict=True))
     note, yardstick = f"medians of {rounds} rounds, in turn", 'python -c "import numpy"'
-    return Row("start", name, "seconds", tokenize, imports, yardstick, limit, None, note, {"seconds": pairs})
-
-
-def _seconds(command: list[str]) -> float:
-    begin = time.perf_counter()
-    # As in the image, whose modules are compiled and not written.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    result = subprocess.run(command, input=LINE, capture_output=True, encoding="utf-8", cwd=ROOT, env=environment)
-    seconds = time.perf_counter() - begin
-    if result.returncode or ("tokenize" in command) != bool(result.stdout.strip()):
-        raise Refusal(f"{' '.join(command)} ended with {result.returncode}:\n{result.stderr[-2000:]}")
-    return seconds
+    return Row("start", name, "seconds", tokenize, imports, yardstick, limit, None, note, {"seconds": pairs[1:]})
 
 
 @cache
@@ -91,31 +87,24 @@ def without_docker(size: str) -> str:
     """Build the image; return the reason where that is impossible, else an empty string."""
     if size == "quick":
         return "not measured in quick sizes, since building an image is not quick"
-    try:
-        version = _docker("version", "--format", "{{.Server.Version}}", check=False)
-    except FileNotFoundError:
+    if not shutil.which("docker"):
         return "not measured: there is no docker here"
-    if version.returncode:
+    try:
+        docker("version", "--format", "{{.Server.Version}}")
+    except Refusal:
         return "not measured: no Docker engine answers here"
-    _docker("compose", "build", "--quiet", "tokenizer")
+    docker("compose", "build", "--quiet", "tokenizer")
     return ""
 
 
-def _docker(*words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    result = subprocess.run(["docker", *words], cwd=ROOT, capture_output=True, encoding="utf-8")
-    if check and result.returncode:
-        raise Refusal(f"docker {' '.join(words)} ended with {result.returncode}:\n{result.stderr.strip()[-2000:]}")
-    return result
+def docker(*words: str) -> str:
+    """The output of a command. Refuses a failure."""
+    return execute(["docker", *words], one_core=False).output
 
 
-def _size_and_layers(name: str) -> tuple[int, list[str]]:
-    [details] = json.loads(_docker("image", "inspect", name).stdout)
-    return details["Size"], details["RootFS"]["Layers"]
-
-
-def _parts(lines: str) -> dict[str, int]:
-    """The lines of `du`: paths and their bytes on the disk."""
-    return {path: int(size) for size, path in (line.split("\t") for line in lines.splitlines())}
+def _parts(lines: str, folder: str = "") -> dict[str, int]:
+    """The lines of `du`: paths below the folder and their bytes on the disk."""
+    return {path.removeprefix(folder): int(size) for size, path in (line.split("\t") for line in lines.splitlines())}
 
 
 def _largest(parts: dict[str, int]) -> str:
