@@ -3,13 +3,14 @@
 They are forked, and end with this process, however it ends. When one is killed, half as many take over: the cause is
 mostly a lack of memory.
 
-Items and results are pickled into files in memory that all processes see. A pipe would copy them twice more, in pieces
-of 64 KiB: for a dump that took as long as cleaning it. And whoever reads what a killed process began to write to a pipe
+Items and results are pickled into memory that all processes see. A pipe would copy them twice more, in pieces of
+64 KiB: for a dump that took as long as cleaning it. And whoever reads what a killed process began to write to a pipe
 waits for the rest without end.
 """
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -23,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import IO, Any
 
 from stages.command.refusal import Retryable
 
@@ -31,41 +32,51 @@ from stages.command.refusal import Retryable
 ITEMS_A_JOB = 2
 # An item is refused when it has ended so many workers that had nothing beside it.
 TRIES_ALONE = 2
-# The size of a file is kept up to this, for the next item. Most batches have less.
-KEPT_BYTES = 1 << 22
+# More than most batches have; memory that is never touched costs nothing.
+SLOT_BYTES = 1 << 22
 
 
-def shared_file() -> int:
-    """The descriptor of a new file without a name: in memory, or in the temporary folder if the system is not Linux."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("item")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+class Slot:
+    """The place of a value on its way to another process, forked later: memory, or a file for one that is too large."""
 
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SLOT_BYTES)
+        self._file = tempfile.TemporaryFile()
 
-def put(file: int, value: Any) -> None:
-    """Write a value to a file, for another process. Processes share the position in a file: one at a time uses it."""
-    os.lseek(file, 0, os.SEEK_SET)
-    with open(file, "wb", closefd=False) as stream:
-        pickle.dump(value, stream)
+    def put(self, value: Any) -> None:
+        self._memory.seek(0)
+        try:
+            pickle.dump(value, self._memory)
+        except ValueError:
+            with self._opened("wb") as stream:
+                pickle.dump(value, stream)
+            self._memory.seek(0)
+            pickle.dump(Slot, self._memory)
 
+    def take(self) -> Any:
+        """The value that `put` was given. Frees the space of a large one."""
+        value = pickle.loads(self._memory)
+        if value is Slot:
+            with self._opened("rb") as stream:
+                value = pickle.load(stream)
+            os.ftruncate(self._file.fileno(), 0)
+        return value
 
-def take(file: int) -> Any:
-    """The value that `put` wrote. Frees the memory of a large one."""
-    os.lseek(file, 0, os.SEEK_SET)
-    with open(file, "rb", closefd=False) as stream:
-        value = pickle.load(stream)
-    if os.fstat(file).st_size > KEPT_BYTES:
-        os.ftruncate(file, 0)
-    return value
+    def _opened(self, mode: str) -> IO[bytes]:
+        # Processes share the position in the file, and must not read what another stream has buffered.
+        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
+        return open(self._file.fileno(), mode, closefd=False)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 @dataclass(eq=False)
 class Task:
-    """An item under way, and the file for it and its result. `ended`: workers that it ended alone."""
+    """An item under way, and the number of its slot. `ended`: workers that it ended alone."""
 
     item: Any
-    file: int
+    slot: int
     future: Future[None]
     ended: int = 0
 
@@ -79,8 +90,8 @@ class Processes:
 
     def __init__(self, function: Callable[[Any], Any], jobs: int, name: Callable[[Any], str]) -> None:
         self._function, self._jobs, self._name = function, jobs, name
-        self._files = [shared_file() for _ in range(self.most())]
-        self._free = list(self._files)
+        self._slots = [Slot() for _ in range(self.most())]
+        self._free = list(range(self.most()))
         self._tasks: list[Task] = []
         self._pool = self._new_pool()
 
@@ -88,8 +99,8 @@ class Processes:
         return ITEMS_A_JOB * self._jobs
 
     def begin(self, item: Any) -> Task:
-        file = self._free.pop()
-        task = Task(item, file, self._submit(item, file))
+        slot = self._free.pop()
+        task = Task(item, slot, self._submit(item, slot))
         self._tasks.append(task)
         return task
 
@@ -97,9 +108,9 @@ class Processes:
         while task.lost():
             self._begin_again(task)
         task.future.result()
-        result = take(task.file)
+        result = self._slots[task.slot].take()
         self._tasks.remove(task)
-        self._free.append(task.file)
+        self._free.append(task.slot)
         return result
 
     def __enter__(self) -> Processes:
@@ -114,20 +125,20 @@ class Processes:
         watch.start()
         self._pool.shutdown(cancel_futures=True)
         watch.join()
-        for file in self._files:
-            os.close(file)
+        for slot in self._slots:
+            slot.close()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # Forked, so that they see the files; all of them at the first item, before this process has more threads.
+        # Forked, so that they see the slots; all of them at the first item, before this process has more threads.
         context = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(self._jobs, context, initializer=_start, initargs=(self._function,))
+        return ProcessPoolExecutor(self._jobs, context, initializer=_start, initargs=(self._function, self._slots))
 
-    def _submit(self, item: Any, file: int) -> Future[None]:
+    def _submit(self, item: Any, slot: int) -> Future[None]:
         """Submit an item. That may start the workers: signals wait meanwhile, so that none is left half started."""
-        put(file, item)
+        self._slots[slot].put(item)
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
-            return self._pool.submit(_call, file)
+            return self._pool.submit(_call, slot)
         except BrokenProcessPool as error:
             lost: Future[None] = Future()
             lost.set_exception(error)
@@ -155,7 +166,7 @@ class Processes:
         )
         self._pool = self._new_pool()
         for task in filter(Task.lost, self._tasks):
-            task.future = self._submit(task.item, task.file)
+            task.future = self._submit(task.item, task.slot)
 
 
 def _end_together(workers: Sequence[BaseProcess]) -> None:
@@ -176,12 +187,13 @@ def _terminate(workers: Sequence[BaseProcess]) -> None:
 
 _ENDING = {signal.SIGINT, signal.SIGTERM}
 _function: Callable[[Any], Any]
+_slots: list[Slot]
 
 
-def _start(function: Callable[[Any], Any]) -> None:
+def _start(function: Callable[[Any], Any], slots: list[Slot]) -> None:
     """In a worker: keep the function, leave Ctrl-C to the parent, and end when the parent is gone."""
-    global _function
-    _function = function
+    global _function, _slots
+    _function, _slots = function, slots
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -195,5 +207,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _call(file: int) -> None:
-    put(file, _function(take(file)))
+def _call(slot: int) -> None:
+    _slots[slot].put(_function(_slots[slot].take()))

@@ -1,4 +1,4 @@
-"""Values go to another process and back through a file in memory."""
+"""Values go to another process and back through memory that both see, or a file."""
 
 import multiprocessing
 import os
@@ -6,51 +6,50 @@ from collections.abc import Iterator
 
 import pytest
 
-from stages.engine.local import KEPT_BYTES, Processes, put, shared_file, take
+from stages.engine.local import SLOT_BYTES, Processes, Slot
 
 
 @pytest.fixture
-def files() -> Iterator[list[int]]:
+def slots() -> Iterator[list[Slot]]:
     """Two of them."""
-    made = [shared_file(), shared_file()]
+    made = [Slot(), Slot()]
     yield made
-    for file in made:
-        os.close(file)
+    for slot in made:
+        slot.close()
 
 
-@pytest.mark.parametrize("data", [b"", b"one", bytes(range(256)) * 100, b"x" * KEPT_BYTES, b"x" * (KEPT_BYTES + 1)])
-def test_values_come_back_as_they_were(files: list[int], data: bytes) -> None:
-    one, other = files
+@pytest.mark.parametrize("data", [b"", b"one", bytes(range(256)) * 100, b"x" * SLOT_BYTES, b"x" * (SLOT_BYTES + 1)])
+def test_values_come_back_as_they_were(slots: list[Slot], data: bytes) -> None:
+    one, other = slots
     for _ in range(2):
-        put(one, {"data": data})
-        put(other, b"y" * KEPT_BYTES)
-        assert take(one) == {"data": data}
-    assert take(other) == b"y" * KEPT_BYTES
+        one.put({"data": data})
+        other.put(b"y" * SLOT_BYTES)
+        assert one.take() == {"data": data}
+    assert other.take() == b"y" * SLOT_BYTES
 
 
-def test_the_memory_of_a_large_value_is_freed(files: list[int]) -> None:
-    put(files[0], b"x" * KEPT_BYTES)
-    put(files[1], b"x" * (KEPT_BYTES // 2))
-    assert [len(take(file)) for file in files] == [KEPT_BYTES, KEPT_BYTES // 2]
-    assert os.fstat(files[0]).st_size == 0
-    assert os.fstat(files[1]).st_size > KEPT_BYTES // 2
+def test_the_space_of_a_large_value_is_freed(slots: list[Slot]) -> None:
+    slots[0].put(b"x" * SLOT_BYTES)
+    assert os.fstat(slots[0]._file.fileno()).st_size > SLOT_BYTES
+    assert len(slots[0].take()) == SLOT_BYTES
+    assert os.fstat(slots[0]._file.fileno()).st_size == 0
 
 
-def test_a_file_belongs_to_one_item_at_a_time() -> None:
+def test_a_slot_belongs_to_one_item_at_a_time() -> None:
     with Processes(abs, 1, str) as pool:
         first, second = pool.begin(-1), pool.begin(-2)
-        assert second.file != first.file
+        assert second.slot != first.slot
         with pytest.raises(IndexError):
             pool.begin(-3)
         assert pool.end(first) == 1
         third = pool.begin(-3)
-        assert third.file == first.file
+        assert third.slot == first.slot
         assert [pool.end(second), pool.end(third)] == [2, 3]
 
 
-@pytest.mark.parametrize("data", [b"from elsewhere", b"from elsewhere" * KEPT_BYTES])
-def test_a_value_reaches_another_process(files: list[int], data: bytes) -> None:
-    process = multiprocessing.get_context("fork").Process(target=put, args=(files[0], data))
+@pytest.mark.parametrize("data", [b"from elsewhere", b"from elsewhere" * SLOT_BYTES])
+def test_a_value_reaches_another_process(slots: list[Slot], data: bytes) -> None:
+    process = multiprocessing.get_context("fork").Process(target=slots[0].put, args=(data,))
     process.start()
     process.join()
-    assert take(files[0]) == data
+    assert slots[0].take() == data
