@@ -112,10 +112,10 @@ def _pytorch(path: str, settings: dict[str, Any]) -> Found:
         return np.frombuffer(tensors[name]["data"], "<f4").reshape(tensors[name]["shape"])
 
     stored = {name: (tuple(part["shape"]), part["dtype"]) for name, part in tensors.items()}
-    shapes |= {name: shapes[first] for name, first in TIED.items() if name in stored}
+    second_names = {name: stored.pop(name) for name in TIED if name in stored}
     arrays = _arrays(path, "weight", stored, shapes, "F32", read)
-    for name in [name for name in TIED if name in arrays]:
-        if not np.array_equal(arrays.pop(name), arrays[TIED[name]]):
+    for name, found in second_names.items():
+        if found != (shapes[TIED[name]], "F32") or not np.array_equal(read(name), arrays[TIED[name]]):
             raise Refusal(f"weight {name} of {path} differs from {TIED[name]}, which it is tied to in ALBERT")
     digest, state_file = hashlib.sha256(data).hexdigest(), storage.join(os.path.dirname(path), STATE)
     if not storage.exists(state_file):
@@ -147,8 +147,8 @@ def _arrays(
 ) -> Arrays:
     """The arrays of `shapes` in a file, all of type `kind`. `stored`: the shape and type of each array in the file.
 
-    Raises Refusal for an array that is missing or differs, and for one that `shapes` lacks: the result would not be
-    the trained model.
+    Raises Refusal for an array that is missing, differs, or is not finite, and for one that `shapes` lacks: the result
+    would not be the trained model.
     """
     arrays = {}
     for name, shape in shapes.items():
@@ -163,4 +163,9 @@ def _arrays(
         arrays[name] = read(name)
     for name in sorted(stored.keys() - shapes.keys()):
         raise Refusal(f"{noun} {name} of {path} has no place in the configuration")
+    for name, array in arrays.items():
+        # A sum of finite float32 values is finite in float64.
+        if not np.isfinite(array.sum(dtype=np.float64)):
+            fault = "holds NaN or infinity; take a checkpoint from before it diverged"
+            raise Refusal(f"{noun} {name} of {path} {fault}")
     return arrays
