@@ -46,16 +46,16 @@ class Load:
             sys.exit("the service ended under the load; its log tells why")
         self.busy = self.watch.cpu / self.watch.wall
 
-    def ends(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the time is up."""
         return perf_counter() - self.begin >= self.seconds
 
     async def client(self, draw: Callable[[], Request]) -> None:
         """One request after another, on a connection that is kept while the service keeps it."""
-        while not self.ends():
+        while not self.is_over():
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
             usable = True
-            while usable and not self.ends():
+            while usable and not self.is_over():
                 sent, start = draw(), perf_counter()
                 writer.write(sent.data)
                 try:
@@ -76,14 +76,14 @@ class Load:
         # From the start, so that the samples do not drift.
         for number in count():
             await asyncio.sleep(self.begin + number * every - perf_counter())
-            if self.ends():
+            if self.is_over():
                 break
             pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
             self.memory.append((perf_counter() - self.begin, pages * os.sysconf("SC_PAGE_SIZE")))
 
     async def slow_client(self, draw: Draw) -> None:
         """Requests that arrive in small pieces, or not whole, or whose sender leaves before the answer."""
-        while not self.ends():
+        while not self.is_over():
             data = draw.request("usual").data
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             manner = draw.random.choice(["slow", "half and gone", "whole and gone", "only opened"])
