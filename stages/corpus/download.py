@@ -156,6 +156,8 @@ class _Transfer:
         record: Any = {}  # length and version when the download began
         with contextlib.suppress(Refusal):
             record = read_json(self.record)
+        if not isinstance(record, dict):
+            record = {}
         if size and record.get("bytes") == size:
             return
         headers = {}
