@@ -25,10 +25,13 @@ def provenance(
     """
     facts: dict[str, Facts] = {}
     training = _training(checkpoint, config)
+    records = _manifest(tfrecords, "tfrecords")
+    trained, held_out = (_value(training, "inputs", "tfrecords", name) for name in ("files", "held_out"))
     if training:
         facts["training"] = {"program": training["stage"], "options": training.get("options", {})}
-    records = _manifest(tfrecords, "tfrecords")
-    trained = _value(training, "inputs", "tfrecords", "files")
+        if trained and held_out:
+            # evaluate measures on these.
+            facts["training"]["held_out"] = {name: trained.get(name) for name in held_out}
     if records and _value(records, "vocabulary", "sha256") != vocabulary:
         records = _omit(tfrecords, "it was made with another vocabulary")
     elif records and trained and trained != {name: _value(records, "files", name, "sha256") for name in trained}:

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         folders = {"model": stack.enter_context(opened_model(options.model))}
         if options.compare:
             folders["other"] = stack.enter_context(opened_model(options.compare))
-        shards = open_tfrecords(options.tfrecords, options.held_out, folders["model"])
+        shards, warning = open_tfrecords(options.tfrecords, options.held_out, folders["model"])
         files = held_out_corpus(options.corpus, shards) if options.corpus else []
         inputs = {
             "model": folders["model"].identity,
@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> None:
         if claim("evaluate", out, decisive(options), inputs):
             print(f"evaluate: {out} is finished already", file=sys.stderr)
             return
+        if warning:
+            print(f"evaluate: {warning}", file=sys.stderr)
         # The libraries fetch nothing, and their messages are of no use here.
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
         # As in stages.train: beside other work, PyTorch's threads must not wait for each other awake.
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> None:
         logging.disable_progress_bar()
         device = choose_device(options.device)
         try:
-            report = rounded(evaluate(folders, shards, files, options, device))
+            report = rounded({**evaluate(folders, shards, files, options, device), "warning": warning})
             plot = calibration_plot(report["calibration"])
             write_json(storage.join(out, EVALUATION), report)
             for name, text in ((PAGE, page(report, plot)), (PLOT, plot)):

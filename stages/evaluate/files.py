@@ -11,10 +11,15 @@ from stages.handover.manifests import MANIFEST, read_manifest
 from stages.handover.storage import sha256
 
 
-def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Shards:
-    """The TFRecords. Refuses those of another vocabulary, and those with longer examples than the model takes."""
+def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> tuple[Shards, str]:
+    """The TFRecords, and a warning where it is not known that the model has not learned from those held out.
+
+    Training held out the files that the model's manifest names. `held_out`: the number of the last ones to take.
+    Refuses TFRecords of another vocabulary or with longer examples than the model takes, and files trained on.
+    """
     read_manifest(folder, "tfrecords")  # Without a manifest there is no vocabulary to compare.
-    shards = find_shards(folder, held_out)
+    trained = _held_out_by_training(model.address)
+    shards = find_shards(folder, held_out or len(trained) or None)
     if shards.vocabulary != model.vocabulary:
         raise Refusal(
             f"{folder} was made with another vocabulary than {model.address} has "
@@ -27,7 +32,24 @@ def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> Sha
             f"{folder} has examples of {shards.seq_length} tokens, and {model.address} takes {positions} at most; "
             "make TFRecords with a smaller SEQ_LENGTH"
         )
-    return shards
+    if not trained:
+        return shards, f"{model.address} has no record of the files that its training held out: the last ones are taken"
+    if any(shards.identity["files"].get(name) != digest for name, digest in trained.items()):
+        return shards, f"{model.address} was trained on other TFRecords than {folder}, maybe on the same text"
+    if not set(shards.held_out) <= set(trained):
+        raise Refusal(
+            f"--held-out {held_out} takes files that {model.address} was trained on: its training held out "
+            f"{len(trained)}; leave --held-out out"
+        )
+    return shards, ""
+
+
+def _held_out_by_training(model: str) -> dict[str, str]:
+    """File → SHA-256 of the TFRecords that training held out, by the manifest of `convert`; {} without a record."""
+    record: Any = read_manifest(model, "convert") if MANIFEST in storage.names(model) else {}
+    for key in ("inputs", "provenance", "training", "held_out"):
+        record = record.get(key) or {}
+    return dict(record)
 
 
 def held_out_corpus(corpus: str, shards: Shards) -> list[tuple[str, dict[str, Any]]]:

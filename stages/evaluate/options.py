@@ -18,7 +18,9 @@ class Options:
     corpus: Optional[str] = path(
         "{data}/corpus", "the corpus of the TFRecords, to take held-out sentences from, else from them", if_there=True
     )
-    held_out: Optional[int] = _count(None, "files that training held out (default: its own, 1 %)")
+    held_out: Optional[int] = _count(
+        None, "last files to measure on (default: those that training held out, by the model's manifest, else 1 %)"
+    )
     examples: int = _count(256, "held-out examples, from the first on", decides=True)
     sentences: int = _count(64, "held-out sentences whose every token is masked", decides=True)
     baseline_records: int = _count(20_000, "training examples the baselines count", decides=True)

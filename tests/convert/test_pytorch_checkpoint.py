@@ -41,7 +41,8 @@ def trained(model: Path, checkpoints: Path, tmp_path: Path) -> Path:
     (best / "state.json").write_text(json.dumps({"step": 4321, **METRICS, "sha256": digest}))
     files = {"pretrain_00000.tfrecord.gz": "ab", "pretrain_00001.tfrecord.gz": "cd"}
     run = {
-        "stage": "train", "version": "0.1.0", "inputs": {"config": config, "tfrecords": {"files": files}},
+        "stage": "train", "version": "0.1.0",
+        "inputs": {"config": config, "tfrecords": {"files": files, "held_out": ["pretrain_00001.tfrecord.gz"]}},
         "options": {"steps": 5000, "batch": 512, "learning_rate": 0.00022, "warmup": 125, "seed": 7},
     }  # fmt: skip
     (best.parent / "run.json").write_text(json.dumps(run))
@@ -131,6 +132,7 @@ def test_manifests_of_another_run_are_left_out(
 
     made_of(trained, checkpoints, tmp_path)
     assert set(known()) == {"training", "tfrecords", "corpus"}
+    assert known()["training"]["held_out"] == {"pretrain_00001.tfrecord.gz": "cd"}
     assert capsys.readouterr().err == ""
     assert set(known(hidden_size=48)) == {"tfrecords", "corpus"}, "a run of another configuration is not this one"
     assert set(known("00")) == {"training"}

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tests.evaluate.conftest import LIMITS, STAGE, TWICE, Evaluation, Inputs, Run, read
+from tests.evaluate.conftest import LIMITS, STAGE, TWICE, Evaluation, Inputs, Run, evaluate, read
 
 
 @pytest.fixture(scope="session")
@@ -220,6 +220,33 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
         assert (first.out / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
+def record_held_out(model: Path, tfrecords: Path, count: int, changed: str = "") -> None:
+    """The manifest that convert writes, of a model whose training held out the last `count` files."""
+    files = json.loads((tfrecords / "manifest.json").read_text())["files"]
+    names = sorted(name for name in files if name.endswith(".gz"))[-count:]
+    held_out = {name: files[name]["sha256"] + changed for name in names}
+    manifest = {"stage": "convert", "files": {}, "inputs": {"provenance": {"training": {"held_out": held_out}}}}
+    (model / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_training_held_out_is_measured_by_the_record_of_the_model(
+    train_python: Run, inputs: Inputs, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    """Two of three files; with no option the last 1 %, one file, would be taken."""
+    assert evaluation.report["data"]["held_out_files"] == 1
+    assert "has no record of the files" in evaluation.report["warning"]
+    model = tmp_path / "model"
+    shutil.copytree(inputs.model, model)
+    record_held_out(model, inputs.tfrecords, 2)
+    given = ("--model", model, "--tfrecords", inputs.tfrecords)
+    recorded = evaluate(train_python, tmp_path / "recorded", *given)
+    assert (recorded.report["data"]["held_out_files"], recorded.report["warning"]) == (2, "")
+    record_held_out(model, inputs.tfrecords, 2, changed="0")
+    other = evaluate(train_python, tmp_path / "other", *given)
+    assert "was trained on other TFRecords" in other.report["warning"]
+    assert "was trained on other TFRecords" in other.page
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -231,6 +258,7 @@ def test_a_model_of_another_vocabulary_is_compared_by_characters_and_text_is_esc
         ("another corpus", "was not made of the corpus"),
         ("all held out", "so none is left to train on"),
         ("short positions", "has examples of 64 tokens, and"),
+        ("trained on", "--held-out 2 takes files that"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(
@@ -256,6 +284,9 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(
         more = ["--corpus", tmp_path / "corpus"]
     elif change == "all held out":
         more = ["--held-out", 3]
+    elif change == "trained on":
+        record_held_out(model, tfrecords, 1)
+        more = ["--held-out", 2]
     elif change == "short positions":
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
