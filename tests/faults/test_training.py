@@ -27,7 +27,9 @@ def test_a_training_run_waits_for_room_and_owns_its_folder(training: list[object
         refused(run("tpu-train", arguments), 75, f"cannot write to {tmp_path}/disk/out", "No space left", "make room")
         grow(1 << 26)
         with Run("tpu-train", arguments) as first:
-            wait_for(lambda: (tmp_path / "disk/out/.lock").exists() or first.process.poll() is not None, "not begun")
+            # The owner is written once the file is locked.
+            lock = tmp_path / "disk" / "out" / ".lock"
+            wait_for(lambda: (lock.exists() and lock.read_text()) or first.process.poll() is not None, "not begun")
             kill(first.process.pid, signal.SIGSTOP)
             refused(run("tpu-train", arguments), 75, f"is being written by process {first.process.pid} on")
             kill(first.process.pid, signal.SIGCONT)
