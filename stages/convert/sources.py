@@ -48,7 +48,8 @@ def read_source(options: Options) -> Source:
     """The checkpoint of --checkpoint. Raises Refusal."""
     program, place = _find(options.checkpoint)
     config_file = options.config or storage.join(os.path.dirname(place), CONFIG)
-    if program == "TensorFlow" and not options.config and not storage.exists(config_file):
+    beside = all(map(storage.exists, (place + ".index", config_file)))
+    if program == "TensorFlow" and not options.config and not beside:
         raise Refusal(
             f"a TensorFlow checkpoint needs --config, and {options.checkpoint} is not the folder of a PyTorch one"
         )
