@@ -36,6 +36,13 @@ class _StandardError:
         return getattr(self._stream, name)
 
 
+def _interrupt_of(error: Optional[BaseException]) -> Optional[KeyboardInterrupt]:
+    """The interrupt itself, or the one that made C code fail: CPython then raises a SystemError from it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def run(
     stage: str, main: Callable[[List[str]], None], arguments: Optional[List[str]] = None, resumes: bool = True
 ) -> int:
@@ -61,7 +68,10 @@ def run(
     except Refusal as refusal:
         print("%s: error: %s" % (stage, refusal), file=sys.stderr)
         return refusal.code
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        interrupt = _interrupt_of(error)
+        if interrupt is None:
+            raise
         for cause in filter(None, [hook() for hook in interrupt_hooks]):
             print("%s: error: %s" % (stage, cause), file=sys.stderr)
             return cause.code

@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import IO, Any
+from typing import Any
 
 from stages.command.refusal import Retryable
 
@@ -48,7 +48,8 @@ class Slot:
         try:
             pickle.dump(value, self._memory)
         except ValueError:
-            with self._opened("wb") as stream:
+            os.lseek(self._file.fileno(), 0, os.SEEK_SET)  # Processes share the position.
+            with open(self._file.fileno(), "wb", closefd=False) as stream:
                 pickle.dump(value, stream)
             self._memory.seek(0)
             pickle.dump(Slot, self._memory)
@@ -57,15 +58,10 @@ class Slot:
         """The value that `put` was given. Frees the space of a large one."""
         value = pickle.loads(self._memory)
         if value is Slot:
-            with self._opened("rb") as stream:
-                value = pickle.load(stream)
+            with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                value = pickle.loads(content)
             os.ftruncate(self._file.fileno(), 0)
         return value
-
-    def _opened(self, mode: str) -> IO[bytes]:
-        # Processes share the position in the file, and must not read what another stream has buffered.
-        os.lseek(self._file.fileno(), 0, os.SEEK_SET)
-        return open(self._file.fileno(), mode, closefd=False)
 
     def close(self) -> None:
         self._file.close()
