@@ -123,13 +123,15 @@ def prune(out: str, keep: int, best: dict[str, Any] | None, config: dict[str, An
 
 def _write_best(out: str, row: dict[str, Any], config: dict[str, Any]) -> None:
     """Copy the model of the evaluation `row` to OUT/best, unless it is there."""
-    model, state = (storage.join(out, BEST, name) for name in (MODEL, STATE))
-    present = read_json(state) if STATE in storage.names(storage.join(out, BEST)) else None
+    best = storage.join(out, BEST)
+    model, state, names = storage.join(best, MODEL), storage.join(best, STATE), storage.names(best)
+    present = read_json(state) if STATE in names else None
     if isinstance(present, dict) and present.get("step") == row["step"]:
         return
-    storage.make_folder(storage.join(out, BEST))
-    # The old state goes before the old model: a state always describes the model beside it.
-    storage.remove(state)
+    storage.make_folder(best)
+    # The old state goes before the old model: a state always describes the model beside it. A killed run leaves files
+    # without an end.
+    storage.remove_all(best, [name for name in names if name == STATE or name.endswith(PARTIAL)])
     storage.fetch(storage.join(out, folder_of(row["step"]), MODEL), model)
-    write_json(storage.join(out, BEST, CONFIG), config)
+    write_json(storage.join(best, CONFIG), config)
     write_json(state, {**row, "sha256": sha256(model)})

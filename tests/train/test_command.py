@@ -109,8 +109,13 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_been(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "out/manifest.json").exists()
+    # As if it had been copying the best model.
+    (tmp_path / "out/best").mkdir(exist_ok=True)
+    (tmp_path / "out/best/state.json").unlink(missing_ok=True)
+    (tmp_path / "out/best/.model.safetensors.0.partial").touch()
     run_stage("train", *inputs, "--out", tmp_path / "out")
     same_run(whole, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.partial"))
 
 
 def test_a_run_in_bfloat16_goes_on_to_the_bit_as_well(
