@@ -7,7 +7,7 @@ from stages.formats.corpus import read_shards
 from stages.formats.model_folder import ModelFolder
 from stages.formats.shards import Shards, find_shards
 from stages.handover import storage
-from stages.handover.manifests import MANIFEST, read_manifest
+from stages.handover.manifests import MANIFEST, read_json, read_manifest
 from stages.handover.storage import sha256
 
 
@@ -45,11 +45,14 @@ def open_tfrecords(folder: str, held_out: int | None, model: ModelFolder) -> tup
 
 
 def _held_out_by_training(model: str) -> dict[str, str]:
-    """File → SHA-256 of the TFRecords that training held out, by the manifest of `convert`; {} without a record."""
-    record: Any = read_manifest(model, "convert") if MANIFEST in storage.names(model) else {}
+    """File → SHA-256 of the TFRecords that training held out, by the manifest of `convert`; {} without a record.
+
+    Only the record counts: the files of a model may be links, as in the cache of the hub.
+    """
+    record: Any = read_json(storage.join(model, MANIFEST)) if MANIFEST in storage.names(model) else {}
     for key in ("inputs", "provenance", "training", "held_out"):
-        record = record.get(key) or {}
-    return dict(record)
+        record = record.get(key) if isinstance(record, dict) else None
+    return record if isinstance(record, dict) else {}
 
 
 def held_out_corpus(corpus: str, shards: Shards) -> list[tuple[str, dict[str, Any]]]:

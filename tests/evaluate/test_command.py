@@ -225,7 +225,11 @@ def record_held_out(model: Path, tfrecords: Path, count: int, changed: str = "")
     files = json.loads((tfrecords / "manifest.json").read_text())["files"]
     names = sorted(name for name in files if name.endswith(".gz"))[-count:]
     held_out = {name: files[name]["sha256"] + changed for name in names}
-    manifest = {"stage": "convert", "files": {}, "inputs": {"provenance": {"training": {"held_out": held_out}}}}
+    manifest = {
+        "stage": "convert",
+        "files": {"vocab.txt": {}},
+        "inputs": {"provenance": {"training": {"held_out": held_out}}},
+    }
     (model / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -238,6 +242,8 @@ def test_what_training_held_out_is_measured_by_the_record_of_the_model(
     model = tmp_path / "model"
     shutil.copytree(inputs.model, model)
     record_held_out(model, inputs.tfrecords, 2)
+    (model / "vocab.txt").unlink()
+    (model / "vocab.txt").symlink_to(inputs.model / "vocab.txt")
     given = ("--model", model, "--tfrecords", inputs.tfrecords)
     recorded = evaluate(train_python, tmp_path / "recorded", *given)
     assert (recorded.report["data"]["held_out_files"], recorded.report["warning"]) == (2, "")
