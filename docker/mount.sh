@@ -55,7 +55,7 @@ uploaded)
     ;;
 clear)
     clear_stale
-    [ -z "$(waiting "$bucket")" ] || fail "not everything is uploaded; make mount with the same BUCKET goes on"
+    [ -z "$(waiting "$bucket")" ] || fail "not everything is uploaded; make mount with the same BUCKET resumes"
     exit
     ;;
 esac

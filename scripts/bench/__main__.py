@@ -13,9 +13,9 @@ BENCH = Bench(
     description=__doc__,
     file="results.json",
     title="Japanese ALBERT pipeline: how much faster than its yardsticks",
-    method="Each side runs in its stage's environment, the two in turn; the best round of each counts, but for words, "
-    "where all parts of the text do, and two workers (the median). CPU time on one core unless it says wall time. Peak "
-    "memory is that of the process.",
+    method="Each side runs in the environment of its stage. The two sides take turns, and the best round of each "
+    "counts. There are two exceptions: words (all parts of the text count) and two workers (the median counts). Times "
+    "are CPU time on one core unless the row says wall time. Peak memory is that of the process.",
     groups=GROUPS,
     packages={
         "corpus": ["isal", "orjson"],

@@ -197,8 +197,8 @@ def two_together(case: Case) -> Survived:
 def damaged(case: Case) -> Survived:
     """A dump cut short, or with a flipped bit, a block of zeros, or junk at its end; a flipped bit in another input.
 
-    It is refused, with the file named, and nothing is finished; in a dump it may be harmless. With the original bytes,
-    the same command goes on.
+    The run must name the file and refuse it, with nothing finished. Damage to a dump may be harmless. With the original
+    bytes the same command then resumes.
     """
     command, clean, of_dump = case.command, case.clean, case.command.stage == "corpus"
     path = case.draw.choice(sorted(case.flow.folder.glob(case.draw.choice(INPUTS[case.name]))))

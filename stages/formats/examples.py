@@ -102,10 +102,10 @@ def budget(length: int, most: int, probability: float) -> int:
 class Masking:
     """How the instances of one model become examples, each with exactly its budget of masked tokens.
 
-    Words are visited in random order. n is drawn, with probabilities proportional to 1/n (for 3: 6/11, 3/11 and 2/11),
-    as far as the part has words left; an n-gram that would exceed the budget is shortened, one that overlaps another is
-    skipped. Each masked token on its own: 80 % `[MASK]`, 10 % kept, 10 % any entry of the vocabulary that is neither
-    special nor unused.
+    Words are visited in random order. Each starts an n-gram, whose length has a probability proportional to 1/n (for 3:
+    6/11, 3/11 and 2/11) and does not exceed the words left in the part. An n-gram that would exceed the budget is
+    shortened. One that overlaps another is skipped. Each masked token is replaced independently of the others: 80 % by
+    `[MASK]`, 10 % by itself, 10 % by any entry of the vocabulary that is neither special nor unused.
 
     `counts` are of all examples made so far: COUNTS, then n-grams by length. `unmasked`: every budget is 0.
     """

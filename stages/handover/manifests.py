@@ -53,7 +53,7 @@ def claim(stage: str, out: str, options: Dict[str, Any], inputs: Dict[str, Any])
     difference = _difference(identity(storage.join(out, MANIFEST if finished else RUN)), run)
     if difference:
         remedy = "name another folder with --out, or remove this one"
-        raise Refusal("%s holds another run: %s; %s" % (out, difference, remedy))
+        raise Refusal("%s was made with other options or inputs: %s; %s" % (out, difference, remedy))
     return finished
 
 

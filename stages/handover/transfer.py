@@ -113,7 +113,7 @@ def refuse_another(source: str, target: str) -> None:
     differing = [key for key in ours if theirs and ours[key] != theirs[key]]
     if differing:
         remedy = "name another place, or remove it"
-        raise Refusal(f"{target} holds another run than {source} (its {differing[0]} differ); {remedy}")
+        raise Refusal(f"{target} comes from another run than {source} (its {differing[0]} differ); {remedy}")
 
 
 def identity(folder: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_the_same_command_says_finished_and_a_changed_model_is_refused(
     before = {path: path.read_bytes() for path in evaluation.out.iterdir()}
     assert "is finished already" in train_python(*evaluation.arguments).stderr
     arguments = [inputs.same_vocabulary if argument == inputs.model else argument for argument in evaluation.arguments]
-    assert "holds another run: inputs.model" in train_python(*arguments, code=2).stderr
+    assert "was made with other options or inputs: inputs.model" in train_python(*arguments, code=2).stderr
     assert {path: path.read_bytes() for path in evaluation.out.iterdir()} == before
     manifest = json.loads((evaluation.out / "manifest.json").read_text())
     assert set(manifest["files"]) == {"evaluation.json", "report.html", "calibration.svg"}

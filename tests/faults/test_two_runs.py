@@ -53,7 +53,7 @@ def test_other_options_are_refused_with_the_first_difference(
         with StoppingRun(command.stage, command.line(out), out / CLAIMED) as running:
             running.stands_still()
     before = stamps(place)
-    refused(run(command.stage, [*command.line(place), *flag]), 2, "holds another run", said)
+    refused(run(command.stage, [*command.line(place), *flag]), 2, "was made with other options or inputs", said)
     assert stamps(place) == before
 
 
@@ -76,5 +76,5 @@ def test_another_corpus_or_vocabulary_under_an_output_is_refused(flow: Flow, tmp
         clean = flow.clean(name)
         arguments = flow.commands[name].line(clean.out)
         arguments[arguments.index(flag) + 1] = place
-        refused(run(flow.commands[name].stage, arguments), 2, "holds another run", said)
+        refused(run(flow.commands[name].stage, arguments), 2, "was made with other options or inputs", said)
         compare(clean.out, clean.files, clean.out)

@@ -247,7 +247,11 @@ def test_a_service_cannot_write_to_its_inputs_nor_reach_a_network(flow: Flow, st
 @pytest.mark.parametrize(
     ("target", "variables", "words"),
     [
-        ("corpus", {"DUMP": SAMPLE, "SHARDS": "5"}, "holds another run: options.shards was 3 and is now 5"),
+        (
+            "corpus",
+            {"DUMP": SAMPLE, "SHARDS": "5"},
+            "was made with other options or inputs: options.shards was 3 and is now 5",
+        ),
         ("corpus", {"DUMP": "README.md", "SHARDS": "0"}, "--shards"),
         ("tpu-train", {"DEVICE": ""}, "DEVICE=cpu"),
         ("convert", {"SIZE": "base"}, "character/tiny"),

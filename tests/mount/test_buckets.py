@@ -34,7 +34,7 @@ def test_the_images_work_in_a_bucket_and_leave_the_bytes_of_a_local_run(
     assert {name: storage.read(f"direct/{name}") for name in storage.names("direct/")} == files(local_run)
     assert "finished already" in machine.make("tfrecords", **variables).stderr
     refused = machine.make("vocab", **{**variables, "SEED": 5}, code=2).stderr
-    assert f"gs://{BUCKET}/direct/vocab holds another run: options.seed" in refused
+    assert f"gs://{BUCKET}/direct/vocab was made with other options or inputs: options.seed" in refused
     refused = machine.make("vocab", **{**variables, "DATA": "gs://another-bucket/x"}, code=2).stderr
     assert "another-bucket" in refused
 

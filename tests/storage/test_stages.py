@@ -75,7 +75,7 @@ def test_the_flow_on_a_bucket_makes_the_bytes_of_a_local_one(
     refused = run_stage(
         "corpus", "--dump", f"{given}/{SAMPLE.name}", "--out", f"{folder}/corpus", "--shards", 4, code=2
     )
-    assert "holds another run: options.shards was 3 and is now 4" in refused.stderr
+    assert "was made with other options or inputs: options.shards was 3 and is now 4" in refused.stderr
     assert storage.files_below(folder) == before
 
 

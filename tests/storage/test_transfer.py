@@ -176,8 +176,8 @@ def test_another_run_is_not_mixed_with_the_one_that_is_there(run: Path, tmp_path
     changed["options"]["seed"] += 1
     manifest.write_text(json.dumps(changed))
     told = make("upload", code=2, **variables).stderr
-    assert f"{place}/vocab holds another run than {run}/vocab (its options differ)" in told
-    assert f"{run}/vocab holds another run than {place}/vocab" in make("download", code=2, **variables).stderr
+    assert f"{place}/vocab comes from another run than {run}/vocab (its options differ)" in told
+    assert f"{run}/vocab comes from another run than {place}/vocab" in make("download", code=2, **variables).stderr
     assert cloud_storage.objects_below(place) == before
     assert json.loads(manifest.read_text()) == changed
 

@@ -118,7 +118,7 @@ def test_the_folder_of_another_run(trained: Any, run_stage: Any) -> None:
         ("--held-out", "2", "inputs.tfrecords.held_out was"),
     ):
         refused = run_stage("tpu_train", *trained.arguments, flag, value, code=2)
-        assert f"{trained.out} holds another run: {told}" in refused.stderr
+        assert f"{trained.out} was made with other options or inputs: {told}" in refused.stderr
 
 
 def test_a_folder_of_other_files(tfrecords: Path, config: Path, run_stage: Any, tmp_path: Path) -> None:

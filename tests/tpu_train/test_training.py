@@ -160,4 +160,4 @@ def test_a_folder_without_manifest_and_a_first_checkpoint(
     assert "run.json" not in names
     assert run_stage("tpu_train", *arguments).stdout == first.stdout
     refused = run_stage("tpu_train", *arguments, "--seed", "1", code=2)
-    assert f"{out} holds another run: options.seed was 12345 and is now 1" in refused.stderr
+    assert f"{out} was made with other options or inputs: options.seed was 12345 and is now 1" in refused.stderr

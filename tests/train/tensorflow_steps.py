@@ -13,19 +13,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from scripts.bench.measured.training import FIELDS
 from stages.tpu_train.tensorflow_albert import modeling, run_pretraining, tf
 
 optimization: Any = run_pretraining.optimization
 LAMB = optimization.lamb_optimizer.LAMBOptimizer
-FIELDS = {
-    "ids": "input_ids",
-    "mask": "input_mask",
-    "segments": "segment_ids",
-    "positions": "masked_lm_positions",
-    "labels": "masked_lm_ids",
-    "weights": "masked_lm_weights",
-    "swapped": "next_sentence_labels",
-}
 RATES: List[Any] = []
 
 

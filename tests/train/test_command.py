@@ -231,7 +231,7 @@ def test_another_run_in_the_folder_is_refused_and_a_damaged_file_named(
     whole: Path, inputs: list[object], run_stage: Run, tmp_path: Path
 ) -> None:
     said = run_stage("train", *inputs, "--out", whole, "--seed", 1, code=2).stderr
-    assert "holds another run: options.seed was 12345 and is now 1" in said
+    assert "was made with other options or inputs: options.seed was 12345 and is now 1" in said
     tfrecords = tmp_path / "tfrecords"
     shutil.copytree(str(inputs[1]), tfrecords)
     damaged = sorted(tfrecords.glob("*.gz"))[0]

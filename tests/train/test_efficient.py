@@ -272,7 +272,10 @@ def test_a_run_from_a_checkpoint_records_its_content(inputs: list[object], run_s
     recorded = json.loads((tmp_path / "second" / "manifest.json").read_text())["options"]["init_checkpoint"]
     assert recorded == hashlib.sha256(start.read_bytes()).hexdigest()
     start.write_bytes(b"other")
-    assert "holds another run: options.init_checkpoint was" in run_stage("train", *flags, code=2).stderr
+    assert (
+        "was made with other options or inputs: options.init_checkpoint was"
+        in run_stage("train", *flags, code=2).stderr
+    )
     start.unlink()
     assert f"cannot read {start}: No such file" in run_stage("train", *flags, code=2).stderr
 
