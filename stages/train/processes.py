@@ -86,7 +86,9 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count)), **os.environ,
+        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count)),
+        # In a container without a network PyTorch warns that the processes have no host names.
+        "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ,
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
         # gloo would look for this machine's name, which a container without a network does not know.
         "GLOO_SOCKET_IFNAME": "lo",
