@@ -54,7 +54,7 @@ bench bench-recipe bench-serve:
 	@.venv/bench/bin/python -m $(firstword $(uses)) $$FLAGS
 torture:
 	@scripts/venv --if-possible corpus vocab tfrecords tpu-train convert
-	@.venv/corpus/bin/python -m scripts.torture $$FLAGS
+	@.venv/corpus/bin/python -m tests.torture $$FLAGS
 
 clean clean-all:
 	@scripts/clean $@

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts.torture.runs import files
 from tests.cluster.conftest import Completed, Containers, until
+from tests.torture.runs import files
 
 Run = Callable[..., Completed]
 SAMPLE = Path("scripts/sample/jasample-cirrussearch-content.json").resolve()

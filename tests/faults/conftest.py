@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.flow import Flow
-from scripts.torture.runs import python
 from tests.convert.conftest import checkpoints as checkpoints
+from tests.torture.flow import Flow
+from tests.torture.runs import python
 
 ARTICLES = 900
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.torture.runs import Broken, Run, kill, wait_for
+from tests.torture.runs import Broken, Run, kill, wait_for
 
 BREAKPOINT = Path(__file__).resolve().parent / "breakpoint"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.faults import small_disk
-from scripts.torture.runs import compare, files, finish, kill, python, refused, run
 from tests.faults.stopping import StoppingRun
+from tests.torture.faults import small_disk
+from tests.torture.runs import compare, files, finish, kill, python, refused, run
 
 
 @pytest.fixture(scope="module")

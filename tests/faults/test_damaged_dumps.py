@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from scripts.torture.faults import damage
 from stages.command.refusal import Refusal
 from stages.corpus.files import InputFile
+from tests.torture.faults import damage
 
 DOCUMENTS = [json.dumps({"text": f"{number * 7919}番目の文書の文である。"}) for number in range(60)]
 DUMP = "".join(f'{{"index":{{"_id":{number}}}}}\n{line}\n' for number, line in enumerate(DOCUMENTS)).encode()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.differences import difference
-from scripts.torture.runs import Broken, compare, files
+from tests.torture.differences import difference
+from tests.torture.runs import Broken, compare, files
 
 RECORDS = [b"first", b"the second one", b"third"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.faults import small_disk
-from scripts.torture.flow import Flow
-from scripts.torture.runs import ROOT, Ended, compare, files, finish, python, refused, run
+from tests.torture.faults import small_disk
+from tests.torture.flow import Flow
+from tests.torture.runs import ROOT, Ended, compare, files, finish, python, refused, run
 
 STAGES = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 ROOM = {"corpus": 200_000, "corpus of bzip2": 200_000, "vocab": 16_384, "tfrecords": 400_000}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.flow import Flow
-from scripts.torture.runs import ROOT, kill, members, python, wait_for
 from tests.faults.stopping import BREAKPOINT, stopped
+from tests.torture.flow import Flow
+from tests.torture.runs import ROOT, kill, members, python, wait_for
 
 
 def told(stage: str, words: list[str], **variables: object) -> "subprocess.Popen[str]":

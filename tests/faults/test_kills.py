@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.faults import AT_WORK
-from scripts.torture.flow import Flow
-from scripts.torture.runs import Run, compare, files, finish, kill, stamps, wait_for
 from tests.faults.stopping import StoppingRun
+from tests.torture.faults import AT_WORK
+from tests.torture.flow import Flow
+from tests.torture.runs import Run, compare, files, finish, kill, stamps, wait_for
 
 PARALLEL = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 

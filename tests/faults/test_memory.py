@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.flow import articles, dump
-from scripts.torture.runs import ROOT, compare, files, finish
 from tests.containers import left_out
+from tests.torture.flow import articles, dump
+from tests.torture.runs import ROOT, compare, files, finish
 
 pytestmark = pytest.mark.skipif(left_out() is not None, reason=str(left_out()))
 # Python and the stage alone take some 60 MB; the buffers of a corpus and its workers more.

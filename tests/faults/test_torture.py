@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture import __main__ as torture
-from scripts.torture.faults import Case, Survived
-from scripts.torture.runs import finish, python
+from tests.torture import __main__ as torture
+from tests.torture.faults import Case, Survived
+from tests.torture.runs import finish, python
 
 
 @pytest.fixture(autouse=True)

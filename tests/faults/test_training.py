@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.faults import small_disk
-from scripts.torture.runs import Run, files, finish, kill, refused, run, wait_for
+from tests.torture.faults import small_disk
+from tests.torture.runs import Run, files, finish, kill, refused, run, wait_for
 from tests.tpu_train.conftest import config as config
 from tests.tpu_train.conftest import tfrecords as tfrecords
 from tests.tpu_train.conftest import training_python as training_python

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.torture.flow import Flow
-from scripts.torture.runs import compare, finish, refused, run, stamps
 from tests.faults.stopping import StoppingRun
+from tests.torture.flow import Flow
+from tests.torture.runs import compare, finish, refused, run, stamps
 
 STAGES = ["corpus", "corpus of bzip2", "vocab", "tfrecords"]
 # What is there as soon as the folder of a run is its own.

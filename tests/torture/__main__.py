@@ -20,14 +20,14 @@ from collections import Counter
 from itertools import cycle, islice
 from pathlib import Path
 
-from scripts.torture import faults
-from scripts.torture.faults import Case, Fault, Survived
-from scripts.torture.flow import Flow
-from scripts.torture.runs import Broken, python
 from stages.command.options import HelpFormatter
 from stages.command.progress import duration
 from stages.command.refusal import Refusal
 from stages.command.running import run
+from tests.torture import faults
+from tests.torture.faults import Case, Fault, Survived
+from tests.torture.flow import Flow
+from tests.torture.runs import Broken, python
 
 ARTICLES = 6000
 ALL = ("corpus", "corpus of bzip2", "vocab", "tfrecords")

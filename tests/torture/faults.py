@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.torture.flow import Clean, Command, Flow
-from scripts.torture.runs import RETRYABLE, Broken, Run, compare, files, finish, kill, refused, run, stamps, wait_for
+from tests.torture.flow import Clean, Command, Flow
+from tests.torture.runs import RETRYABLE, Broken, Run, compare, files, finish, kill, refused, run, stamps, wait_for
 
 # Files that two workers may have in progress: a shard of tfrecords is a file for each of two models.
 AT_WORK = 4

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from scripts.torture.differences import difference, keep_copies
+from tests.torture.differences import difference, keep_copies
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRYABLE = 75

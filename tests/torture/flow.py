@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.torture.runs import ROOT, files, finish
+from tests.torture.runs import ROOT, files, finish
 
 SAMPLE = ROOT / "scripts" / "sample" / "jasample-cirrussearch-content.json"
 TINY = ROOT / "stages" / "tpu_train" / "configs" / "character_tiny.json"
