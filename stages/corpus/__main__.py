@@ -3,8 +3,8 @@ Clean Japanese text, split it into sentences and write them as a corpus.
 
 --dump takes files and folders, http(s) addresses of either, or "latest" (the newest complete dump of
 Japanese Wikipedia). The content of a file decides its kind, not its name: a CirrusSearch dump (legacy or
-newer), JSON lines with "text" and optionally "title", or plain text with a blank line between documents;
-gzip, bzip2 or neither.
+newer), JSON lines with "text" and optionally "title", WikiExtractor's output, or plain text with a blank
+line between documents; gzip, bzip2 or neither.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A batch of documents → the text of its articles: cleaned, split into sentences, filtered and counted.
 
-A sentence ends after a run of `。`, `?` and `!`; the last sentence of a text may have no such end. Sentences are
-trimmed, and empty ones do not count. A sentence is dropped for one of `REASONS`, checked in this order: it is too
-short, too long, or contains `\\displaystyle`. These rules are C (`sentences.c`).
+A sentence ends after a run of `。`, `?` and `!`, and where a paragraph ends; the last sentence of a text may have no
+such end. Sentences are trimmed, and empty ones do not count. A sentence is dropped for one of `REASONS`, checked in
+this order: it is too short, too long, or contains `\\displaystyle`. These rules are C (`sentences.c`).
 """
 
 import ctypes

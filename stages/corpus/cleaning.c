@@ -87,6 +87,12 @@ static int64_t find_last(const struct text *text, uint32_t first, uint32_t secon
     return i;
 }
 
+/* A normal form has no other white space. */
+static bool is_space(uint32_t point)
+{
+    return point == ' ' || point == '\n';
+}
+
 /* Remove every range that starts with `opening` and ends before the result of `end_of`. A result of 0 means no removal.
    `end_of` may use text->last, the last index of `first` (followed by `second`, unless that is 0). */
 static void remove_all(struct text *text, uint32_t opening, int64_t (*end_of)(const struct text *, int64_t),
@@ -188,28 +194,32 @@ static int64_t end_of_breadcrumb(const struct text *text, const uint32_t *crumb,
     return 0;
 }
 
-/* The start of the first " ^ " if any text follows it, else the length. */
+/* The start of the first " ^ " if any text follows it, else the length. A line end may stand in place of a space. */
 static int64_t find_footnotes(const struct text *text)
 {
-    static const uint32_t caret[] = {' ', '^', ' '};
     for (int64_t i = find(text, 1, '^'); i < text->length; i = find(text, i + 1, '^'))
-        if (matches(text, i - 1, caret, 3))
+        if (is_space(text->points[i - 1]) && i + 1 < text->length && is_space(text->points[i + 1]))
             return i + 2 < text->length ? i - 1 : text->length;
     return text->length;
 }
 
-/* White space → single spaces, none at either end. The space is the only printable white space. */
+/* White space → a line end where it has one, else a space; none at either end. */
 static void fold_spaces(struct text *text)
 {
-    uint32_t *points = text->points, previous = ' ';
+    uint32_t *points = text->points;
     int64_t length = 0;
+    bool after_space = false;
     for (int64_t i = 0; i < text->length; i++) {
         uint32_t point = points[i];
-        points[length] = point;
-        length += point != ' ' || previous != ' ';
-        previous = point;
+        if (is_space(point) && (after_space || length == 0)) {
+            if (point == '\n' && length > 0)
+                points[length - 1] = point;
+            continue;
+        }
+        points[length++] = point;
+        after_space = is_space(point);
     }
-    text->length = length - (length > 0 && previous == ' ');
+    text->length = length - after_space;
 }
 
 /* Write the clean text to the front of `points`. `raw`: the title (`title` points), then the text (`length` points).

@@ -1,8 +1,10 @@
 """An article's raw text and title → its clean text, by the rules of the published corpus step.
 
-The order of the rules: NFKC and printable characters only; `[12]`; `[要…]`; `{{…}}`; the breadcrumb, up to the
-first ` > ` followed by the title, if a parent comes before; the first ` ^ ` and all text after it; `[要出典]`,
-`[リンク切れ]`, `[…?]`; white space folded to single spaces and trimmed. Every step takes time linear in the text.
+The order of the rules: NFKC; of the characters that are not printable, white space becomes a space, U+2029 a line end
+(the end of a paragraph), and all others vanish; `[12]`; `[要…]`; `{{…}}`; the breadcrumb, up to the first ` > `
+followed by the title, if a parent comes before; the first ` ^ ` and all text after it; `[要出典]`, `[リンク切れ]`,
+`[…?]`; white space folded to one space, or to one line end where it has any, and trimmed. Every step takes time linear
+in the text.
 
 The rules are C (`cleaning.c`). The normal form of a character comes from `unicodedata` and `str.isprintable` of this
 Python, read when the first character of its block of 256 occurs. Texts with characters that may combine with the one
@@ -28,6 +30,9 @@ _JOINS, _LONGER, _NOTHING, _DECIMAL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 _UNKNOWN, _JOINING, _NO_ROOM = -1, -2, -3
 # The number of the block with the conjoining jamo.
 JAMO = 0x11
+
+# The end of a paragraph in a raw text; in a clean one it is a line end.
+PARAGRAPH = "\u2029"
 
 # Characters that may be marks: all but ASCII, kana, common punctuation and ideographs.
 _LONG_RUN = re.compile(r"[^\n -~、-〠ぁ-ゖァ-ー一-鿿]{1000,}")
@@ -84,7 +89,7 @@ class Cleaner:
                 if characters.isalpha() and unicodedata.is_normalized("NFKD", characters) and block != JAMO:
                     self._forms[codes.start : codes.stop] = list(codes)
                     continue
-                forms = ["".join(filter(str.isprintable, form)) for form in _forms_of("NFKC", characters)]
+                forms = ["".join(map(_printable, form)) for form in _forms_of("NFKC", characters)]
                 pending.update(*forms)
                 self._forms[codes.start : codes.stop] = [
                     self._entry(form) | _JOINS * is_joining(decomposed[0])
@@ -100,6 +105,12 @@ class Cleaner:
         self._forms[entry:end] = [len(form), *map(ord, form)]
         self._longer_end = end
         return entry | _LONGER
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return "\n" if character == PARAGRAPH else " " * character.isspace()
 
 
 def _forms_of(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:

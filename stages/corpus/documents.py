@@ -1,5 +1,6 @@
 """Bytes of an input file → batches of whole documents → documents with text and title, and faults."""
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -8,11 +9,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from stages.command.refusal import Refusal
+from stages.corpus.cleaning import PARAGRAPH
 
 # The kinds of files, by the first line. CirrusSearch dumps, legacy or newer: an action line `{"index": {"_id": …}}`,
-# then the document as a line of JSON. JSON lines: an object with `text` and optionally `title`. Text: blank lines
-# between documents.
-CIRRUSSEARCH, JSON_LINES, TEXT = "cirrussearch", "json lines", "text"
+# then the document as a line of JSON. JSON lines: an object with `text` and optionally `title`. WikiExtractor's output:
+# `<doc … title="…">`, lines of text in which `&lt;` is `<`, `</doc>`. Text: blank lines between documents.
+CIRRUSSEARCH, JSON_LINES, WIKIEXTRACTOR, TEXT = "cirrussearch", "json lines", "wikiextractor", "text"
 
 # Reasons to leave out a document, and a line (only if bad lines are skipped).
 DOCUMENT_REASONS = ("redirect", "not_article_namespace", "no_text", "skip_list", "no_sentence_left")
@@ -22,9 +24,15 @@ LINE_REASONS = ("bad_utf8", "bad_json", "bad_document", "document_without_action
 BATCH_BYTES = 1 << 20
 LONGEST_DOCUMENT = 1 << 26
 
-_ACTION = re.compile(rb'\s*\{\s*"index"\s*:')
+# What a line that begins a document has, and its form.
+_BEGINNINGS = {
+    CIRRUSSEARCH: (b'"index"', re.compile(rb'\s*\{\s*"index"\s*:')),
+    WIKIEXTRACTOR: (b"<doc", re.compile(rb"\s*<doc\b[^>]*>")),
+}
 _JSON_START = re.compile(r'\s*(\{\s*("|$)|\[\s*(\{|$))')
-_MARKUP = re.compile(r"\s*<(!doctype|html|\?xml|mediawiki)\b", re.IGNORECASE)
+_MARKUP = {"a dump of MediaWiki in XML": "<mediawiki", "XML": r"<\?xml", "HTML": "<(!doctype|html)"}
+_TITLE = re.compile(r'\btitle="([^"]*)"')
+_BLANK_LINE = re.compile(r"\n\s*\n")
 
 
 class Batch(NamedTuple):
@@ -60,8 +68,13 @@ def kind_of(path: str, line: bytes) -> str:
         raise Refusal(f"{path} is neither gzip, bzip2 nor UTF-8 text (byte {error.start} of the first line)")
     if "\0" in text:
         raise Refusal(f"{path} holds NUL bytes in its first line: an archive, or no text at all")
-    if _MARKUP.match(text):
-        raise Refusal(f"{path} is HTML or XML; a CirrusSearch dump, JSON lines or plain text is needed")
+    for what, start in _MARKUP.items():
+        if re.match(rf"\s*{start}\b", text, re.IGNORECASE):
+            raise Refusal(
+                f"{path} is {what}; a CirrusSearch dump, JSON lines, WikiExtractor's output or plain text is needed"
+            )
+    if _BEGINNINGS[WIKIEXTRACTOR][1].match(line):
+        return WIKIEXTRACTOR
     if not _JSON_START.match(text):
         return TEXT
     try:
@@ -104,8 +117,8 @@ def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
             line = first + pending.count(b"\n")
             raise Refusal(f"{path}, line {line}: longer than 64 MiB; one document a line is read")
         if searched > LONGEST_DOCUMENT:
-            end = "no document ends within 64 MiB from here; put a blank line between documents"
-            raise Refusal(f"{path}, line {first}: {end}")
+            remedy = "; put a blank line between documents" if kind == TEXT else ""
+            raise Refusal(f"{path}, line {first}: no document ends within 64 MiB from here{remedy}")
     if pending:
         yield Batch(path, kind, first, bytes(pending))
 
@@ -113,16 +126,17 @@ def batches(path: str, kind: str, blocks: Iterable[bytes]) -> Iterator[Batch]:
 def _last_start(kind: str, lines: bytearray, searched: int) -> int:
     """The start of the last whole line from `searched` on that begins a document; 0 if there is none."""
     end = lines.rfind(b"\n")
+    part, form = _BEGINNINGS.get(kind, (None, None))
     while end >= searched:
-        if kind == CIRRUSSEARCH:
+        if part:
             # Skip the lines after it without a loop in Python: there may be millions.
-            index = lines.rfind(b'"index"', searched, end)
+            index = lines.rfind(part, searched, end)
             if index < 0:
                 return 0
             end = lines.find(b"\n", index)
         start = max(lines.rfind(b"\n", searched, end) + 1, searched)
-        if kind == CIRRUSSEARCH:
-            begins = _ACTION.match(lines, start, end) is not None
+        if form:
+            begins = form.match(lines, start, end) is not None
         else:
             begins = kind == JSON_LINES or not lines[start:end].strip()
         if begins:
@@ -143,7 +157,9 @@ def _lines(data: bytes) -> Iterator[memoryview]:
 
 def documents(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
     """The documents of a batch in order, with a fault in place of each line that cannot be read."""
-    return _text(batch) if batch.kind == TEXT else _json(batch, skip_ids)
+    if batch.kind == TEXT:
+        return _text(batch)
+    return _extracted(batch) if batch.kind == WIKIEXTRACTOR else _json(batch, skip_ids)
 
 
 def _json(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
@@ -154,8 +170,7 @@ def _json(batch: Batch, skip_ids: frozenset[str]) -> Iterator[Document | Fault]:
             yield value
             action = None
         elif batch.kind == JSON_LINES:
-            text = value.get("text") or ""
-            yield _type_fault(number, value) or Document(text, value.get("title"), None if text else "no_text")
+            yield _type_fault(number, value) or _document(value.get("text") or "", value.get("title"))
         elif _is_action(value):
             if action:
                 yield _missing_document(action[0])
@@ -178,19 +193,47 @@ def _missing_document(number: int) -> Fault:
 
 
 def _dump_document(value: dict[str, Any], skipped: bool) -> Document:
-    text = value.get("text") or ""
-    dropped = "skip_list" if skipped else None
+    document = _document(value.get("text") or "", value.get("title"))
     if value.get("page_type") == "redirect":
-        dropped = "redirect"
-    elif value.get("namespace") not in (None, 0, "0"):
-        dropped = "not_article_namespace"
-    elif not text:
-        dropped = "no_text"
-    return Document(text, value.get("title"), dropped)
+        return document._replace(dropped="redirect")
+    if value.get("namespace") not in (None, 0, "0"):
+        return document._replace(dropped="not_article_namespace")
+    return document._replace(dropped=document.dropped or ("skip_list" if skipped else None))
+
+
+def _document(text: str, title: str | None) -> Document:
+    """A document whose text has line ends: a blank line ends a paragraph."""
+    return Document(_BLANK_LINE.sub(PARAGRAPH, text) if "\n" in text else text, title, None if text else "no_text")
+
+
+def _extracted(batch: Batch) -> Iterator[Document | Fault]:
+    """The documents of WikiExtractor's output."""
+    begun, title = 0, None
+    lines: list[str] = []
+    for number, data in enumerate(batch.data.split(b"\n"), batch.first):
+        try:
+            line = data.decode()
+        except UnicodeDecodeError as error:
+            yield Fault(number, "bad_utf8", f"not UTF-8 (byte {error.start} of the line)")
+            continue
+        if _BEGINNINGS[WIKIEXTRACTOR][1].match(data):
+            if begun:
+                yield Fault(begun, "bad_document", "a document without </doc>")
+            name = _TITLE.search(line)
+            begun, title, lines = number, html.unescape(name[1]) if name else None, []
+        elif begun and line.strip() == "</doc>":
+            yield _document(html.unescape("\n".join(lines)).strip(), title)
+            begun = 0
+        elif begun:
+            lines.append(line)
+        elif line.strip():
+            yield Fault(number, "bad_document", "text between </doc> and <doc>")
+    if begun:
+        yield Fault(begun, "bad_document", "a document without </doc>")
 
 
 def _text(batch: Batch) -> Iterator[Document | Fault]:
-    """The documents of plain text. Each line end becomes a space, as in the `text` of a dump."""
+    """The documents of plain text. Each line end becomes a space."""
     paragraph: list[str] = []
     for number, line in enumerate([*batch.data.split(b"\n"), b""], batch.first):
         try:

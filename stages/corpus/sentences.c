@@ -55,18 +55,19 @@ static uint8_t *encode(uint32_t point, uint8_t *out)
 
 /* Split `points` (clean, without lone surrogates) and add to `counts`. Write each sentence of `shortest` to `longest`
    characters as a line over the points, and return the number of bytes. A point takes as many bytes as its longest
-   UTF-8. A line end fits because the mark that ends a sentence needs less. Only the last sentence may have no mark:
-   `points` has room for one more point. */
+   UTF-8. A line end fits because what ends a sentence needs less. The last sentence may have no end: `points` has room
+   for one more point. */
 EXPORT int64_t keep(uint32_t *points, int64_t length, int64_t shortest, int64_t longest, int64_t *counts)
 {
     uint8_t *out = (uint8_t *)points;
     for (int64_t next = 0; next < length;) {
         int64_t start = next, end;
-        while (next < length && !ends_sentence(points[next]))
+        while (next < length && !ends_sentence(points[next]) && points[next] != '\n')
             next++;
         while (next < length && ends_sentence(points[next]))
             next++;
         end = next;
+        next += next < length && points[next] == '\n';
         while (start < end && points[start] == ' ')
             start++;
         while (end > start && points[end - 1] == ' ')

@@ -28,10 +28,15 @@ def joins(character: str) -> bool:
 
 
 CASES = [
-    # NFKC, and what cannot be printed goes: line ends, zero-width spaces, controls, lone surrogates.
+    # NFKC, and what cannot be printed goes: zero-width spaces, controls, lone surrogates.
     ("ＡＢＣ（１２）ｶﾞｷﾞ㍿①", None, "ABC(12)ガギ株式会社1"),
     ("か\u3099き", None, "がき"),
-    ("一行目\n二行目\tです\u200b。\ue000", None, "一行目二行目です。"),
+    ("一行目\u200bです\x00。\ue000", None, "一行目です。"),
+    # White space of any kind separates; a paragraph ends with a line end.
+    ("一行目\n二行目\tです\x0b。\x85\u2028", None, "一行目 二行目 です 。"),
+    ("New York\r\nPost", None, "New York Post"),
+    ("終わり \u2029\n 見出し\u2029\u2029", None, "終わり\n見出し"),
+    ("\u2029 本文。\u2029^ 注釈。", None, "本文。"),
     ("前\ud800後", None, "前後"),
     # Numbered references, but not other brackets.
     ("京都[1][２３]は[注1]古い。", None, "京都は[注1]古い。"),
@@ -84,16 +89,18 @@ def plainly(text: str, title: str | None) -> str:
     """The rules as one expression each, without any care for time."""
 
     def printable(raw: str) -> str:
-        return "".join(character for character in unicodedata.normalize("NFKC", raw) if character.isprintable())
+        space = {"\u2029": "\n", **dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u1680\u2028", " ")}
+        form = unicodedata.normalize("NFKC", raw)
+        return "".join(space.get(character, character * character.isprintable()) for character in form)
 
     text = printable(text)
-    for expression in (r"\[\d+?\]", r"\[要.+?\]", r"\{\{+[^{}]+?\}\}+"):
+    for expression in (r"\[\d+?\]", r"(?s)\[要.+?\]", r"\{\{+[^{}]+?\}\}+"):
         text = re.sub(expression, "", text)
     if title is not None and printable(title):
-        text = re.sub("^.+? > " + re.escape(printable(title)), "", text)
-    for expression in (r" \^ .+", r"\[(要出典|リンク切れ|.+?\?)\]"):
+        text = re.sub("(?s)^.+? > " + re.escape(printable(title)), "", text)
+    for expression in (r"(?s)\s\^\s.+", r"(?s)\[(要出典|リンク切れ|.+?\?)\]"):
         text = re.sub(expression, "", text)
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r" ?\n\s*", "\n", re.sub(r"[ ]+", " ", text)).strip()
 
 
 # Pieces that meet each other's rules, far more often than random characters would.
@@ -109,6 +116,7 @@ BESIDE = [
     " ",
     "　",
     "\n",
+    "\u2029",
     "é",
     "e\u0301",
     "\u3099",

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from scripts.torture.runs import kill
 from tests.faults.stopping import StoppingRun
+from tests.torture.runs import kill
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"

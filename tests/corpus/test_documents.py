@@ -14,6 +14,7 @@ from stages.corpus.documents import (
     CIRRUSSEARCH,
     JSON_LINES,
     TEXT,
+    WIKIEXTRACTOR,
     Batch,
     Document,
     Fault,
@@ -36,6 +37,9 @@ def read(kind: str, *lines: bytes, skip: Iterable[str] = ()) -> list[Document | 
         (b' { "index" : { "_id" : 1 } } ', CIRRUSSEARCH),
         (b'{"text": "a"}', JSON_LINES),
         (b'{"title": "t", "text": null}', JSON_LINES),
+        ('<doc id="7" url="https://ja.wikipedia.org/wiki?curid=7" title="題">'.encode(), WIKIEXTRACTOR),
+        (b"<doc>", WIKIEXTRACTOR),
+        (b"<document> is a tag", TEXT),
         ("日本語の文章。".encode(), TEXT),
         (b"{{Template}} text", TEXT),
         ("[注1]から始まる".encode(), TEXT),
@@ -55,7 +59,8 @@ def test_kinds(line: bytes, kind: str) -> None:
         (b"\xff\xfea\x00", "UTF-8"),
         (b"ustar\0", "NUL"),
         (b"<!DOCTYPE html>", "HTML"),
-        (b'<mediawiki xmlns="x">', "XML"),
+        (b'<mediawiki xmlns="x">', "is a dump of MediaWiki in XML"),
+        (b'<?xml version="1.0"?>', "is XML"),
     ],
 )
 def test_other_files_are_told_apart(line: bytes, message: str) -> None:
@@ -142,6 +147,37 @@ def test_plain_text() -> None:
     assert made[0].line == 2
 
 
+def test_a_blank_line_of_a_json_text_ends_a_paragraph() -> None:
+    line = json.dumps({"text": "本文の終わり\n\n見出し\r\n \r\n次の\n段落です。"}).encode()
+    text = "本文の終わり\u2029見出し\r\u2029次の\n段落です。"
+    assert read(JSON_LINES, line) == [Document(text)]
+    assert read(CIRRUSSEARCH, ACTION, line) == [Document(text)]
+
+
+def test_output_of_wikiextractor() -> None:
+    lines = [
+        '<doc id="7" title="A &amp; B">',
+        "A &amp; B",
+        "",
+        "本文&lt;一&gt;。",
+        "二行目",
+        "</doc>",
+        "",
+        "<doc>",
+        "</doc>\r",
+    ]
+    text = "A & B\u2029本文<一>。\n二行目"
+    assert read(WIKIEXTRACTOR, *map(str.encode, lines)) == [Document(text, "A & B"), Document("", None, "no_text")]
+
+
+def test_faults_of_wikiextractors_output() -> None:
+    lines = ["外の文", "<doc>", "一", "<doc>", "二", "</doc>", "<doc>", "三"]
+    made = read(WIKIEXTRACTOR, *map(str.encode, lines), b"\xff")
+    assert [found for found in made if isinstance(found, Document)] == [Document("二")]
+    faults = [(found.line, found.reason) for found in made if isinstance(found, Fault)]
+    assert faults == [(1, "bad_document"), (2, "bad_document"), (9, "bad_utf8"), (7, "bad_document")]
+
+
 def cut(kind: str, data: bytes, size: int, block: int) -> list[Batch]:
     """The batches of at least `size` bytes of data that comes in blocks of `block` bytes."""
     blocks = [data[start : start + block] for start in range(0, len(data), block)]
@@ -156,6 +192,7 @@ def cut(kind: str, data: bytes, size: int, block: int) -> list[Batch]:
 
 TEXT_LINES = st.lists(st.sampled_from([b"", b" \r", "あ。".encode(), "い。".encode()]), max_size=40)
 DUMP_LINES = st.lists(st.sampled_from([ACTION, b'{"text":"a"}', b"", b"{"]), max_size=40)
+EXTRACTED_LINES = st.lists(st.sampled_from([b"<doc>", b' <doc title="t">', b"</doc>", b"a<doc>", b""]), max_size=40)
 SIZES = st.integers(1, 200)
 
 
@@ -170,6 +207,13 @@ def test_batches_never_cut_a_text_document(lines: list[bytes], size: int, block:
 def test_batches_never_cut_a_pair(lines: list[bytes], size: int, block: int) -> None:
     made = cut(CIRRUSSEARCH, b"\n".join(lines), size, block)
     assert [found for batch in made for found in documents.documents(batch, frozenset())] == read(CIRRUSSEARCH, *lines)
+
+
+@given(EXTRACTED_LINES, SIZES, SIZES)
+def test_batches_never_cut_an_extracted_document(lines: list[bytes], size: int, block: int) -> None:
+    made = cut(WIKIEXTRACTOR, b"\n".join(lines), size, block)
+    found = [found for batch in made for found in documents.documents(batch, frozenset())]
+    assert found == read(WIKIEXTRACTOR, *lines)
 
 
 @pytest.mark.parametrize(("kind", "line"), [(CIRRUSSEARCH, ACTION), (JSON_LINES, b'{"text":"a"}'), (TEXT, b"")])

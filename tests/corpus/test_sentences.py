@@ -28,6 +28,8 @@ def kept(text: str, shortest: int = 1, longest: int = 250) -> tuple[list[str], d
         ("一。 二。 三", ["一。", "二。", "三"]),
         ("一。 。二", ["一。", "。", "二"]),
         ("。。?!あ", ["。。?!", "あ"]),
+        ("終わり\n見出し。\n次!", ["終わり", "見出し。", "次!"]),
+        ("一?\n!二", ["一?", "!", "二"]),
         ("aé。𠮷\U0010fffd", ["aé。", "𠮷\U0010fffd"]),
         (" ", []),
         ("", []),
@@ -63,7 +65,7 @@ def test_reasons_in_their_order(sentence: str, reason: str | None) -> None:
 def plainly(text: str, shortest: int, longest: int) -> tuple[list[str], dict[str, int]]:
     lines = []
     counts = dict.fromkeys(("read", "kept", "characters", *REASONS), 0)
-    for piece in re.findall("[^。?!]*[。?!]+|[^。?!]+", text):
+    for piece in re.findall("[^。?!\\n]*[。?!]+|[^。?!\\n]+", text):
         if sentence := piece.strip(" "):
             counts["read"] += 1
             if len(sentence) < shortest:
