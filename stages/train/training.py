@@ -81,6 +81,8 @@ def _planned_steps(options: Options, setup: Setup, group: Group) -> int:
         return steps
     run = _Run(dataclasses.replace(options, steps=10**9), setup, group)
     run.module.train()
+    # In the middle of a run as many tokens are masked as in its mean.
+    run.step = run.options.steps // 2
     rounds: list[float] = []
     try:
         while len(rounds) < ROUNDS or sum(rounds) < TRIAL_SECONDS:
