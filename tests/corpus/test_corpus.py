@@ -296,7 +296,7 @@ def test_of_several_damaged_files_the_first_is_told(
         (b"\xfd7zXZ\x00rest", "xz file; unpack it first"),
         (b"\x28\xb5\x2f\xfdrest", "zstd file; unpack it first"),
         ("日本語".encode("utf-16"), "neither gzip, bzip2 nor UTF-8"),
-        (b"<mediawiki>", "HTML or XML"),
+        (b"<mediawiki>", "is a dump of MediaWiki in XML; a CirrusSearch dump,"),
         (b'{"title": "a"}', "neither"),
         (b'[\n{"text": "a"}\n]', "one object a line"),
         ("短い。\n".encode(), "no sentence is left: dropped documents: no_sentence_left 1"),
