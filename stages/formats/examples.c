@@ -40,16 +40,16 @@ static uint32_t below(const Generator *generator, uint32_t limit) {
     return (uint32_t)(product >> 32);
 }
 
+/* What is counted, before the n-grams by length (examples.COUNTS). */
+enum { EXAMPLES, SWAPPED, TOKENS, UNKNOWN, MASKED, SHORT_OF_BUDGET, UNPAIRED, NGRAMS };
+
 /* ---- Instances ---- */
 
-/* B is text of another document: `wanted` tokens at least, as far as it has them. Of this one where there is no other. */
+/* B is text of another document: `wanted` tokens at least, as far as it has them. */
 static void take_elsewhere(const Generator *generator, const Passes *passes, int64_t document, int64_t wanted,
                            Instance *made) {
-    int64_t other = document;
-    if (passes->document_count > 1) {
-        other = below(generator, (uint32_t)(passes->document_count - 1));
-        other += other >= document;
-    }
+    int64_t other = below(generator, (uint32_t)(passes->document_count - 1));
+    other += other >= document;
     int64_t first = passes->documents[other], last = passes->documents[other + 1];
     int64_t begin = first + below(generator, (uint32_t)(last - first));
     int64_t end = begin + 1;
@@ -86,19 +86,26 @@ static int64_t cut_document(const Generator *generator, const Passes *passes, in
     for (int64_t end = begin; end <= last; end++) {
         if (end < last && sentences[end + 1] - sentences[begin] < target)
             continue;
-        Instance *row = &out[made++];
-        if (begin == end) {
-            *row = (Instance){sentences[begin], sentences[end + 1], 0, 0, 1};
-            take_elsewhere(generator, passes, document, target - (row->a_end - row->a_begin), row);
+        int64_t from = sentences[begin], to = sentences[end + 1], cut = 0;
+        if (end > begin)
+            cut = sentences[begin + 1 + below(generator, (uint32_t)(end - begin))];
+        else if (passes->document_count == 1 && to - from > 1)
+            cut = from + 1 + below(generator, (uint32_t)(to - from - 1));
+        begin = end + 1;
+        Instance *row = &out[made];
+        if (cut && coin(generator)) {
+            *row = (Instance){cut, to, from, cut, 1};
+        } else if (cut) {
+            *row = (Instance){from, cut, cut, to, 0};
+        } else if (passes->document_count > 1) {
+            *row = (Instance){from, to, 0, 0, 1};
+            take_elsewhere(generator, passes, document, target - (to - from), row);
         } else {
-            int64_t cut = sentences[begin + 1 + below(generator, (uint32_t)(end - begin))];
-            if (coin(generator))
-                *row = (Instance){cut, sentences[end + 1], sentences[begin], cut, 1};
-            else
-                *row = (Instance){sentences[begin], cut, cut, sentences[end + 1], 0};
+            passes->counts[UNPAIRED]++;
+            continue;
         }
         truncate_to(generator, room, row);
-        begin = end + 1;
+        made++;
     }
     return made;
 }
@@ -119,9 +126,6 @@ API int64_t plan(const Generator *generator, const Passes *passes, Instance *out
 }
 
 /* ---- Masking ---- */
-
-/* What is counted, before the n-grams by length (examples.COUNTS). */
-enum { EXAMPLES, SWAPPED, TOKENS, UNKNOWN, MASKED, SHORT_OF_BUDGET, NGRAMS };
 
 /* Where the words of an example begin. `[SEP]` stands among them as one that is never chosen, so that each word ends
  * where the next begins: words of A, `[SEP]`, words of B, `[SEP]`. */

@@ -13,10 +13,11 @@ typedef struct {
 } Shape;
 
 /* Passes over a block. Where the sentences begin in the tokens, and the documents in the sentences; each with the end
- * of the last. `room`: tokens of an instance; `short_share`: of the documents that are cut into shorter ones. */
+ * of the last. `room`: tokens of an instance; `short_share`: of the documents that are cut into shorter ones. `counts`:
+ * examples.COUNTS. */
 typedef struct {
     const int64_t *sentences, *documents;
-    int64_t document_count, copies, room;
+    int64_t *counts, document_count, copies, room;
     double short_share;
 } Passes;
 

@@ -13,6 +13,7 @@ is met.
 import ctypes
 import functools
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ from numpy.random import BitGenerator
 from numpy.typing import NDArray
 
 from stages.compiled import at, library, structure
-from stages.words.japanese_subwords import SPECIAL_TOKENS
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "examples.c")
 # Tokens made in one call, 256 examples of the published length: few enough for the cache, enough that the call costs
@@ -30,14 +30,16 @@ BATCH = 1 << 17
 # The most tokens an example can have (examples.c).
 LONGEST = 65_536
 # What is counted, before the n-grams of 1, 2, … words: examples, those with A and B swapped, tokens, of those [UNK],
-# masked tokens, examples with fewer of them than their budget.
-COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "short_of_budget")
+# masked tokens, examples with fewer of them than their budget; chunks that make no example.
+COUNTS = ("examples", "swapped", "tokens", "unknown_tokens", "masked_tokens", "short_of_budget", "unpaired")
+# Entries that stand in no text, as vocabularies spell them: [MASK], <unused0>, [unused1], </s>, <|endoftext|>.
+RESERVED = re.compile(r"\[[A-Za-z]\w*\]|<[/|]?[A-Za-z]\w*\|?>", re.ASCII)
 # Columns of a plan, and of Examples.shapes.
 A_BEGIN, A_END, B_BEGIN, B_END, SWAPPED = range(5)
 LENGTH, SEPARATOR, PREDICTED, IS_SWAPPED = range(4)
 
 # The structures of examples.h.
-CPasses = structure("CPasses", "sentences documents", "document_count copies room", short_share=ctypes.c_double)
+CPasses = structure("CPasses", "sentences documents counts", "document_count copies room", short_share=ctypes.c_double)
 CTokens = structure("CTokens", "ids starts")
 CMasking = structure(
     "CMasking", "replacements budgets weights counts", "replacement_count longest",
@@ -72,14 +74,22 @@ class Examples(NamedTuple):
         )  # fmt: skip
 
 
-def plan(generator: BitGenerator, tokens: Tokens, copies: int, room: int, short: float) -> NDArray[np.int64]:
+def plan(
+    generator: BitGenerator,
+    tokens: Tokens,
+    copies: int,
+    room: int,
+    short: float,
+    counts: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """The instances of `copies` passes over a block, shuffled across documents and copies: (instances, 5).
 
     A document is cut into chunks of whole sentences, each as soon as it has `room` tokens (sequence length - 3), or,
     with probability `short`, a length drawn from 2 to `room` for all of the document. A chunk is cut in two between
     sentences, and half of the pairs are swapped. A chunk of a single sentence takes its second part from another
-    document (of the same one, where the block has no other) and counts as swapped. The longer part loses tokens from
-    its front and its end, at random, until both fit.
+    document and counts as swapped. Where the block has no other document, the sentence itself is cut in two between
+    tokens; a sentence of one token then makes no instance, and adds one to `counts` (Masking.counts). The longer part
+    loses tokens from its front and its end, at random, until both fit.
     """
     ends = np.array([len(tokens.sentences) - 1, len(tokens.ids)])
     for offsets, end in zip((tokens.documents, tokens.sentences), ends, strict=True):
@@ -88,9 +98,12 @@ def plan(generator: BitGenerator, tokens: Tokens, copies: int, room: int, short:
     if room < 2 or copies * ends[0] >= 2**32:
         raise ValueError(f"no room for instances of {room} tokens in {copies} copies")
     rows = np.empty((copies * ends[0], 5), np.int64)
+    if counts is None:
+        counts = np.zeros(len(COUNTS), np.int64)
     passes = CPasses(
-        at(tokens.sentences, np.int64), at(tokens.documents, np.int64), len(tokens.documents) - 1, copies, room, short
-    )
+        at(tokens.sentences, np.int64), at(tokens.documents, np.int64), at(counts, np.int64),
+        len(tokens.documents) - 1, copies, room, short,
+    )  # fmt: skip
     return rows[: _library().plan(generator.ctypes.bit_generator, passes, at(rows, np.int64))]
 
 
@@ -178,11 +191,7 @@ class Masking:
 
 def ordinary(entries: dict[str, int]) -> list[int]:
     """The ids of a vocabulary's entries that are neither special nor unused, in order."""
-    return sorted(
-        number
-        for entry, number in entries.items()
-        if entry not in SPECIAL_TOKENS and not (entry.startswith("<unused") and entry.endswith(">"))
-    )
+    return sorted(number for entry, number in entries.items() if not RESERVED.fullmatch(entry))
 
 
 @functools.cache

@@ -34,9 +34,9 @@ class Words(NamedTuple):
 def blocks(articles: Iterable[list[str]], size: int = BLOCK) -> Iterator[list[list[str]]]:
     """Cut a shard's articles into blocks, in order. `articles` is exhausted before the last block is yielded.
 
-    A block ends with the article that brings it to `size` characters. It has two articles at least, since a single
-    sentence takes its second part from another article. A rest of one article, or of less than half a block, joins the
-    block before it.
+    A block ends with the article that brings it to `size` characters. It has two articles at least, unless the shard
+    has one only: a single sentence takes its second part from another article. A rest of one article, or of less than
+    half a block, joins the block before it.
     """
     previous: list[list[str]] = []
     block: list[list[str]] = []
@@ -84,6 +84,5 @@ def records(
     for first in range(0, copies, copies_a_plan):
         count = min(copies_a_plan, copies - first)
         # No variable refers to the plan, so that its memory is free before the next plan.
-        yield from encoded(
-            masking.examples(generator, tokens, plan(generator, tokens, count, masking.sequence - 3, short))
-        )
+        room, counts = masking.sequence - 3, masking.counts
+        yield from encoded(masking.examples(generator, tokens, plan(generator, tokens, count, room, short, counts)))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
-from stages.formats.examples import Tokens, plan
+from stages.formats.examples import COUNTS, Tokens, plan
 
 
 def offsets(lengths: list[int]) -> np.ndarray:
@@ -37,8 +37,8 @@ def test_every_instance_is_a_pair_of_ranges(
         (of_a,), (of_b,) = set(document_of[a_begin:a_end]), set(document_of[b_begin:b_end])
         if of_a != of_b:
             assert swapped, "a part of another document counts as swapped"
-        elif len(documents) > 1:
-            assert (b_begin < a_begin) == bool(swapped), "in order, or swapped"
+        else:
+            assert b_end <= a_begin if swapped else a_end <= b_begin, "in order, or swapped"
     again = plan(SFC64(seed), tokens, copies, room, short)
     assert (rows == again).all()
 
@@ -68,8 +68,23 @@ def test_a_single_sentence_gets_its_second_part_from_another_document() -> None:
     pairs, counts = np.unique(rows[:, [0, 2]], axis=0, return_counts=True)
     assert pairs.tolist() == [[0, 5], [0, 11], [5, 0], [5, 11], [11, 0], [11, 5]], "any other, never itself"
     assert counts.min() > 100, "each of the others as often"
-    alone = plan(SFC64(2), block([[5]]), 3, 40, 0.0)
-    assert alone.tolist() == [[0, 5, 0, 5, 1]] * 3, "a block with one document has no other"
+
+
+def test_a_single_sentence_without_another_document_is_cut_in_two() -> None:
+    rows = plan(SFC64(2), block([[5]]), 3000, 40, 0.0)
+    cuts = np.where(rows[:, 4] == 1, rows[:, 0], rows[:, 1])
+    whole = np.where(rows[:, 4:] == 1, rows[:, [2, 3, 0, 1]], rows[:, :4])
+    assert (whole == np.column_stack((0 * cuts, cuts, cuts, 0 * cuts + 5))).all(), "both parts, in order or swapped"
+    assert abs(rows[:, 4].mean() - 0.5) < 0.03
+    assert np.abs(np.bincount(cuts)[1:] / 3000 - 1 / 4).max() < 0.03, "each cut as often"
+
+
+def test_a_token_that_cannot_be_cut_makes_no_instance_and_is_counted() -> None:
+    counts = np.zeros(len(COUNTS), np.int64)
+    rows = plan(SFC64(2), block([[9, 1]]), 7, 9, 0.0, counts)
+    assert len(rows) == 7, "the first sentence fills an instance, the second is one token"
+    assert rows[:, :4].max() == 9
+    assert dict(zip(COUNTS, counts.tolist(), strict=True)) == {**dict.fromkeys(COUNTS, 0), "unpaired": 7}
 
 
 def test_truncation_takes_from_front_and_end_of_the_longer_part() -> None:
@@ -109,7 +124,7 @@ def test_short_sequences_are_as_often_and_as_long_as_asked() -> None:
 def test_the_smallest_blocks(documents: list[list[int]]) -> None:
     rows = plan(SFC64(0), block(documents), 7, 5, 0.5)
     assert rows.shape[1] == 5
-    assert len(rows) >= 7 * len(documents)
+    assert len(rows) >= 7 * len(documents) * (documents != [[1]])
     assert ((rows[:, [1, 3]] - rows[:, [0, 2]]).sum(1) <= 5).all()
 
 

@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import SFC64
 
-from stages.formats.examples import COUNTS, LENGTH, LONGEST, PREDICTED, SEPARATOR, Examples, Masking, Tokens, budget
+from stages.formats.examples import (
+    COUNTS,
+    LENGTH,
+    LONGEST,
+    PREDICTED,
+    SEPARATOR,
+    Examples,
+    Masking,
+    Tokens,
+    budget,
+    ordinary,
+)  # fmt: skip
 
 CLS, SEP, MASK = 2, 3, 4
 # 5 is unused and 6 to 9 are ordinary, the last of them the text of all tests.
@@ -71,6 +82,7 @@ def test_whole_words_within_the_budget(a: list[int], b: list[int], most: int, se
         "unknown_tokens": 0,
         "masked_tokens": total,
         "short_of_budget": int(total < most),
+        "unpaired": 0,
     }
     ngrams = masking.counts[len(COUNTS) :]
     assert sum(n * count for n, count in enumerate(ngrams.tolist(), 1)) == len(a) + len(b) - len(left)
@@ -132,6 +144,18 @@ def test_a_word_cut_in_front_does_not_join_the_part_before_it() -> None:
     assert set(made.positions[:, 0].tolist()) == {4, 5}, "two words of one token, and one of two, which is too long"
     (made,) = Masking(ENTRIES, 7, 3, 1.0, 3).examples(SFC64(0), tokens, rows, 500)
     assert set(map(tuple, made.positions.tolist())) == {(1, 2, 4), (1, 2, 5), (4, 5, 0)}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reserved"),
+    [
+        *(("[MASK]", True), ("<unused0>", True), ("[unused1]", True), ("[unused_1]", True), ("[UNUSED1]", True)),
+        *(("<s>", True), ("</s>", True), ("<extra_id_0>", True), ("<|endoftext|>", True), ("[BOS]", True)),
+        *(("[", False), ("<", False), ("[]", False), ("unused", False), ("[1]", False), ("##]", False), ("<-", False)),
+    ],
+)
+def test_entries_that_stand_in_no_text(entry: str, reserved: bool) -> None:
+    assert ordinary({"一": 0, entry: 1}) == [0] + [1] * (not reserved)
 
 
 def test_what_stands_in_place_of_a_masked_token() -> None:
