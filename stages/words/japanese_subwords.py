@@ -46,8 +46,18 @@ def refuse_surrogates(text: str) -> None:
 
 
 def normalise(text: str) -> str:
-    """NFKC, the form in which the corpus is written."""
-    return unicodedata.normalize("NFKC", text)
+    """NFKC without what is not printable, as the corpus is written; white space stays.
+
+    Models have seen no zero-width space, byte order mark or control character. Lone surrogates stay, to be refused.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    if all(map(str.isprintable, text.split())):
+        return text
+    return "".join(filter(_stays, text))
+
+
+def _stays(character: str) -> bool:
+    return character.isprintable() or character.isspace() or "\ud800" <= character <= "\udfff"
 
 
 def normalise_from(text: str) -> tuple[str, list[int], list[int]]:
@@ -56,11 +66,11 @@ def normalise_from(text: str) -> tuple[str, list[int], list[int]]:
     The text is normalised in stretches that do not act on one another. A stretch that stays as it is maps one
     to one; the characters of any other come from the whole of it (`㌔` → `キロ`, `ｶ` + `ﾞ` → `ガ`).
     """
-    if unicodedata.is_normalized("NFKC", text):
+    whole = normalise(text)
+    if whole == text:
         return text, list(range(len(text))), list(range(1, len(text) + 1))
     cuts = [0, *(place for place, character in enumerate(text) if place and _stands_apart(character)), len(text)]
     plain = [normalise(text[start:end]) for start, end in itertools.pairwise(cuts)]
-    whole = normalise(text)
     if "".join(plain) != whole:  # A Unicode newer than the rule of _stands_apart: one stretch, coarse but right.
         cuts, plain = [0, len(text)], [whole]
     starts: list[int] = []

@@ -1,7 +1,8 @@
 """Text → tokens and ids for ALBERT, in the form of a transformers tokenizer.
 
-NFKC, then words (TinySegmenter), then WordPieces or characters; the rules are in `japanese_subwords`. This
-file and that one are shipped in every model folder, for `AutoTokenizer.from_pretrained(…, trust_remote_code=True)`.
+NFKC without what is not printable, then words (TinySegmenter), then WordPieces or characters; the rules are in
+`japanese_subwords`. This file and that one are shipped in every model folder, for
+`AutoTokenizer.from_pretrained(…, trust_remote_code=True)`.
 Importing this file as `tokenization` makes the class known to AutoTokenizer without that flag.
 """
 

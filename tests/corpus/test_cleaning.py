@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.corpus.cleaning import Cleaner, is_joining, nfkc
+from stages.words.japanese_subwords import normalise
 
 CLEANER = Cleaner()
 
@@ -150,6 +151,14 @@ def test_every_character_and_a_million_in_a_line() -> None:
     random.Random(1).shuffle(characters)
     everything = "".join(characters)
     assert clean(everything, everything[:9]) == plainly(everything, everything[:9])
+
+
+def test_the_tokenizer_normalises_as_the_corpus_is_cleaned() -> None:
+    points = (chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
+    characters = [c for c in points if c != "\u2029" and not set(normalise(c)) & set("[]{}>^")]
+    for start in range(0, len(characters), 1000):
+        text = "".join(f"日{character}本" for character in characters[start : start + 1000])
+        assert clean(text) == " ".join(normalise(text).split())
 
 
 @given(st.one_of(st.text(), PIECES))
