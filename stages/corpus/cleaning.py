@@ -13,13 +13,12 @@ before them (1 in 300 of Japanese Wikipedia) are first normalised by `unicodedat
 
 import ctypes
 import os
-import re
 import sys
 import unicodedata
-from itertools import groupby
 from typing import Literal
 
 from stages import compiled
+from stages.words.normal_forms import nfkc
 
 _CODE_POINTS = sys.maxunicode + 1
 # 1,237 characters have a longer form in Unicode 14; their points and lengths are 4,342 numbers.
@@ -33,9 +32,6 @@ JAMO = 0x11
 
 # The end of a paragraph in a raw text; in a clean one it is a line end.
 PARAGRAPH = "\u2029"
-
-# Characters that may be marks: all but ASCII, kana, common punctuation and ideographs.
-_LONG_RUN = re.compile(r"[^\n -~、-〠ぁ-ゖァ-ー一-鿿]{1000,}")
 
 
 class Cleaner:
@@ -122,18 +118,3 @@ def _forms_of(form: Literal["NFKC", "NFKD"], characters: str) -> list[str]:
 def is_joining(first: str) -> bool:
     """Whether a character whose decomposition starts with `first` may combine in NFKC with the ones before it."""
     return unicodedata.category(first)[0] == "M" or "\u1100" <= first <= "\u11ff"
-
-
-def nfkc(text: str) -> str:
-    """`unicodedata.normalize("NFKC", text)`, in linear time."""
-    return unicodedata.normalize("NFKC", _LONG_RUN.sub(_marks_in_order, text))
-
-
-def _marks_in_order(run: re.Match[str]) -> str:
-    """The run with its combining marks sorted by class. NFKC sorts them too, but in quadratic time.
-
-    `unicodedata` takes 1.6 s for 40,000 marks in the worst order.
-    """
-    decomposed = "".join(unicodedata.normalize("NFKD", character) for character in run[0])
-    marks = groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0)
-    return "".join("".join(sorted(group, key=unicodedata.combining) if is_mark else group) for is_mark, group in marks)

@@ -1,5 +1,6 @@
 """Models by name → the HTTP application: tokens, ids, texts and filled masks, a page, health and metrics."""
 
+import codecs
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +31,17 @@ from stages.words.filling import FillError, Mask
 DESCRIPTION = """Tokens and ids of Japanese text, the text of ids, and the entries of an ALBERT model for `[MASK]`.
 
 A request holds one text or a batch of texts. The answer has the same form. Offsets count code points."""
-# Characters that the event loop processes itself, in 6 ms. More go to a thread, so that other requests need not wait.
-INLINE_CHARACTERS = 20_000
-# Characters in a batch of texts; tokens in a batch of masked texts, padding included.
+# Characters that the event loop processes itself, in 1 ms, and in 0.1 s where each is normalised to 18 (U+FDFA). More
+# go to a thread, so that other requests need not wait.
+INLINE_CHARACTERS = 4_000
+# Characters in a batch of texts, and tokens in a request; tokens in a batch of masked texts, padding included.
 BATCH_CHARACTERS, BATCH_TOKENS = 1 << 18, 1 << 13
+# Texts of a request that are filled in one go. A request whose time is up has no more of them filled.
+FILLED_TEXTS = 16
+# Entries for the masks of a request: 1 MB of answer, 10 MB of memory.
+MOST_FILLS = 10_000
+# Fields of a body: each unknown one is a fault of its own, of which there may be 200,000 in 1 MiB.
+MOST_FIELDS = 16
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -58,8 +66,13 @@ class Work:
 
     def __init__(self, model: ServedModel, threads: ThreadPoolExecutor) -> None:
         def batcher(name: str, process: Any, cost: Any, max_cost: int, inline_cost: int) -> Batcher[Any, Any]:
-            def process_all(requests: list[list[Any]]) -> list[list[Any]]:
-                results = iter(process(list(chain(*requests))))
+            def process_all(requests: list[list[Any]]) -> list[list[Any] | Exception]:
+                try:
+                    results = iter(process(list(chain(*requests))))
+                except HTTPException as refusal:
+                    # Of one of them, which is found alone.
+                    alone = (process_all([request]) for request in requests if len(requests) > 1)
+                    return list(chain.from_iterable(alone)) or [refusal]
                 return [list(islice(results, len(request))) for request in requests]
 
             return Batcher(process_all, cost, max_cost, inline_cost, threads, metrics.BATCHES.labels(name).observe)
@@ -70,11 +83,20 @@ class Work:
         self.fills = batcher("fills", self._fills, _padded_tokens, BATCH_TOKENS, 0)
 
     def _tokens(self, texts: list[tuple[str, Frame]]) -> list[list[str]]:
-        return self.model.tokenizer.tokens([text for text, _ in texts])
+        tokens = self.model.tokenizer.tokens([text for text, _ in texts])
+        self._check(sum(map(len, tokens)), texts)
+        return tokens
 
     def _rows(self, texts: list[tuple[str, Frame]]) -> list[Row]:
         encoding = self.model.tokenizer.encode([text for text, _ in texts])
+        self._check(len(encoding.ids), texts)
         return frame(self.model.tokenizer, encoding, [options for _, options in texts])
+
+    def _check(self, tokens: int, texts: list[tuple[str, Frame]]) -> None:
+        """Refuse texts that are much longer when they are normalised: a token of usual text is a character or more."""
+        most = max(BATCH_CHARACTERS, _characters(texts))
+        if tokens > most:
+            raise HTTPException(422, f"the texts have {tokens} tokens once they are normalised; {most} are allowed")
 
     def _fills(self, rows: list[tuple[Row, int]]) -> list[list[Mask]]:
         assert self.model.filler is not None
@@ -97,7 +119,14 @@ class JsonRequest(Request):
         return body
 
     async def json(self) -> Any:
-        return orjson.loads(self.scope["body"])
+        body: bytes = self.scope["body"]
+        try:
+            value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+        except orjson.JSONDecodeError as error:
+            raise HTTPException(422, _json_fault(body, error)) from None
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            raise HTTPException(422, f"the body has {len(value)} fields; /openapi.json describes those that there are")
+        return value
 
 
 class JsonRoute(APIRoute):
@@ -110,6 +139,17 @@ class JsonRoute(APIRoute):
         return handle
 
 
+def _json_fault(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a body that is not JSON, and from which byte on."""
+    try:
+        body.decode()
+        place, reason = len(error.doc[: error.pos].encode()), error.msg.partition(":")[0]
+        place += len(codecs.BOM_UTF8) * body.startswith(codecs.BOM_UTF8)
+    except UnicodeDecodeError as wrong:
+        place, reason = wrong.start, "not UTF-8"
+    return f"the body is not JSON, from byte {place} on: {reason}"
+
+
 def application(models: dict[str, ServedModel], default: str, options: Options) -> Gate:
     """The ASGI application. `/readyz` reports `state.ready` of the FastAPI application in it."""
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "work")
@@ -120,7 +160,7 @@ def application(models: dict[str, ServedModel], default: str, options: Options) 
     app.router.route_class = JsonRoute
     app.state.ready = True
     works = {name: Work(model, pool) for name, model in models.items()}
-    _add_api(app, works, default, Contract(models, default, options))
+    _add_api(app, works, default, Contract(models, default, options), options.max_characters)
     _add_health(app, models, default)
     _add_page(app)
     _add_problems(app)
@@ -131,14 +171,23 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contract) -> None:
+def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contract, most: int) -> None:
+    """The routes. most: characters or ids that a request may have in all."""
+
     def work_of(name: str) -> Work:
         if name not in works:
             raise HTTPException(404, f"there is no such model; /v1/models lists {len(works)}, the first is {default}")
         return works[name]
 
+    def limited(values: list[Any], kind: str) -> list[Any]:
+        total = sum(map(len, values))
+        if total > most:
+            raise HTTPException(422, f"the request has {total} {kind}; {most} are allowed: send several requests")
+        return values
+
     def texts_of(body: Any, options: Frame) -> list[tuple[str, Frame]]:
-        return [(text, options) for text in (body.texts if hasattr(body, "texts") else [body.text])]
+        texts = limited(body.texts if hasattr(body, "texts") else [body.text], "characters")
+        return [(text, options) for text in texts]
 
     def answer(request: Request, body: Any, work: Work, results: list[dict[str, Any]], tokens: int) -> Response:
         """One result, or the results of a batch. Log and metrics take the counts from the request's state."""
@@ -173,7 +222,7 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
     @app.post("/v1/decode", **documented("Ids to texts", contract.Text, {"text": tokenizer.decode(row.input_ids)}))
     async def decode(request: Request, body: requests.decode) -> Response:  # type: ignore[name-defined]
         work = work_of(body.model)
-        rows = body.batch if hasattr(body, "batch") else [body.ids]
+        rows = limited(body.batch if hasattr(body, "batch") else [body.ids], "ids")
         try:
             results = [{"text": work.model.tokenizer.decode(row, body.skip_special_tokens)} for row in rows]
         except ValueError as error:
@@ -193,7 +242,14 @@ def _add_api(app: FastAPI, works: dict[str, Work], default: str, requests: Contr
         except FillError as error:
             field = f"texts[{error.index}]" if hasattr(body, "texts") else "text"
             raise HTTPException(422, f"{field}: {error}") from None
-        filled = await work.fills.submit([(row, body.top_k) for row in rows])
+        masks = sum(row.input_ids.count(work.model.tokenizer.mask) for row in rows)
+        if masks * body.top_k > MOST_FILLS:
+            fault = f"{masks} masks, top_k {body.top_k}: that is {masks * body.top_k} entries; {MOST_FILLS} are allowed"
+            raise HTTPException(422, fault)
+        filled: list[list[Mask]] = []
+        for first in range(0, len(rows), FILLED_TEXTS):
+            part = rows[first : first + FILLED_TEXTS]
+            filled += await work.fills.submit([(row, body.top_k) for row in part])
         results = [{"masks": [mask.as_json() for mask in masks]} for masks in filled]
         return answer(request, body, work, results, sum(len(row.tokens) for row in rows))
 
@@ -255,8 +311,6 @@ def _add_problems(app: FastAPI) -> None:
 def _fault(fault: dict[str, Any]) -> str:
     """The place and kind of a fault, as `texts[3]: …`, without the value, which may be a text."""
     _, *steps = fault["loc"]
-    if fault["type"] == "json_invalid":
-        return f"the body is not JSON, from byte {steps[0]} on: {fault['ctx']['error']}"
     # The first step is the tag of the request's kind, "one" or "batch".
-    place = "".join(f"[{step}]" if isinstance(step, int) else step for step in steps[1:])
+    place = "".join(f"[{step}]" if isinstance(step, int) else step[:40] for step in steps[1:])
     return f"{place or 'the body'}: {fault['msg']}"

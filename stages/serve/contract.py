@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag, create_model
 
 from stages.serve.models import ServedModel
 from stages.serve.options import Options
@@ -92,10 +92,11 @@ class Contract:
         entries = max(len(model.tokenizer.entries) for model in models.values())
         longest, most = options.max_characters, options.max_texts
         integer = BeforeValidator(_integer)
+        # FailFast: of a hundred thousand wrong ids the first one is enough.
         Name = Annotated[str, Field(description="a name from /v1/models", json_schema_extra={"enum": sorted(models)})]
         ShortText = Annotated[str, Field(max_length=longest)]
         MaskedText = Annotated[str, Field(max_length=longest, json_schema_extra={"pattern": r"\[MASK\]"})]
-        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=longest), integer]
+        Ids = Annotated[list[Annotated[int, Field(ge=0, lt=entries)]], Field(max_length=longest), FailFast(), integer]
 
         class Request(BaseModel):
             model_config = ConfigDict(extra="forbid", strict=True)

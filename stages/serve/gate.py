@@ -90,7 +90,9 @@ class Gate:
             if scope["path"].startswith("/v1/") and scope["method"] == "POST":
                 await self._apply_limits(scope, headers, receive, answer)
             else:
-                await self.app(scope, receive, answer)
+                # The server leaves out the body of an answer to HEAD.
+                get = {"method": "GET"} if scope["method"] == "HEAD" else {}
+                await self.app({**scope, **get}, receive, answer)
         except HTTPException as refusal:
             if not status:
                 unread = refusal.headers == CLOSE
@@ -136,6 +138,8 @@ class Gate:
         media_type = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
         if media_type != b"application/json":
             raise HTTPException(415, "a request is JSON: Content-Type: application/json")
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            raise HTTPException(415, "a request is not compressed: leave out Content-Encoding")
         self._waiting += 1
         metrics.WAITING.set(self._waiting)
         complete = False

@@ -27,7 +27,7 @@ class Options:
     threads: int = option(0, "processors for a model; 0: all", least=0)
     max_body: int = option(1 << 20, "a longer request body is refused, 413", unit="BYTES", least=1)
     max_texts: int = option(256, "more texts in a request are refused, 422", least=1)
-    max_characters: int = option(100_000, "longer texts are refused, 422", least=1)
+    max_characters: int = option(100_000, "more in the texts of a request are refused, 422", least=1)
     max_waiting: int = option(1024, "concurrent requests; more are refused, 503", least=1)
     timeout: float = option(30.0, "seconds that a request may take", unit="S", least=0.001)
     quiet: bool = option(False, "log no requests, only the start, the end and faults")

@@ -23,10 +23,15 @@ except ImportError:
     ) from None
 
 try:
-    # Not part of a model folder, and not needed: the same rules, compiled.
+    # Not part of a model folder, and not needed: the same rules, compiled, and in linear time for any text.
     from stages.words import compiled_words
+    from stages.words.normal_forms import nfkc
 except ImportError:
     compiled_words = None  # type: ignore[assignment]
+
+    def nfkc(text: str) -> str:
+        return unicodedata.normalize("NFKC", text)
+
 
 SUBWORD_TYPES = ("wordpiece", "character")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -50,7 +55,7 @@ def normalise(text: str) -> str:
 
     Models have seen no zero-width space, byte order mark or control character. Lone surrogates stay, to be refused.
     """
-    text = unicodedata.normalize("NFKC", text)
+    text = nfkc(text)
     if all(map(str.isprintable, text.split())):
         return text
     return "".join(filter(_stays, text))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.corpus.cleaning import Cleaner, is_joining, nfkc
+from stages.corpus.cleaning import Cleaner, is_joining
 from stages.words.japanese_subwords import normalise
+from stages.words.normal_forms import nfkc
 
 CLEANER = Cleaner()
 

@@ -1,7 +1,9 @@
 """The service: every route against the command's own answers, what it refuses and how, what it logs, how it ends."""
 
+import gzip
 import http.client
 import json
+import re
 import signal
 import socket
 import threading
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scripts.bench.measured.random_requests import Draw
 from tests.conftest import Run
 from tests.serve.conftest import Answer, Service, serving
 
@@ -112,7 +115,13 @@ def test_requests_at_the_same_time_are_worked_on_together(service: Service) -> N
         ("tokenize", {"text": "a", "model": "nobody"}, 404, "there is no such model"),
         ("tokenize", [], 422, "the body: Input should be a valid dictionary"),
         ("tokenize", b"{", 422, "the body is not JSON"),
-        ("tokenize", b'{"text": "\xff"}', 422, "the body is not JSON"),
+        ("tokenize", b'{"text": "\xff"}', 422, "the body is not JSON, from byte 10 on: not UTF-8"),
+        ("tokenize", '{"text": "文", }'.encode(), 422, "the body is not JSON, from byte 14 on: trailing comma is"),
+        ("tokenize", '\ufeff{"text": "文"'.encode(), 422, "the body is not JSON, from byte 17 on: unexpected end of"),
+        ("tokenize", {f"field {n}": 0 for n in range(50_000)}, 422, "the body has 50000 fields"),
+        ("tokenize", {"text": "a", "長" * 1000: 0}, 422, "長" * 40 + ": Extra inputs are not permitted"),
+        ("tokenize", {"texts": ["あ" * 50_001] * 2}, 422, "the request has 100002 characters; 100000 are allowed"),
+        ("tokenize", {"text": "\ufdfa" * 20_000}, 422, "the texts have 300000 tokens once they are normalised"),
         ("tokenize", b'{"text": "\\ud800"}', 422, "the body is not JSON"),
         ("tokenize", b"[" * 100_000, 422, "the body is not JSON"),
         ("tokenize", b" " * (1 << 21), 413, "the body has over 1048576 bytes"),
@@ -121,11 +130,14 @@ def test_requests_at_the_same_time_are_worked_on_together(service: Service) -> N
         ("decode", {"ids": [-1]}, 422, "ids[0]: Input should be greater than or equal to 0"),
         ("decode", {"ids": [1 << 40]}, 422, "ids[0]: Input should be less than"),
         ("decode", {"batch": [[2], [1500]]}, 404, "character/tiny: id 1500 at place 0 is none of 0 to"),
+        ("decode", {"ids": ["3"] * 90_000}, 422, "ids[0]: Input should be a valid integer"),
+        ("decode", {"batch": [[2] * 90_000] * 2}, 422, "the request has 180000 ids; 100000 are allowed"),
         ("decode", {"batch": [[2], ["3"]]}, 422, "batch[1][0]: Input should be a valid integer"),
         ("fill-mask", {"text": "私は"}, 422, "text: there is no [MASK] in the text"),
         ("fill-mask", {"texts": ["[MASK]", "私は"]}, 422, "texts[1]: there is no [MASK] in the text"),
         ("fill-mask", {"text": "[MASK]" + "あ" * 62}, 422, "text: 65 tokens, and the model takes 64"),
         ("fill-mask", {"texts": ["[MASK]"] * 65}, 422, "texts: List should have at most 64 items"),
+        ("fill-mask", {"texts": ["[MASK][MASK]"] * 64, "top_k": 79}, 422, "128 masks, top_k 79: that is 10112 entries"),
         ("fill-mask", {"text": "[MASK]", "top_k": 0}, 422, "top_k: Input should be greater than or equal to 1"),
     ],
 )
@@ -143,6 +155,50 @@ def test_paths_methods_and_kinds_that_are_not_there(service: Service) -> None:
     method = service.get("/v1/encode")
     assert (method.status, method.headers["Allow"]) == (405, "POST")
     assert service.post("/v1/encode", b"text=a", Content_Type="application/x-www-form-urlencoded").status == 415
+    packed = service.post("/v1/encode", gzip.compress(b'{"text": "a"}'), Content_Encoding="gzip")
+    assert (packed.status, packed.json["detail"]) == (415, "a request is not compressed: leave out Content-Encoding")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json", "/page/page.js"]
+)
+def test_head_is_get_without_a_body(service: Service, path: str) -> None:
+    with connection(service) as line:
+        line.request("HEAD", path)
+        head = line.getresponse()
+        assert (head.status, head.read()) == (200, b"")
+        line.request("GET", path)
+        whole = line.getresponse()
+        assert whole.headers["Content-Type"] == head.headers["Content-Type"]
+        assert len(whole.read()) == int(whole.headers["Content-Length"])
+
+
+def test_a_byte_order_mark_before_the_body(service: Service) -> None:
+    assert service.post("/v1/tokenize", b"\xef\xbb\xbf" + b'{"text": "a"}').status == 200
+
+
+def test_hostile_bodies_cost_little_memory_and_hold_nothing_up(tmp_path: Path) -> None:
+    """Bodies of up to 1 MiB, drawn to cost as much as they can; bench-serve measures their time."""
+    with serving(tmp_path / "log", "--models", "released") as service:
+        draw, health, over = Draw(1, ["character/tiny", "wordpiece_tinysegmenter/tiny"]), [200], threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                health.append(service.get("/healthz").status)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        for _ in range(80):
+            sent = draw.hostile()
+            head, _, body = sent.data.partition(b"\r\n\r\n")
+            answer = service.post(head.split()[1].decode(), body)
+            assert answer.status in sent.statuses, answer.body[:300]
+        over.set()
+        looking.join()
+        assert set(health) == {200}
+        assert not [line for line in service.lines() if line["event"] == "bug"]
+        [peak] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{service.process.pid}/status").read_text())
+        assert int(peak) < 500_000
 
 
 def test_a_body_of_unknown_length_is_limited_too(service: Service) -> None:

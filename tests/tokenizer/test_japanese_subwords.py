@@ -1,5 +1,6 @@
 """The rules: text → words → subwords, and where normalised characters come from."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from stages.words.japanese_subwords import (
     LONGEST_WORD,
+    SPECIAL_TOKENS,
+    SubwordTokenizer,
     normalise,
     normalise_from,
     read_vocabulary,
@@ -69,6 +72,22 @@ def test_origins_of_a_long_text() -> None:
     plain, starts, ends = normalise_from("か\u3099" * 100_000)
     assert plain == "が" * 100_000
     assert (starts[-1], ends[-1]) == (199_998, 200_000)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["\u0301\u0316", "\u0315\u0300", "\ufdfa", "か\u3099", "\u1112\u1161\u11ab", "\u200b", "ｶﾞ\n", "[MASK]", "["],
+)
+def test_hostile_text_takes_linear_time(piece: str) -> None:
+    """Quadratic time takes a minute and more; here it is a second of processor time."""
+    start = time.process_time()
+    text = "一" + piece * 100_000
+    plain, starts, _ = normalise_from(text)
+    assert len(plain) == len(starts)
+    rules = SubwordTokenizer({entry: number for number, entry in enumerate([*SPECIAL_TOKENS, "一", "か"])}, "character")
+    first, *_ = rules.tokens(text, located=True)
+    assert first[:2] == ("一", 0)
+    assert time.process_time() - start < 15
 
 
 def words(text: str, spaces: str = "") -> list[str]:

@@ -141,6 +141,21 @@ def constant(port: str, path: str, bodies: str, connections: str, seconds: str) 
     )
 
 
+def hostile(port: str, process: str, models: str, seconds: str, seed: str) -> None:
+    """Hostile requests, one after the other, and `/healthz` beside them all the time.
+
+    Of each kind, and of `/healthz`, the longest answer in seconds; the most memory.
+    """
+    load, draw = Load(port, seconds), Draw(int(seed), models.split(","))
+    health = request("/healthz", "/healthz", {200}, method="GET")
+    load.run([load.samples(process, 0.1), load.client(lambda: health), load.client(draw.hostile)])
+    longest: dict[str, float] = defaultdict(float)
+    for _, name, taken in load.answers:
+        longest[name] = max(longest[name], taken)
+    most = max(size for _, size in load.memory)
+    print(json.dumps({"counts": load.counts, "longest": longest, "most": most, "wrong": load.wrong[:20]}))
+
+
 def mixed(port: str, process: str, models: str, connections: str, seconds: str, every: str, seed: str) -> None:
     """Random requests, on every eighth connection slowly; `process` is the service's, whose memory is sampled.
 

@@ -28,6 +28,13 @@ JAPANESE = [chr(point) for ends in ("ぁん", "ァヶ", "一龠") for point in r
 # Everything but surrogates, which UTF-8 cannot hold.
 ALL_PLANES = [range(0x20, 0xD800), range(0xE000, 0x110000)]
 MASK = "[MASK]"
+# What is costly to normalise, to cut, to locate or to answer: marks in the worst order, one character that becomes 18,
+# what composes, what vanishes, whole tokens and their beginnings, white space, short words.
+COSTLY = (
+    "\u0301\u0316", "\u0315\u0300", "\ufdfa", "か\u3099", "ｶﾞ", "\u1112\u1161\u11ab", "\u200b", "👨\u200d👩",
+    MASK, MASK + "の", "[", "\n", "a ", "あ", "漢", "\U00020bb7",
+)  # fmt: skip
+LARGEST_BODY = 1 << 20
 
 
 class Request(NamedTuple):
@@ -93,6 +100,41 @@ class Draw:
             body["top_k"] = self.random.randrange(1, 101)
         single, several = ("ids", "batch") if path == "/v1/decode" else ("text", "texts")
         return {**body, several: [one() for _ in range(texts)]} if texts else {**body, single: one()}
+
+    def hostile(self) -> Request:
+        """A request whose body, of up to 1 MiB, is made to cost as much time or memory as it can."""
+        path = self.random.choice(list(POST))
+        piece = "".join(self.random.choices(COSTLY, k=self.random.randrange(1, 4)))
+        width = len(orjson.dumps(piece)) - 2
+        size, number = self.random.choice([20_000, 300_000, LARGEST_BODY - 200]), self.random.choice([1, 4, 64, 256])
+        single, several = ("ids", "batch") if path == "/v1/decode" else ("text", "texts")
+
+        def value(length: int) -> Any:
+            """A text, or ids, of so many bytes in JSON; a text to fill is mostly as long as the model takes."""
+            if path == "/v1/decode":
+                return [self.random.randrange(10)] * (length // 2)
+            if path == "/v1/fill-mask" and self.random.random() < 0.7:
+                return (MASK * self.random.choice([1, 500]) + piece * 500)[:500]
+            return piece * (length // width)
+
+        body: Any = {"model": self.random.choice(self.models)}
+        if path == "/v1/fill-mask":
+            body["top_k"] = self.random.choice([1, 5, 100])
+        shape = self.random.choice(["a text", "a text", "texts", "texts", "values", "fields", "depth", "a name"])
+        if shape == "a text":
+            body[single] = value(size)
+        elif shape == "texts":
+            body[several] = [value(size // number - 4)] * number
+        elif shape == "values":
+            body[self.random.choice([single, several])] = [self.random.choice([[], {}, "a", 1, None])] * (size // 5)
+        elif shape == "fields":
+            body |= {f"{place:x}": 0 for place in range(size // 9)}
+        elif shape == "depth":
+            depth = self.random.choice([900, size // 2 - 10])
+            body = b'{"text":' + b"[" * depth + b"]" * depth + b"}"
+        else:
+            body[piece * (size // width)] = 0
+        return request(f"hostile: {shape}", path, {200, 404, 413, 422, 503}, body)
 
     def request(self, kind: str = "") -> Request:
         """A request of a kind, or of any."""

@@ -8,7 +8,7 @@ from scripts.bench.report import Bench
 from scripts.bench.serve.command import command, masks
 from scripts.bench.serve.image import image, start
 from scripts.bench.serve.plot import plot
-from scripts.bench.serve.service import http, soak
+from scripts.bench.serve.service import hostile, http, soak
 from stages.command.running import run
 
 BENCH = Bench(
@@ -18,7 +18,15 @@ BENCH = Bench(
     title="The tokenizer as a command and a service: how many times its yardsticks",
     method="Both sides of a ratio run in turn, in one run. `here` is the tokenizer; a ratio is here by yardstick. "
     "The models are the tiny ones of the recipe, with random weights.",
-    groups={"image": image, "start": start, "command": command, "http": http, "fill-mask": masks, "soak": soak},
+    groups={
+        "image": image,
+        "start": start,
+        "command": command,
+        "http": http,
+        "fill-mask": masks,
+        "soak": soak,
+        "hostile": hostile,
+    },
     packages={
         "tokenizer": ["numpy", "tinysegmenter3", "onnxruntime", "orjson"],
         "serve": ["fastapi", "uvicorn", "uvloop", "httptools"],

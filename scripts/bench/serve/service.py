@@ -126,6 +126,27 @@ def soak(material: Material) -> Iterator[Row]:
         yield Row("soak", f"99 % of {requests} answered within", "milliseconds", Figure(p99), note=note)
 
 
+def hostile(material: Material) -> Iterator[Row]:
+    """Bodies under 1 MiB that cost as much as they can: `/healthz` meanwhile, the longest answer, the most memory."""
+    seconds, log = 60 * material.size.soak_minutes / 2, material.work / "service.log"
+    with running(log, "stages.serve", "--models", material.models, "--port", 0) as (port, process):
+        arguments = (port, process, ",".join(NAMES.values()), seconds, SEED)
+        load = run("serve", "scripts.bench.measured", "load.hostile", *arguments, one_core=False)
+    report = json.loads(load.output)
+    longest, most = report["longest"], Figure(report["most"])
+    by_status = sum((Counter(each) for name, each in report["counts"].items() if name != "/healthz"), Counter[str]())
+    same = False if report["wrong"] else None
+    note = f"{by_status.total():,} bodies in {duration(seconds)}" + "".join(f"; WRONG: {it}" for it in report["wrong"])
+    health, answer = Figure(longest.pop("/healthz")), Figure(max(longest.values()))
+    limits = (Bar("≤", number, of_value=True) for number in (0.5, 30, 500e6))
+    for name, unit, figure in (
+        ("/healthz beside hostile bodies", "seconds, the longest", health),
+        ("an answer to a hostile body", "seconds, the longest", answer),
+        ("memory of the service with hostile bodies", "bytes, the most", most),
+    ):
+        yield Row("hostile", name, unit, figure, None, "", next(limits), same, note, {"longest": longest})
+
+
 def _memory(memory: list[tuple[float, int]], seconds: float) -> Row:
     """The row of the memory: the second half of the time behind the first minute against the first half."""
     first, most = memory[0][1], max(size for _, size in memory)
