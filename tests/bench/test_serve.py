@@ -31,6 +31,9 @@ ROWS = {
     "memory of the service": None,  # Six seconds tell nothing of its growth.
     **{f"99 % of a valid /v1/{what} answered within": None for what in ("tokenize", "encode", "decode", "fill-mask")},
     "99 % of all requests answered within": None,
+    "/healthz beside hostile bodies": (0.5, "≤", True),
+    "an answer to a hostile body": (30, "≤", True),
+    "memory of the service with hostile bodies": (500e6, "≤", True),
 }
 NEEDS_AN_IMAGE = {"image above its Python base", "docker run … tokenize, a line"}
 
